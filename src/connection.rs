@@ -1,0 +1,505 @@
+//! One stream connection: two halves, and the bytes between them.
+//!
+//! Owns the socket, the service, what the peer is owed, and everything that changes a half. Must never wait, never read while it owes,
+//! and never tell a peer "end of stream" before all that it was owed has left.
+//!
+//! ```text
+//!             what we receive (Rx)                         what we send (Tx)
+//!
+//!   Open ──────────── end of stream ──▶ Eof      Open ── finish ──▶ Finishing ── all sent ──▶ Finished
+//!     │                                  ▲                           (flush)     (FIN)
+//!     └── finish ──▶ Lingering ──────────┘
+//!                    (read, discard)
+//!
+//!            │ Open                   Finishing                     Finished
+//!  ──────────┼─────────────────────────────────────────────────────────────────────────────
+//!  Open      │ serve                  -                             -
+//!  Lingering │ -                      flush, discard input          discard until its end,
+//!            │                                                      LINGER_BYTES, LINGER_TIME
+//!  Eof       │ serve what is pulled   flush                         done
+//! ```
+//!
+//! A finish takes both halves along, so the pairs marked `-` do not occur. Why discard at all: closing a socket with unread input makes the
+//! kernel send a reset, and a reset destroys what the peer has not read yet (RFC 1122, 4.2.2.13; `tests/reply_then_close.rs`).
+//!
+//! **Edges.** A bit of [`Ready`] is cleared only by an answer of the socket. `WouldBlock` always is one. A short read is one where
+//! the selector re-arms on it ([`Net::edge_after_partial`]) *and* the event did not also say read-closed or error: an end of stream that
+//! already stood behind the bytes gives no event of its own (`tests/kernel_facts.rs`). It saves a third of all system calls of a ping-pong.
+//!
+//! **Deadlines.** An alarm never closes a connection on the clock's word alone: it makes the connection ask the socket first. After
+//! the process was stopped and continued, or under a full batch of events, bytes may stand there that we have not heard of.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+
+use crate::error::CloseReason;
+use crate::limits::{DRAIN_QUIET, LINGER_BYTES, LINGER_TIME, READ_BUDGET};
+use crate::net::Net;
+use crate::outbox::{Full, Outbox};
+use crate::peer::Peer;
+use crate::ready::Ready;
+use crate::resources::{Outcome, Resources};
+use crate::service::{Action, Context, Service, Wire};
+use crate::stats::Stats;
+use crate::timer::Time;
+
+/// The receiving half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rx {
+    /// Input goes to the service.
+    Open,
+    /// Our side has finished; input is thrown away, up to `left` bytes.
+    Lingering { left: u32 },
+    /// The peer has ended its side.
+    Eof,
+}
+
+/// The sending half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tx {
+    /// The service may speak.
+    Open,
+    /// What is owed is sent, and nothing is added.
+    Finishing(CloseReason),
+    /// Our end of stream is on its way.
+    Finished(CloseReason),
+}
+
+/// A connected stream and its conversation.
+pub(crate) struct Connection<N: Net> {
+    stream: N::Stream,
+    service: Box<dyn Service>,
+    peer: Peer,
+    /// What the socket refused. While it is not empty, nothing is read.
+    outbox: Outbox,
+    /// When a byte last moved, in either direction; after our end of stream, when that was.
+    progress: Time,
+    /// When the service wants to be called.
+    alarm: Time,
+    rx: Rx,
+    tx: Tx,
+}
+
+/// The most that ends a run early: the reason that the connection is over.
+type Flow<T> = Result<T, CloseReason>;
+
+impl<N: Net> Connection<N> {
+    pub(crate) fn new(stream: N::Stream, peer: Peer, service: Box<dyn Service>, now: Time) -> Connection<N> {
+        Connection { stream, service, peer, outbox: Outbox::default(), progress: now, alarm: Time::NEVER, rx: Rx::Open, tx: Tx::Open }
+    }
+
+    /// Lets the service speak first.
+    pub(crate) fn open(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
+        let opened = self.call(ready, res, |service, cx, _| service.on_open(cx));
+        opened.and_then(|()| self.exchange(ready, res)).unwrap_or_else(Outcome::Done)
+    }
+
+    /// Does what can be done now, within one turn's budget.
+    #[inline]
+    pub(crate) fn drive(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
+        if ready.take(Ready::ALARM) {
+            return self.drive_alarmed(ready, res);
+        }
+        self.exchange(ready, res).unwrap_or_else(Outcome::Done)
+    }
+
+    /// When this connection wants to be called although nothing happened.
+    #[inline]
+    pub(crate) fn deadline(&self, res: &Resources<N>) -> Time {
+        let Tx::Open = self.tx else { return self.closing_deadline(res) };
+        let mut at = self.idle_deadline(res).min(self.alarm);
+        if !self.outbox.is_empty() {
+            at = at.min(self.write_deadline(res));
+        } else if res.draining {
+            at = at.min(self.progress + DRAIN_QUIET);
+        }
+        at
+    }
+
+    /// Ends the connection: with a reset where the peer would otherwise take an end of stream for the end of what it was owed.
+    pub(crate) fn close(mut self, net: &mut N, reason: CloseReason) {
+        self.service.on_close(reason);
+        if reason.is_abortive() || !self.outbox.is_empty() {
+            net.abort(self.stream);
+        } else {
+            net.close(self.stream);
+        }
+    }
+
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Why the connection is ending, once our end of stream has been sent: a cut then cuts nothing.
+    pub(crate) fn finished(&self) -> Option<CloseReason> {
+        match self.tx {
+            Tx::Finished(reason) => Some(reason),
+            Tx::Open | Tx::Finishing(_) => None,
+        }
+    }
+
+    /// Whether one of the bits that are set could be acted on: such a source must stand in the run queue, or it is lost.
+    pub(crate) fn is_runnable(&self, ready: Ready) -> bool {
+        let reads = self.may_read() && ready.contains(Ready::READABLE);
+        reads || !self.outbox.is_empty() && ready.contains(Ready::WRITABLE) || ready.contains(Ready::ALARM)
+    }
+
+    /// Bytes owed to the peer.
+    pub(crate) fn owed(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// The alarm's way in: asks the socket before it believes the clock.
+    #[cold]
+    fn drive_alarmed(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
+        let is_due = self.deadline(res) <= res.now;
+        if is_due {
+            *ready |= Ready::READABLE | Ready::WRITABLE;
+        }
+        match self.exchange(ready, res) {
+            Ok(Outcome::Waiting) if is_due && self.deadline(res) <= res.now => {
+                self.expire(ready, res).and_then(|()| self.exchange(ready, res)).unwrap_or_else(Outcome::Done)
+            }
+            Ok(outcome) => outcome,
+            Err(reason) => Outcome::Done(reason),
+        }
+    }
+
+    /// Writes before it reads, reads while nothing is owed, stops at the budget.
+    #[inline]
+    fn exchange(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<Outcome> {
+        let mut budget = READ_BUDGET;
+        loop {
+            if !self.outbox.is_empty() && !self.flush(ready, res)? {
+                break;
+            }
+            if !ready.contains(Ready::READABLE) || !self.may_read() {
+                break;
+            }
+            if budget == 0 {
+                res.stats.yields += 1;
+                return Ok(Outcome::More);
+            }
+            budget = self.read(ready, res, budget)?;
+        }
+        // With reading stopped nobody else would notice an error, and a hung-up peer would be waited for until a timeout.
+        if ready.contains(Ready::ERROR) && !self.may_read() {
+            ready.remove(Ready::ERROR);
+            self.take_error(res)?;
+        }
+        match (self.rx, self.tx) {
+            (Rx::Eof | Rx::Lingering { left: 0 }, Tx::Finished(reason)) => Ok(Outcome::Done(reason)),
+            _ => Ok(Outcome::Waiting),
+        }
+    }
+
+    /// Who is owed is not read from, and a lingering peer is read from only so far.
+    #[inline]
+    fn may_read(&self) -> bool {
+        match self.rx {
+            Rx::Open => self.outbox.is_empty(),
+            Rx::Lingering { left } => left > 0,
+            Rx::Eof => false,
+        }
+    }
+
+    /// Reads once, at most `budget` bytes, and lets the service answer. Returns what is left of the budget.
+    #[inline]
+    fn read(&mut self, ready: &mut Ready, res: &mut Resources<N>, budget: usize) -> Flow<usize> {
+        let size = match self.rx {
+            Rx::Lingering { left } => budget.min(left as usize),
+            Rx::Open | Rx::Eof => budget,
+        };
+        match res.net.read(&mut self.stream, &mut res.buffer[..size]) {
+            Ok(0) => {
+                ready.remove(Ready::READABLE);
+                self.receive_end(ready, res)?;
+                Ok(budget)
+            }
+            Ok(count) => {
+                // Read-closed or an error behind these bytes gives no second event: then only `Ok(0)` or an error may end the reading.
+                if count < size && res.net.edge_after_partial() && !ready.intersects(Ready::READ_CLOSED | Ready::ERROR) {
+                    ready.remove(Ready::READABLE);
+                }
+                self.receive(ready, res, count)?;
+                Ok(budget - count)
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    ready.remove(Ready::READABLE | Ready::READ_CLOSED | Ready::ERROR);
+                    Ok(budget)
+                }
+                // Costs a byte of the budget, so that no storm of signals can hold the loop here.
+                io::ErrorKind::Interrupted => Ok(budget - 1),
+                _ => Err(CloseReason::of_error(&error)),
+            },
+        }
+    }
+
+    /// `count` bytes stand at the beginning of the shared buffer.
+    #[inline]
+    fn receive(&mut self, ready: &mut Ready, res: &mut Resources<N>, count: usize) -> Flow<()> {
+        if let Rx::Lingering { left } = self.rx {
+            res.stats.bytes_lingered += count as u64;
+            self.set_rx(Rx::Lingering { left: left - count as u32 });
+            return Ok(());
+        }
+        res.stats.bytes_in += count as u64;
+        self.progress = res.now;
+        self.call(ready, res, |service, cx, buffer| service.on_data(cx, &buffer[..count]))
+    }
+
+    /// The peer has ended its side.
+    fn receive_end(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<()> {
+        self.set_rx(Rx::Eof);
+        match self.tx {
+            Tx::Open => self.call(ready, res, |service, cx, _| service.on_eof(cx)),
+            Tx::Finishing(_) | Tx::Finished(_) => Ok(()),
+        }
+    }
+
+    /// Calls the service, and does what it asks for.
+    #[inline]
+    fn call(
+        &mut self,
+        ready: &mut Ready,
+        res: &mut Resources<N>,
+        event: impl FnOnce(&mut dyn Service, &mut Context<'_>, &[u8]) -> Action,
+    ) -> Flow<()> {
+        let mut wire = StreamWire {
+            net: &mut res.net,
+            stats: &mut res.stats,
+            now: res.now,
+            stream: &mut self.stream,
+            outbox: &mut self.outbox,
+            progress: &mut self.progress,
+            alarm: &mut self.alarm,
+            ready,
+            failed: None,
+        };
+        let action = event(&mut *self.service, &mut Context::new(res.now, &self.peer, &mut wire), &res.buffer);
+        if let Some(reason) = wire.failed {
+            return Err(reason);
+        }
+        match action {
+            Action::Continue => Ok(()),
+            Action::Finish if self.rx == Rx::Eof => self.finish(res, CloseReason::PeerClosed),
+            Action::Finish => self.finish(res, CloseReason::Finished),
+            Action::Abort => Err(CloseReason::Aborted),
+        }
+    }
+
+    /// Sends what is owed until it is gone or refused; tells whether it is gone.
+    fn flush(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<bool> {
+        while ready.contains(Ready::WRITABLE) && !self.outbox.is_empty() {
+            let pending = self.outbox.pending();
+            let size = pending.len();
+            let count = settle_write(res.net.write(&mut self.stream, pending), size, ready, res.net.edge_after_partial())?;
+            if count > 0 {
+                self.outbox.sent(count, res.now);
+                self.progress = res.now;
+                res.stats.bytes_out += count as u64;
+            }
+        }
+        if !self.outbox.is_empty() {
+            return Ok(false);
+        }
+        match self.tx {
+            Tx::Open => self.call(ready, res, |service, cx, _| service.on_writable(cx))?,
+            Tx::Finishing(reason) => self.send_end(res, reason)?,
+            Tx::Finished(_) => {}
+        }
+        Ok(self.outbox.is_empty())
+    }
+
+    /// No more is said: what is owed goes out, then our end of stream.
+    fn finish(&mut self, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
+        self.set_tx(Tx::Finishing(reason));
+        if self.rx == Rx::Open {
+            self.set_rx(Rx::Lingering { left: LINGER_BYTES as u32 });
+        }
+        if self.outbox.is_empty() { self.send_end(res, reason) } else { Ok(()) }
+    }
+
+    fn send_end(&mut self, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
+        res.net.finish(&mut self.stream).map_err(|error| CloseReason::of_error(&error))?;
+        self.set_tx(Tx::Finished(reason));
+        self.progress = res.now;
+        Ok(())
+    }
+
+    fn take_error(&mut self, res: &mut Resources<N>) -> Flow<()> {
+        match res.net.take_error(&mut self.stream) {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) | Err(error) => Err(CloseReason::of_error(&error)),
+        }
+    }
+
+    /// A deadline has passed, and the socket had nothing to say against it.
+    fn expire(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<()> {
+        if let Tx::Finished(reason) = self.tx {
+            return Err(reason);
+        }
+        if self.write_deadline(res) <= res.now {
+            return Err(CloseReason::WriteTimeout);
+        }
+        if self.idle_deadline(res) <= res.now {
+            return if self.outbox.is_empty() { self.finish(res, CloseReason::IdleTimeout) } else { Err(CloseReason::IdleTimeout) };
+        }
+        if self.alarm <= res.now {
+            self.alarm = Time::NEVER;
+            return self.call(ready, res, |service, cx, _| service.on_alarm(cx));
+        }
+        if res.draining && self.outbox.is_empty() && self.tx == Tx::Open {
+            return self.finish(res, CloseReason::Drained);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn idle_deadline(&self, res: &Resources<N>) -> Time {
+        self.progress.after(res.limits.idle_timeout)
+    }
+
+    fn write_deadline(&self, res: &Resources<N>) -> Time {
+        self.outbox.stalled_since().after(res.limits.write_timeout)
+    }
+
+    #[cold]
+    fn closing_deadline(&self, res: &Resources<N>) -> Time {
+        match self.tx {
+            Tx::Finished(_) => self.progress + LINGER_TIME,
+            Tx::Open | Tx::Finishing(_) => self.idle_deadline(res).min(self.write_deadline(res)),
+        }
+    }
+
+    /// The only door through which the receiving half changes.
+    fn set_rx(&mut self, rx: Rx) {
+        debug_assert!(
+            matches!((self.rx, rx), (Rx::Open, _) | (Rx::Lingering { .. }, Rx::Lingering { .. } | Rx::Eof)) && self.rx != rx,
+            "the receiving half cannot go from {:?} to {rx:?}",
+            self.rx
+        );
+        self.rx = rx;
+    }
+
+    /// The only door through which the sending half changes.
+    fn set_tx(&mut self, tx: Tx) {
+        debug_assert!(
+            matches!((self.tx, tx), (Tx::Open, Tx::Finishing(_)) | (Tx::Finishing(_), Tx::Finished(_))),
+            "the sending half cannot go from {:?} to {tx:?}",
+            self.tx
+        );
+        debug_assert!(tx == Tx::Open || matches!(tx, Tx::Finishing(_)) || self.outbox.is_empty(), "an end of stream before all was sent");
+        self.tx = tx;
+    }
+}
+
+/// What the answer of a write means for readiness. Returns how many bytes left.
+#[inline]
+fn settle_write(result: io::Result<usize>, size: usize, ready: &mut Ready, edge_after_partial: bool) -> Flow<usize> {
+    match result {
+        Ok(0) => Err(CloseReason::Failed),
+        Ok(count) => {
+            if count < size && edge_after_partial {
+                ready.remove(Ready::WRITABLE);
+            }
+            Ok(count)
+        }
+        Err(error) => match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                ready.remove(Ready::WRITABLE);
+                Ok(0)
+            }
+            io::ErrorKind::Interrupted => Ok(0),
+            _ => Err(CloseReason::of_error(&error)),
+        },
+    }
+}
+
+/// A service's way to the socket: straight while nothing is owed, behind what is owed otherwise.
+struct StreamWire<'a, N: Net> {
+    net: &'a mut N,
+    stats: &'a mut Stats,
+    now: Time,
+    stream: &'a mut N::Stream,
+    outbox: &'a mut Outbox,
+    progress: &'a mut Time,
+    alarm: &'a mut Time,
+    ready: &'a mut Ready,
+    /// Why nothing can be sent any more. What is said after that is not heard.
+    failed: Option<CloseReason>,
+}
+
+impl<N: Net> StreamWire<'_, N> {
+    #[inline]
+    fn may_write(&self) -> bool {
+        self.outbox.is_empty() && self.ready.contains(Ready::WRITABLE) && self.failed.is_none()
+    }
+
+    /// Takes the answer of a write of `size` bytes; returns how many left.
+    #[inline]
+    fn settle(&mut self, result: io::Result<usize>, size: usize) -> usize {
+        match settle_write(result, size, self.ready, self.net.edge_after_partial()) {
+            Ok(count) => {
+                *self.progress = self.now;
+                self.stats.bytes_out += count as u64;
+                count
+            }
+            Err(reason) => {
+                self.failed = Some(reason);
+                0
+            }
+        }
+    }
+
+    /// Keeps what the socket refused.
+    fn owe(&mut self, bytes: &[u8]) {
+        if self.failed.is_none() && self.outbox.push(bytes, self.now) == Err(Full) {
+            debug_assert!(false, "a service said {} bytes where there was room for {}", bytes.len(), self.outbox.room());
+            self.failed = Some(CloseReason::OutboxFull);
+        }
+    }
+}
+
+impl<N: Net> Wire for StreamWire<'_, N> {
+    #[inline]
+    fn send(&mut self, bytes: &[u8]) {
+        let mut sent = 0;
+        if self.may_write() && !bytes.is_empty() {
+            let result = self.net.write(self.stream, bytes);
+            sent = self.settle(result, bytes.len());
+        }
+        if sent < bytes.len() {
+            self.owe(&bytes[sent..]);
+        }
+    }
+
+    fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) {
+        let size = pieces.iter().map(|piece| piece.len()).sum();
+        let mut sent = 0;
+        if self.may_write() && size > 0 {
+            let result = self.net.write_vectored(self.stream, pieces);
+            sent = self.settle(result, size);
+        }
+        for piece in pieces {
+            let skipped = sent.min(piece.len());
+            sent -= skipped;
+            self.owe(&piece[skipped..]);
+        }
+    }
+
+    fn room(&self) -> usize {
+        self.outbox.room()
+    }
+
+    fn set_alarm(&mut self, at: Time) {
+        *self.alarm = at;
+    }
+}
+
+impl<N: Net> fmt::Debug for Connection<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}/{:?}, {} bytes owed", self.peer, self.rx, self.tx, self.owed())
+    }
+}

@@ -1,0 +1,259 @@
+//! A datagram socket: one service, any number of peers, no connections.
+//!
+//! Owns the socket and the replies that it refused. Must never cut a datagram, never answer one with two, and never let
+//! one packet, peer or errno end the socket: whatever cannot be done is counted and costs that datagram alone.
+//!
+//! * A datagram that fills the read buffer may have been longer; it is dropped, because half of it would be a lie.
+//! * An empty datagram is data.
+//! * Replies that the socket refuses wait in a queue of at most [`DATAGRAM_QUEUE`] bytes, in order for each peer. A UDP socket that is full
+//!   is full for everybody, and an event tells when it is not; a Unix datagram is refused because *that peer's* queue is full, and
+//!   nothing tells when it is not, so it is tried again soon and nobody else waits for it.
+//!
+//! Tests: `tests/datagrams.rs`, `tests/simulation.rs`.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, IoSlice};
+
+use log::debug;
+
+use crate::endpoint::Address;
+use crate::error::CloseReason;
+use crate::limits::{DATAGRAM_BUDGET, DATAGRAM_QUEUE, DATAGRAM_RETRY, DRAIN_QUIET, STARVED_RETRY};
+use crate::net::Net;
+use crate::peer::Peer;
+use crate::ready::Ready;
+use crate::resources::{Outcome, Resources};
+use crate::service::{Context, Service, Wire};
+use crate::stats::Stats;
+use crate::timer::Time;
+
+/// A bound datagram socket and the service that answers on it.
+pub(crate) struct Datagram<N: Net> {
+    socket: N::Datagram,
+    address: Address,
+    service: Box<dyn Service>,
+    queue: Queue,
+    /// When to go on by itself: refused Unix datagrams, a socket that gave only errors, a drain's end.
+    retry_at: Time,
+    /// While draining: when to stop receiving even if more keeps coming.
+    drain_until: Option<Time>,
+}
+
+/// Replies that wait for the socket.
+#[derive(Debug, Default)]
+struct Queue {
+    replies: VecDeque<(Peer, Box<[u8]>)>,
+    bytes: usize,
+}
+
+impl<N: Net> Datagram<N> {
+    pub(crate) fn new(socket: N::Datagram, address: Address, service: Box<dyn Service>) -> Datagram<N> {
+        Datagram { socket, address, service, queue: Queue::default(), retry_at: Time::NEVER, drain_until: None }
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// From now on only what the kernel already holds.
+    pub(crate) fn drain(&mut self, now: Time) {
+        self.drain_until = Some(now + DRAIN_QUIET);
+    }
+
+    pub(crate) fn deadline(&self) -> Time {
+        self.retry_at
+    }
+
+    /// Replies that are still owed.
+    pub(crate) fn owed(&self) -> usize {
+        self.queue.replies.len()
+    }
+
+    pub(crate) fn close(self, net: &mut N) {
+        net.close_datagram(self.socket);
+    }
+
+    /// Sends what waits, then receives and answers, within one turn's budget.
+    pub(crate) fn run(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
+        if ready.take(Ready::ALARM) {
+            *ready |= Ready::READABLE | Ready::WRITABLE;
+            self.retry_at = Time::NEVER;
+        }
+        self.flush(ready, res);
+        let outcome = self.receive(ready, res);
+        let Some(until) = self.drain_until else { return outcome };
+        if !self.queue.replies.is_empty() {
+            return outcome;
+        }
+        match outcome {
+            Outcome::More if res.now < until => outcome,
+            _ => Outcome::Done(CloseReason::Drained),
+        }
+    }
+
+    fn receive(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
+        let mut received = 0;
+        for _ in 0..DATAGRAM_BUDGET {
+            if !ready.contains(Ready::READABLE) {
+                return Outcome::Waiting;
+            }
+            match res.net.receive(&mut self.socket, &mut res.buffer) {
+                Ok((size, peer)) => {
+                    received += 1;
+                    self.answer(ready, res, size, &peer);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.remove(Ready::READABLE),
+                // An error of an earlier reply (ICMP), told late. What is queued behind it gives no event of its own: go on.
+                Err(error) => {
+                    res.stats.datagram_errors += 1;
+                    debug!("{}: receiving: {error}", self.address);
+                }
+            }
+        }
+        res.stats.yields += 1;
+        if received > 0 {
+            return Outcome::More;
+        }
+        // A whole budget of errors: rest, rather than turn with them for ever.
+        ready.remove(Ready::READABLE);
+        self.retry_at = self.retry_at.min(res.now + STARVED_RETRY);
+        Outcome::Waiting
+    }
+
+    fn answer(&mut self, ready: &mut Ready, res: &mut Resources<N>, size: usize, peer: &Peer) {
+        if size == res.buffer.len() {
+            res.stats.datagrams_too_long += 1;
+            debug!("{}: {peer}: a datagram of {size} bytes or more is too long to be known whole; dropped", self.address);
+            return;
+        }
+        res.stats.datagrams_in += 1;
+        let sender = Sender { net: &mut res.net, stats: &mut res.stats, socket: &mut self.socket, address: &self.address, ready };
+        let mut wire = DatagramWire { sender, queue: &mut self.queue, peer, answered: false };
+        // Nothing to finish or abort here: there is no connection.
+        let _ = self.service.on_data(&mut Context::new(res.now, peer, &mut wire), &res.buffer[..size]);
+        if !self.queue.replies.is_empty() {
+            self.retry_later(res);
+        }
+    }
+
+    /// Sends the replies that wait, in order for each peer.
+    fn flush(&mut self, ready: &mut Ready, res: &mut Resources<N>) {
+        let mut blocked: Vec<Peer> = Vec::new();
+        for _ in 0..self.queue.replies.len() {
+            let Some((peer, bytes)) = self.queue.pop() else { break };
+            let may_send = ready.contains(Ready::WRITABLE) && !blocked.contains(&peer);
+            let mut sender = Sender { net: &mut res.net, stats: &mut res.stats, socket: &mut self.socket, address: &self.address, ready };
+            if may_send && sender.send(&[IoSlice::new(&bytes)], &peer) {
+                continue;
+            }
+            if may_send {
+                blocked.push(peer.clone());
+            }
+            self.queue.push(peer, bytes);
+        }
+        if !self.queue.replies.is_empty() {
+            self.retry_later(res);
+        }
+    }
+
+    fn retry_later(&mut self, res: &Resources<N>) {
+        if res.net.blocks_per_peer(&self.socket) {
+            self.retry_at = self.retry_at.min(res.now + DATAGRAM_RETRY);
+        }
+    }
+}
+
+impl Queue {
+    fn push(&mut self, peer: Peer, bytes: Box<[u8]>) {
+        self.bytes += bytes.len();
+        self.replies.push_back((peer, bytes));
+    }
+
+    fn pop(&mut self) -> Option<(Peer, Box<[u8]>)> {
+        let reply = self.replies.pop_front()?;
+        self.bytes -= reply.1.len();
+        Some(reply)
+    }
+
+    /// Whether a reply of `size` bytes may still be kept. An entry costs something even where the datagram is empty.
+    fn has_room(&self, size: usize) -> bool {
+        const ENTRY: usize = size_of::<(Peer, Box<[u8]>)>();
+        self.bytes + size + (self.replies.len() + 1) * ENTRY <= DATAGRAM_QUEUE
+    }
+}
+
+/// The way out, with what becomes of each datagram counted.
+struct Sender<'a, N: Net> {
+    net: &'a mut N,
+    stats: &'a mut Stats,
+    socket: &'a mut N::Datagram,
+    address: &'a Address,
+    ready: &'a mut Ready,
+}
+
+impl<N: Net> Sender<'_, N> {
+    /// Tries to send. Returns whether the datagram is dealt with, sent or refused for good; if not, it must wait.
+    fn send(&mut self, pieces: &[IoSlice<'_>], peer: &Peer) -> bool {
+        match self.net.send(self.socket, pieces, peer) {
+            Ok(()) => self.stats.datagrams_out += 1,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if !self.net.blocks_per_peer(self.socket) {
+                    self.ready.remove(Ready::WRITABLE);
+                }
+                return false;
+            }
+            Err(error) => {
+                self.stats.datagrams_refused += 1;
+                debug!("{}: {peer}: reply refused: {error}", self.address);
+            }
+        }
+        true
+    }
+}
+
+/// A service's way to the sender of one datagram.
+struct DatagramWire<'a, N: Net> {
+    sender: Sender<'a, N>,
+    queue: &'a mut Queue,
+    peer: &'a Peer,
+    answered: bool,
+}
+
+impl<N: Net> Wire for DatagramWire<'_, N> {
+    fn send(&mut self, bytes: &[u8]) {
+        self.send_vectored(&[IoSlice::new(bytes)]);
+    }
+
+    fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) {
+        debug_assert!(!self.answered, "a service answered one datagram twice");
+        if self.answered {
+            return;
+        }
+        self.answered = true;
+        // Behind what already waits for the same peer, or its datagrams would change their order here.
+        let is_behind = self.queue.replies.iter().any(|(peer, _)| peer == self.peer);
+        if !is_behind && self.sender.ready.contains(Ready::WRITABLE) && self.sender.send(pieces, self.peer) {
+            return;
+        }
+        let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        if self.queue.has_room(bytes.len()) {
+            self.queue.push(self.peer.clone(), bytes.into());
+        } else {
+            self.sender.stats.datagrams_overflowed += 1;
+        }
+    }
+
+    /// The longest payload of UDP over IPv4.
+    fn room(&self) -> usize {
+        65_507
+    }
+
+    fn set_alarm(&mut self, _at: Time) {}
+}
+
+impl<N: Net> fmt::Debug for Datagram<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {} replies waiting", self.address, self.owed())
+    }
+}

@@ -1,0 +1,251 @@
+//! Where to listen: the words of the user, and the addresses they come to.
+//!
+//! Owns the grammar `tcp://HOST:PORT`, `udp://HOST:PORT`, `unix:PATH`, `unixgram:PATH`. Resolving a name may block for seconds, so
+//! it happens before the loop starts, never on it.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::escape::Escaped;
+
+/// An endpoint as the user wrote it. Its host may be a name that stands for several addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `tcp://HOST:PORT`
+    Tcp(HostPort),
+    /// `udp://HOST:PORT`
+    Udp(HostPort),
+    /// `unix:PATH`, a stream socket; `unix:@NAME` is an abstract name (Linux).
+    Unix(PathBuf),
+    /// `unixgram:PATH`, a datagram socket; `unixgram:@NAME` is an abstract name (Linux).
+    Unixgram(PathBuf),
+}
+
+/// A host, by name or address, and a port. Port 0 asks for any free one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    host: String,
+    port: u16,
+}
+
+/// One address that a socket can be bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A stream socket over IP.
+    Tcp(SocketAddr),
+    /// A datagram socket over IP.
+    Udp(SocketAddr),
+    /// A Unix stream socket.
+    Unix(PathBuf),
+    /// A Unix datagram socket.
+    Unixgram(PathBuf),
+}
+
+impl Endpoint {
+    /// The addresses that this endpoint stands for, in the resolver's order, each once. Blocks while a name is looked up.
+    ///
+    /// # Errors
+    ///
+    /// The resolver's, where the host is a name that it does not know.
+    pub fn resolve(&self) -> io::Result<Vec<Address>> {
+        Ok(match self {
+            Endpoint::Tcp(host) => host.resolve()?.into_iter().map(Address::Tcp).collect(),
+            Endpoint::Udp(host) => host.resolve()?.into_iter().map(Address::Udp).collect(),
+            Endpoint::Unix(path) => vec![Address::Unix(path.clone())],
+            Endpoint::Unixgram(path) => vec![Address::Unixgram(path.clone())],
+        })
+    }
+}
+
+impl HostPort {
+    fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        for address in (self.host.as_str(), self.port).to_socket_addrs()? {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        Ok(addresses)
+    }
+}
+
+impl Address {
+    /// Whether this is a stream socket's address rather than a datagram socket's.
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Address::Tcp(_) | Address::Unix(_))
+    }
+
+    /// The Unix path, where it is one that stands in the file system.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Address::Unix(path) | Address::Unixgram(path) if !path.as_os_str().as_bytes().starts_with(b"@") => Some(path),
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Endpoint, EndpointError> {
+        if let Some(rest) = text.strip_prefix("tcp://") {
+            return rest.parse().map(Endpoint::Tcp);
+        }
+        if let Some(rest) = text.strip_prefix("udp://") {
+            return rest.parse().map(Endpoint::Udp);
+        }
+        if let Some(path) = text.strip_prefix("unix:") {
+            return unix_path(path).map(Endpoint::Unix);
+        }
+        if let Some(path) = text.strip_prefix("unixgram:") {
+            return unix_path(path).map(Endpoint::Unixgram);
+        }
+        Err(EndpointError("an endpoint is tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unixgram:PATH"))
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<HostPort, EndpointError> {
+        let (host, port) = text.rsplit_once(':').ok_or(EndpointError("the port is missing; 0 asks for any free one"))?;
+        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(v6) if v6.contains(':') => v6,
+            Some(_) => return Err(EndpointError("brackets are for IPv6 addresses")),
+            None if host.contains(':') => return Err(EndpointError("an IPv6 address goes in brackets, as in tcp://[::1]:7777")),
+            None => host,
+        };
+        if host.is_empty() {
+            return Err(EndpointError("the host is missing; 0.0.0.0 and [::] stand for all addresses"));
+        }
+        if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(EndpointError("the port is not a number"));
+        }
+        let port = port.parse().map_err(|_| EndpointError("the port is not a number from 0 to 65535"))?;
+        Ok(HostPort { host: host.to_owned(), port })
+    }
+}
+
+/// Leading `sun_path` bytes that a path may take; one is left for the end.
+const UNIX_PATH_MAX: usize = 107;
+
+fn unix_path(path: &str) -> Result<PathBuf, EndpointError> {
+    match path.len() {
+        0 => Err(EndpointError("the path is missing")),
+        length if length > UNIX_PATH_MAX => {
+            Err(EndpointError("the path is longer than the 107 bytes that a Unix socket can have; use a shorter or a relative one"))
+        }
+        _ if path.contains('\0') => Err(EndpointError("a path cannot contain a zero byte")),
+        _ if path.starts_with('@') && !cfg!(target_os = "linux") => Err(EndpointError("abstract names exist on Linux alone")),
+        _ => Ok(PathBuf::from(path)),
+    }
+}
+
+/// What is wrong with an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointError(&'static str);
+
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for EndpointError {}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{open}{}{close}:{}", Escaped(self.host.as_bytes()), self.port)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Tcp(host) => write!(f, "tcp://{host}"),
+            Endpoint::Udp(host) => write!(f, "udp://{host}"),
+            Endpoint::Unix(path) => write!(f, "unix:{}", shown(path.as_os_str())),
+            Endpoint::Unixgram(path) => write!(f, "unixgram:{}", shown(path.as_os_str())),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => write!(f, "tcp://{address}"),
+            Address::Udp(address) => write!(f, "udp://{address}"),
+            Address::Unix(path) => write!(f, "unix:{}", shown(path.as_os_str())),
+            Address::Unixgram(path) => write!(f, "unixgram:{}", shown(path.as_os_str())),
+        }
+    }
+}
+
+fn shown(path: &OsStr) -> Escaped<'_> {
+    Escaped(path.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Endpoint, EndpointError> {
+        text.parse()
+    }
+
+    #[test]
+    fn endpoints_print_as_they_were_written() {
+        for text in ["tcp://127.0.0.1:7777", "udp://localhost:0", "tcp://[::1]:65535", "unix:/tmp/a b", "unixgram:rel", "unix:@name"] {
+            assert_eq!(parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, words) in [
+            ("127.0.0.1:7777", "an endpoint is tcp://"),
+            ("http://a:1", "an endpoint is tcp://"),
+            ("tcp:127.0.0.1:1", "an endpoint is tcp://"),
+            ("", "an endpoint is tcp://"),
+            ("tcp://", "port is missing"),
+            ("tcp://host", "port is missing"),
+            ("tcp://:80", "host is missing"),
+            ("tcp://::1:80", "goes in brackets"),
+            ("tcp://[::1]", "goes in brackets"),
+            ("tcp://[localhost]:80", "brackets are for IPv6"),
+            ("udp://host:", "not a number"),
+            ("udp://host:+8", "not a number"),
+            ("udp://host:http", "not a number"),
+            ("udp://host:65536", "0 to 65535"),
+            ("unix:", "path is missing"),
+            ("unixgram:\0", "zero byte"),
+        ] {
+            let error = parse(text).expect_err(text).to_string();
+            assert!(error.contains(words), "{text:?}: {error}");
+        }
+        let long = format!("unix:/{}", "x".repeat(107));
+        assert!(parse(&long).unwrap_err().to_string().contains("107 bytes"));
+    }
+
+    #[test]
+    fn literal_addresses_resolve_to_themselves() {
+        let addresses = parse("tcp://[::1]:5").unwrap().resolve().unwrap();
+        assert_eq!(addresses, [Address::Tcp("[::1]:5".parse().unwrap())]);
+        assert!(addresses[0].is_stream());
+        assert!(!parse("unixgram:a").unwrap().resolve().unwrap()[0].is_stream());
+    }
+
+    #[test]
+    fn an_abstract_name_is_no_file() {
+        let file = |text: &str| parse(text).unwrap().resolve().unwrap().remove(0).file().map(Path::to_owned);
+        assert_eq!(file("unix:/tmp/a"), Some(PathBuf::from("/tmp/a")));
+        assert_eq!(file("unix:@a"), None);
+        assert_eq!(file("tcp://127.0.0.1:1"), None);
+    }
+}

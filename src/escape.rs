@@ -1,0 +1,84 @@
+//! Text that came from outside, made safe to show.
+//!
+//! Owns the one rule for printing what a peer sent, or what it is called: nothing in it may move a cursor, start a line, or pass
+//! for something that we wrote. Every log line and every `--print` line that shows a peer's bytes goes through here.
+//!
+//! * Control characters (C0, DEL, C1) become `\n`, `\r`, `\t` or `\xHH`, per UTF-8 byte; the backslash becomes `\\`, so that the
+//!   output can be read back without doubt.
+//! * Characters that reorder or break lines in some terminals (U+2028, U+2029, the bidirectional controls, the byte order mark)
+//!   become `\u{…}`: a name that reads backwards is a forgery too.
+//! * Bytes that are not UTF-8 become `\xHH`.
+//!
+//! Tests: below, `tests/hostile_text.rs`.
+
+use std::fmt::{self, Write};
+
+/// Shows bytes as text, escaped as this module says.
+#[derive(Clone, Copy, Debug)]
+pub struct Escaped<'a>(pub &'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                escape(f, character)?;
+            }
+            hex(f, chunk.invalid())?;
+        }
+        Ok(())
+    }
+}
+
+fn escape(f: &mut fmt::Formatter<'_>, character: char) -> fmt::Result {
+    match character {
+        '\\' => f.write_str("\\\\"),
+        '\n' => f.write_str("\\n"),
+        '\r' => f.write_str("\\r"),
+        '\t' => f.write_str("\\t"),
+        _ if character.is_control() => hex(f, character.encode_utf8(&mut [0; 4]).as_bytes()),
+        '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {
+            write!(f, "\\u{{{:x}}}", u32::from(character))
+        }
+        _ => f.write_char(character),
+    }
+}
+
+fn hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn escaped(bytes: &[u8]) -> String {
+        Escaped(bytes).to_string()
+    }
+
+    #[test]
+    fn plain_text_is_left_alone() {
+        assert_eq!(escaped("hello, 服务器 – ok".as_bytes()), "hello, 服务器 – ok");
+    }
+
+    #[test]
+    fn control_characters_and_backslashes_are_spelt_out() {
+        assert_eq!(escaped(b"a\r\n\tb\\"), "a\\r\\n\\tb\\\\");
+        assert_eq!(escaped(b"\x1b[31m\x00\x7f"), "\\x1b[31m\\x00\\x7f");
+        assert_eq!(escaped("\u{9b}".as_bytes()), "\\xc2\\x9b");
+        assert_eq!(escaped("a\u{202e}b\u{2028}".as_bytes()), "a\\u{202e}b\\u{2028}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_spelt_out() {
+        assert_eq!(escaped(b"\xff\xfeok\xe6\x9c"), "\\xff\\xfeok\\xe6\\x9c");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_dangerous_comes_through(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(!escaped(&bytes).chars().any(char::is_control));
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What another thread may hold of a reactor.
+//!
+//! Owns the inbox. Must never touch the reactor's state: a command is left in the inbox, the waker ends the wait, and the loop
+//! takes it in its own time, between two turns.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use crate::net::Wake;
+use crate::stats::Stats;
+
+/// What a handle can ask for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// As SIGTERM: the first begins a drain, the second stops.
+    Terminate,
+    /// Stop now.
+    Stop,
+    /// Send the counters.
+    Stats(mpsc::Sender<Stats>),
+}
+
+/// Controls a running reactor from any thread. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    inbox: mpsc::Sender<Command>,
+    waker: Arc<dyn Wake>,
+}
+
+impl Handle {
+    pub(crate) fn new(waker: Arc<dyn Wake>) -> (Handle, mpsc::Receiver<Command>) {
+        let (inbox, commands) = mpsc::channel();
+        (Handle { inbox, waker }, commands)
+    }
+
+    /// Begins a drain; called again, stops the reactor at once.
+    pub fn terminate(&self) {
+        self.send(Command::Terminate);
+    }
+
+    /// Stops the reactor at once: what is open is cut.
+    pub fn stop(&self) {
+        self.send(Command::Stop);
+    }
+
+    /// The counters as they stand between two turns; `None` once the reactor is gone. Waits for the current turn to end.
+    pub fn stats(&self) -> Option<Stats> {
+        let (sender, stats) = mpsc::channel();
+        self.send(Command::Stats(sender));
+        stats.recv().ok()
+    }
+
+    fn send(&self, command: Command) {
+        // A reactor that is gone has done all that could be asked of it.
+        if self.inbox.send(command).is_ok() {
+            if let Err(error) = self.waker.wake() {
+                log::warn!("cannot wake the loop: {error}; it will notice with its next event");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handle")
+    }
+}

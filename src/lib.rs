@@ -1,0 +1,37 @@
+//! mynah
+mod connection;
+mod datagram;
+mod endpoint;
+mod error;
+mod escape;
+mod handle;
+mod lifecycle;
+pub mod limits;
+mod listener;
+pub mod net;
+pub mod outbox;
+mod peer;
+mod reactor;
+mod ready;
+mod resources;
+mod run_queue;
+pub mod service;
+mod signals;
+mod sources;
+mod stats;
+pub mod timer;
+mod token;
+
+pub use endpoint::{Address, Endpoint, EndpointError, HostPort};
+pub use error::{CloseReason, StartError};
+pub use escape::Escaped;
+pub use handle::Handle;
+pub use lifecycle::Lifecycle;
+pub use limits::Limits;
+pub use peer::Peer;
+pub use reactor::{Ending, Reactor};
+pub use ready::Ready;
+pub use signals::Signal;
+pub use stats::{Closed, Stats};
+pub use timer::Time;
+pub use token::{Generation, Token};

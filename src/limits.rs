@@ -1,0 +1,66 @@
+//! Every bound of the server in one place, with what chose it.
+
+use std::time::Duration;
+
+/// The shared read buffer, in bytes. One for the whole reactor.
+///
+/// It also bounds what one connection is served in one turn, see [`READ_BUDGET`], and must hold the longest UDP datagram
+/// (65,507 bytes over IPv4, 65,527 over IPv6) with a byte to spare, so that a datagram that fills it is known to be too long.
+pub const READ_BUFFER: usize = 64 * 1024;
+
+/// Bytes that one connection may read in one turn before it goes to the back of the queue.
+pub const READ_BUDGET: usize = READ_BUFFER;
+
+/// Connections that one listener may accept in one turn.
+pub const ACCEPT_BUDGET: usize = 32;
+
+/// Datagrams that one socket may receive in one turn.
+pub const DATAGRAM_BUDGET: usize = 64;
+
+/// Bytes of replies that may wait for one blocked datagram socket: four of the longest datagrams.
+pub const DATAGRAM_QUEUE: usize = 256 * 1024;
+
+/// How soon a blocked reply to a Unix datagram peer is tried again: the peer's full queue gives no event when it empties.
+pub const DATAGRAM_RETRY: Duration = Duration::from_millis(10);
+
+/// How soon a listener (or a datagram socket that gives nothing but errors) that found no descriptors or memory tries again by
+/// itself. A descriptor that this process frees is noticed at once; this is for those that others free.
+pub const STARVED_RETRY: Duration = Duration::from_millis(100);
+
+/// Unread input that is thrown away after our side has finished, so that closing does not turn into a reset that destroys
+/// what was sent (RFC 1122, 4.2.2.13). Past this bound the peer is not listening.
+pub const LINGER_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long that goes on after our end of stream.
+pub const LINGER_TIME: Duration = Duration::from_secs(5);
+
+/// How long a connection must have been quiet for a drain to finish it.
+pub const DRAIN_QUIET: Duration = Duration::from_secs(1);
+
+/// What a user of the reactor chooses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at once; at this number accepting pauses and the rest wait in the backlog.
+    pub max_connections: usize,
+    /// A connection on which no byte has moved in either direction for this long is closed.
+    pub idle_timeout: Option<Duration>,
+    /// A peer that takes nothing of what it is owed for this long is reset.
+    pub write_timeout: Option<Duration>,
+    /// How long a drain may take before the rest is cut. `None` waits for the last peer.
+    pub drain_timeout: Option<Duration>,
+    /// For how long after the last event the loop goes on polling without sleeping. `None`: it sleeps at once.
+    pub busy_poll: Option<Duration>,
+}
+
+/// As the program's options without arguments, save for the number of connections, which the program takes from the descriptor limit.
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_connections: 1024,
+            idle_timeout: None,
+            write_timeout: Some(Duration::from_secs(30)),
+            drain_timeout: Some(Duration::from_secs(5)),
+            busy_poll: None,
+        }
+    }
+}

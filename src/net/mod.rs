@@ -1,0 +1,151 @@
+//! The sockets, the selector and the clock, as the reactor sees them.
+//!
+//! Owns the one seam of the program: everything above is written against [`Net`] and runs alike on the operating system
+//! ([`os::OsNet`]) and on the simulator ([`sim::SimNet`]). TCP and Unix streams are variants below the seam, and so are UDP and Unix datagrams: two
+//! shapes above it, never four.
+//!
+//! The contract is that of an edge-triggered selector, taken at its most unfriendly:
+//!
+//! * An event may come late, may come for nothing, may carry several bits or be split, and comes in any order.
+//! * After an event none follows for the same readiness until the source has answered `WouldBlock`; where
+//!   [`Net::edge_after_partial`] holds, a transfer that was shorter than asked for arms it as well.
+//! * A read that was short does not arm for an end of stream that already stood behind the bytes.
+//!
+//! `tests/kernel_facts.rs` checks that the kernel under us is no more unfriendly than this.
+
+pub mod os;
+mod socket;
+
+use std::fmt::Debug;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::endpoint::Address;
+use crate::error::StartError;
+use crate::peer::Peer;
+use crate::ready::Ready;
+use crate::signals::Signal;
+use crate::timer::Time;
+use crate::token::Token;
+
+/// One event: a source and what it may do now. mio's own event cannot be made outside mio, and the simulator must make some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The name that the source was registered under.
+    pub token: Token,
+    /// The readiness that is new.
+    pub ready: Ready,
+}
+
+impl Event {
+    /// An event that says `ready`, and what follows from it: how a closed half or an error shows is that reading and writing
+    /// do not block, so whoever is told of one must try.
+    #[inline]
+    pub fn new(token: Token, mut ready: Ready) -> Event {
+        if ready.intersects(Ready::READ_CLOSED | Ready::WRITE_CLOSED | Ready::ERROR) {
+            ready |= Ready::READABLE | Ready::WRITABLE;
+        }
+        Event { token, ready }
+    }
+}
+
+/// Ends a wait from another thread.
+pub trait Wake: Send + Sync + Debug {
+    /// Makes the current or the next wait return.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's; the loop may then sleep on until its next event.
+    fn wake(&self) -> io::Result<()>;
+}
+
+/// Sockets, a selector and a clock.
+///
+/// Sources are closed through [`close`](Net::close) and its siblings, never just dropped, so that the simulator can tell a leak.
+/// A closed source needs no deregistration.
+pub trait Net: Debug {
+    /// A socket that accepts streams.
+    type Listener: Debug;
+    /// A connected stream socket.
+    type Stream: Debug;
+    /// A datagram socket.
+    type Datagram: Debug;
+    /// The signals that were caught.
+    type Signals: Debug;
+
+    /// The monotonic clock.
+    fn now(&mut self) -> Time;
+
+    /// Waits until there are events or the timeout is over; `None` waits for ever. [`Net::events`] then has the events.
+    ///
+    /// # Errors
+    ///
+    /// `Interrupted`, and whatever else the selector may say. There are no events then.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// The events of the last wait.
+    fn events(&self) -> impl Iterator<Item = Event>;
+
+    /// Whether the selector announces the next readiness after a transfer that was shorter than asked for, without our having seen
+    /// `WouldBlock`. So do epoll and kqueue; mio's poll(2) selector does not.
+    fn edge_after_partial(&self) -> bool;
+
+    /// Something that ends a wait, and is then seen as an event of `token`.
+    fn waker(&mut self, token: Token) -> io::Result<Arc<dyn Wake>>;
+
+    /// Catches the signals of [`Signal`] from now on, as events of `token`.
+    fn catch_signals(&mut self, token: Token) -> io::Result<Self::Signals>;
+
+    /// The next signal that was caught; `None` until another comes.
+    fn next_signal(&mut self, signals: &mut Self::Signals) -> Option<Signal>;
+
+    /// Listens at a stream address, registered under `token`. Returns the address in use as well, with the port that was chosen.
+    fn listen(&mut self, address: &Address, backlog: u32, token: Token) -> Result<(Self::Listener, Address), StartError>;
+
+    /// The next connection of the backlog. Not registered yet.
+    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Peer)>;
+
+    /// Closes a listener; what stands in its backlog is reset.
+    fn close_listener(&mut self, listener: Self::Listener);
+
+    /// Registers a stream for readable and writable, once and for life.
+    fn register(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()>;
+
+    /// Reads into `buffer`; 0 is the end of the stream.
+    fn read(&mut self, stream: &mut Self::Stream, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes the beginning of `bytes`.
+    fn write(&mut self, stream: &mut Self::Stream, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Writes the beginning of all pieces as one.
+    fn write_vectored(&mut self, stream: &mut Self::Stream, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Sends our end of stream.
+    fn finish(&mut self, stream: &mut Self::Stream) -> io::Result<()>;
+
+    /// The error that stands on the socket, if any; asking clears it.
+    fn take_error(&mut self, stream: &mut Self::Stream) -> io::Result<Option<io::Error>>;
+
+    /// Closes a stream. Unread input turns this into a reset.
+    fn close(&mut self, stream: Self::Stream);
+
+    /// Resets a stream: the peer learns that it did not get everything.
+    fn abort(&mut self, stream: Self::Stream);
+
+    /// Binds a datagram socket, registered under `token`. Returns the address in use as well.
+    fn bind(&mut self, address: &Address, token: Token) -> Result<(Self::Datagram, Address), StartError>;
+
+    /// Receives one datagram into `buffer` and tells who sent it. A datagram that fills the buffer may have been longer.
+    fn receive(&mut self, socket: &mut Self::Datagram, buffer: &mut [u8]) -> io::Result<(usize, Peer)>;
+
+    /// Sends all pieces as one datagram.
+    fn send(&mut self, socket: &mut Self::Datagram, pieces: &[IoSlice<'_>], peer: &Peer) -> io::Result<()>;
+
+    /// Whether a `WouldBlock` of [`Net::send`] may speak of the one peer alone, with no event to come when it changes (Unix datagrams,
+    /// whose receiver's queue is full), rather than of our own socket.
+    fn blocks_per_peer(&self, socket: &Self::Datagram) -> bool;
+
+    /// Closes a datagram socket.
+    fn close_datagram(&mut self, socket: Self::Datagram);
+}

@@ -1,0 +1,365 @@
+//! The operating system's sockets, through mio.
+//!
+//! Owns the poll and the choice between TCP and Unix below one shape. Must never retry, buffer or decide anything: one call of [`Net`] is
+//! one system call here.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
+use mio::{Events, Interest, Poll, Waker};
+use socket2::{SockAddr, SockRef};
+
+use super::socket::{self, SocketPath};
+use super::{Event, Net, Wake};
+use crate::endpoint::Address;
+use crate::error::StartError;
+use crate::peer::Peer;
+use crate::ready::Ready;
+use crate::signals::Signal;
+use crate::timer::Time;
+use crate::token::Token;
+
+/// The most events that one wait delivers; 12 KiB. What does not fit comes with the next wait, at most one run of each of these later.
+const EVENTS: usize = 1024;
+
+/// epoll and kqueue announce new readiness after a short transfer; mio's poll(2) selector re-arms on `WouldBlock` alone.
+const EDGE_AFTER_PARTIAL: bool = cfg!(all(
+    not(mio_unsupported_force_poll_poll),
+    any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "illumos",
+        target_os = "macos",
+        target_os = "ios",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        target_os = "openbsd",
+        target_os = "dragonfly",
+    )
+));
+
+/// The operating system.
+#[derive(Debug)]
+pub struct OsNet {
+    poll: Poll,
+    events: Events,
+    start: Instant,
+}
+
+impl OsNet {
+    /// A selector with nothing registered.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's, where it has no descriptor for the selector.
+    pub fn new() -> io::Result<OsNet> {
+        Ok(OsNet { poll: Poll::new()?, events: Events::with_capacity(EVENTS), start: Instant::now() })
+    }
+
+    fn watch(&self, source: &mut dyn mio::event::Source, token: Token, interest: Interest) -> io::Result<()> {
+        self.poll.registry().register(source, token.into(), interest)
+    }
+}
+
+/// A listening TCP or Unix socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// Unix, with the file to remove when it closes.
+    Unix(UnixListener, Option<OwnedPath>),
+}
+
+/// A connected TCP or Unix socket.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// Unix.
+    Unix(UnixStream),
+}
+
+/// A UDP or Unix datagram socket.
+#[derive(Debug)]
+pub enum Datagram {
+    /// UDP.
+    Udp(UdpSocket),
+    /// Unix, with the file to remove when it closes.
+    Unix(UnixDatagram, Option<OwnedPath>),
+}
+
+/// A socket file that is removed when this is dropped.
+#[derive(Debug)]
+pub struct OwnedPath(#[expect(dead_code, reason = "held for its drop")] SocketPath);
+
+/// Both kinds of stream read and write alike; only their types differ.
+macro_rules! either {
+    ($stream:expr, $inner:ident => $call:expr) => {
+        match $stream {
+            Stream::Tcp($inner) => $call,
+            Stream::Unix($inner) => $call,
+        }
+    };
+}
+
+impl Net for OsNet {
+    type Listener = Listener;
+    type Stream = Stream;
+    type Datagram = Datagram;
+    type Signals = Signals;
+
+    fn now(&mut self) -> Time {
+        Time::ZERO + self.start.elapsed()
+    }
+
+    #[inline]
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let result = self.poll.poll(&mut self.events, timeout);
+        if result.is_err() {
+            self.events.clear();
+        }
+        result
+    }
+
+    #[inline]
+    fn events(&self) -> impl Iterator<Item = Event> {
+        self.events.iter().map(|event| {
+            let mut ready = Ready::NONE;
+            for (is_set, bit) in [
+                (event.is_readable(), Ready::READABLE),
+                (event.is_writable(), Ready::WRITABLE),
+                (event.is_error(), Ready::ERROR),
+                (event.is_read_closed(), Ready::READ_CLOSED),
+                (event.is_write_closed(), Ready::WRITE_CLOSED),
+            ] {
+                if is_set {
+                    ready |= bit;
+                }
+            }
+            Event::new(event.token().into(), ready)
+        })
+    }
+
+    #[inline]
+    fn edge_after_partial(&self) -> bool {
+        EDGE_AFTER_PARTIAL
+    }
+
+    fn waker(&mut self, token: Token) -> io::Result<Arc<dyn Wake>> {
+        Ok(Arc::new(Waker::new(self.poll.registry(), token.into())?))
+    }
+
+    fn catch_signals(&mut self, token: Token) -> io::Result<Signals> {
+        let mut signals = Signals::catch()?;
+        self.watch(signals.source(), token, Interest::READABLE)?;
+        Ok(signals)
+    }
+
+    fn next_signal(&mut self, signals: &mut Signals) -> Option<Signal> {
+        signals.next()
+    }
+
+    fn listen(&mut self, address: &Address, backlog: u32, token: Token) -> Result<(Listener, Address), StartError> {
+        let bound = socket::listen(address, backlog)?;
+        let mut listener = match address {
+            Address::Tcp(_) => Listener::Tcp(TcpListener::from_std(bound.socket.into())),
+            _ => Listener::Unix(UnixListener::from_std(bound.socket.into()), bound.path.map(OwnedPath)),
+        };
+        let watched = match &mut listener {
+            Listener::Tcp(socket) => self.watch(socket, token, Interest::READABLE),
+            Listener::Unix(socket, _) => self.watch(socket, token, Interest::READABLE),
+        };
+        watched.map_err(|error| StartError::new(format!("watch {address}"), error))?;
+        Ok((listener, bound.address))
+    }
+
+    fn accept(&mut self, listener: &mut Listener) -> io::Result<(Stream, Peer)> {
+        match listener {
+            Listener::Tcp(socket) => {
+                let (stream, address) = socket.accept()?;
+                // Linux hands the option down from the listener. Where it does not, a peer that has left already cannot be helped.
+                #[cfg(not(target_os = "linux"))]
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Tcp(stream), address.into()))
+            }
+            Listener::Unix(socket, _) => {
+                let (stream, address) = socket.accept()?;
+                Ok((Stream::Unix(stream), unix_peer(&address)))
+            }
+        }
+    }
+
+    fn close_listener(&mut self, listener: Listener) {
+        drop(listener);
+    }
+
+    fn register(&mut self, stream: &mut Stream, token: Token) -> io::Result<()> {
+        either!(stream, socket => self.watch(socket, token, Interest::READABLE | Interest::WRITABLE))
+    }
+
+    #[inline]
+    fn read(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
+        either!(stream, socket => socket.read(buffer))
+    }
+
+    #[inline]
+    fn write(&mut self, stream: &mut Stream, bytes: &[u8]) -> io::Result<usize> {
+        either!(stream, socket => socket.write(bytes))
+    }
+
+    #[inline]
+    fn write_vectored(&mut self, stream: &mut Stream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        either!(stream, socket => socket.write_vectored(pieces))
+    }
+
+    fn finish(&mut self, stream: &mut Stream) -> io::Result<()> {
+        either!(stream, socket => socket.shutdown(std::net::Shutdown::Write))
+    }
+
+    fn take_error(&mut self, stream: &mut Stream) -> io::Result<Option<io::Error>> {
+        either!(stream, socket => socket.take_error())
+    }
+
+    fn close(&mut self, stream: Stream) {
+        drop(stream);
+    }
+
+    fn abort(&mut self, stream: Stream) {
+        if let Stream::Tcp(socket) = &stream {
+            // With a linger of zero, close sends RST. Unix sockets have no reset of their own: their peer sees one where it has unread
+            // bytes on the way to us, an end of stream otherwise. A peer that is gone already gives an error, and needs no reset.
+            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        }
+        drop(stream);
+    }
+
+    fn bind(&mut self, address: &Address, token: Token) -> Result<(Datagram, Address), StartError> {
+        let bound = socket::bind(address)?;
+        let mut datagram = match address {
+            Address::Udp(_) => Datagram::Udp(UdpSocket::from_std(bound.socket.into())),
+            _ => Datagram::Unix(UnixDatagram::from_std(bound.socket.into()), bound.path.map(OwnedPath)),
+        };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let watched = match &mut datagram {
+            Datagram::Udp(socket) => self.watch(socket, token, interest),
+            Datagram::Unix(socket, _) => self.watch(socket, token, interest),
+        };
+        watched.map_err(|error| StartError::new(format!("watch {address}"), error))?;
+        Ok((datagram, bound.address))
+    }
+
+    fn receive(&mut self, socket: &mut Datagram, buffer: &mut [u8]) -> io::Result<(usize, Peer)> {
+        match socket {
+            Datagram::Udp(socket) => socket.recv_from(buffer).map(|(size, address)| (size, address.into())),
+            Datagram::Unix(socket, _) => socket.recv_from(buffer).map(|(size, address)| (size, unix_peer(&address))),
+        }
+    }
+
+    fn send(&mut self, socket: &mut Datagram, pieces: &[IoSlice<'_>], peer: &Peer) -> io::Result<()> {
+        match (socket, peer.socket_addr(), peer) {
+            (Datagram::Udp(socket), Some(address), _) => match pieces {
+                [piece] => socket.send_to(piece, address),
+                pieces => socket.try_io(|| SockRef::from(&*socket).send_to_vectored(pieces, &address.into())),
+            },
+            (Datagram::Unix(socket, _), _, Peer::Unix(path)) if !path.is_empty() => {
+                let address = SockAddr::unix(std::ffi::OsStr::from_bytes(path))?;
+                socket.try_io(|| SockRef::from(&*socket).send_to_vectored(pieces, &address))
+            }
+            _ => Err(io::Error::new(io::ErrorKind::NotConnected, "the peer has no address to answer to")),
+        }
+        .map(|_| ())
+    }
+
+    fn blocks_per_peer(&self, socket: &Datagram) -> bool {
+        matches!(socket, Datagram::Unix(..))
+    }
+
+    fn close_datagram(&mut self, socket: Datagram) {
+        drop(socket);
+    }
+}
+
+impl Wake for Waker {
+    fn wake(&self) -> io::Result<()> {
+        Waker::wake(self)
+    }
+}
+
+fn unix_peer(address: &std::os::unix::net::SocketAddr) -> Peer {
+    if let Some(path) = address.as_pathname() {
+        return Peer::Unix(path.as_os_str().as_bytes().into());
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        #[cfg(target_os = "android")]
+        use std::os::android::net::SocketAddrExt;
+        #[cfg(target_os = "linux")]
+        use std::os::linux::net::SocketAddrExt;
+        if let Some(name) = address.as_abstract_name() {
+            return Peer::Unix([&[0], name].concat().into());
+        }
+    }
+    Peer::unnamed()
+}
+
+#[cfg(feature = "cli")]
+mod caught {
+    use std::io;
+
+    use signal_hook_mio::v1_0;
+
+    use crate::signals::Signal;
+
+    /// The signals that were caught, behind a pipe.
+    pub struct Signals(v1_0::Signals);
+
+    impl Signals {
+        pub(super) fn catch() -> io::Result<Signals> {
+            v1_0::Signals::new(Signal::CAUGHT).map(Signals)
+        }
+
+        pub(super) fn source(&mut self) -> &mut dyn mio::event::Source {
+            &mut self.0
+        }
+
+        pub(super) fn next(&mut self) -> Option<Signal> {
+            self.0.pending().find_map(Signal::of)
+        }
+    }
+
+    impl std::fmt::Debug for Signals {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Signals")
+        }
+    }
+}
+
+#[cfg(not(feature = "cli"))]
+mod caught {
+    use std::io;
+
+    use crate::signals::Signal;
+
+    /// No signals are caught without the feature `cli`.
+    #[derive(Debug)]
+    pub enum Signals {}
+
+    impl Signals {
+        pub(super) fn catch() -> io::Result<Signals> {
+            Err(io::Error::new(io::ErrorKind::Unsupported, "signals are caught with the feature `cli`"))
+        }
+
+        pub(super) fn source(&mut self) -> &mut dyn mio::event::Source {
+            match *self {}
+        }
+
+        pub(super) fn next(&mut self) -> Option<Signal> {
+            match *self {}
+        }
+    }
+}
+
+pub use caught::Signals;

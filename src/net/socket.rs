@@ -1,0 +1,167 @@
+//! Making sockets: options that must be set before bind, and Unix paths.
+//!
+//! Owns every socket option of the program. Must never remove a file that is not a socket, nor a socket that somebody answers on.
+//!
+//! * `SO_REUSEADDR` on TCP, so that a restart does not wait for connections in TIME_WAIT; never on UDP, where it would let two servers
+//!   share a port by accident.
+//! * `IPV6_V6ONLY` set by us, before bind: `tcp://[::]:P` and `tcp://0.0.0.0:P` can stand side by side, whatever the system's default is.
+//! * `TCP_NODELAY` on the listener: Linux hands it down, which costs nothing for each connection; forgetting it costs 44 ms a
+//!   64 KiB message. Elsewhere `os.rs` sets it on what was accepted.
+//! * Non-blocking and close-on-exec on everything.
+//!
+//! Tests: `tests/unix_paths.rs`, `tests/addresses.rs`.
+
+use std::ffi::OsStr;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use log::{info, warn};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::endpoint::Address;
+use crate::error::StartError;
+
+/// A bound socket, its address with the port that was chosen, and what must be cleaned up after it.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) socket: Socket,
+    pub(super) address: Address,
+    pub(super) path: Option<SocketPath>,
+}
+
+/// Binds a stream socket and listens on it.
+pub(super) fn listen(address: &Address, backlog: u32) -> Result<Bound, StartError> {
+    debug_assert!(address.is_stream(), "{address} is no stream endpoint");
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    bind_any(address, Type::STREAM)
+        .and_then(|bound| bound.socket.listen(backlog).map(|()| bound))
+        .map_err(|error| start_error("listen on", address, error))
+}
+
+/// Binds a datagram socket.
+pub(super) fn bind(address: &Address) -> Result<Bound, StartError> {
+    debug_assert!(!address.is_stream(), "{address} is no datagram endpoint");
+    bind_any(address, Type::DGRAM).map_err(|error| start_error("bind", address, error))
+}
+
+fn bind_any(address: &Address, kind: Type) -> io::Result<Bound> {
+    match address {
+        Address::Tcp(ip) => bind_ip(*ip, kind, Protocol::TCP, Address::Tcp),
+        Address::Udp(ip) => bind_ip(*ip, kind, Protocol::UDP, Address::Udp),
+        Address::Unix(path) | Address::Unixgram(path) => bind_unix(address, path, kind),
+    }
+}
+
+fn bind_ip(ip: SocketAddr, kind: Type, protocol: Protocol, name: fn(SocketAddr) -> Address) -> io::Result<Bound> {
+    let socket = Socket::new(Domain::for_address(ip), kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    if ip.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if protocol == Protocol::TCP {
+        socket.set_reuse_address(true)?;
+        socket.set_tcp_nodelay(true)?;
+    }
+    socket.bind(&ip.into())?;
+    let bound = socket.local_addr()?.as_socket().unwrap_or(ip);
+    Ok(Bound { socket, address: name(bound), path: None })
+}
+
+fn bind_unix(address: &Address, path: &Path, kind: Type) -> io::Result<Bound> {
+    let name = unix_name(path)?;
+    let socket = Socket::new(Domain::UNIX, kind, None)?;
+    socket.set_nonblocking(true)?;
+    match (socket.bind(&name), address.file()) {
+        (Err(error), Some(file)) if error.kind() == io::ErrorKind::AddrInUse => {
+            remove_stale(file, &name, kind)?;
+            socket.bind(&name)?;
+        }
+        (result, _) => result?,
+    }
+    let path = address.file().map(SocketPath::of).transpose()?;
+    Ok(Bound { socket, address: address.clone(), path })
+}
+
+/// The socket address of a path; a leading `@` stands for the zero byte of an abstract name.
+fn unix_name(path: &Path) -> io::Result<SockAddr> {
+    match path.as_os_str().as_bytes() {
+        [b'@', name @ ..] => SockAddr::unix(OsStr::from_bytes(&[&[0], name].concat())),
+        _ => SockAddr::unix(path),
+    }
+}
+
+/// Removes a socket file that nobody answers on any more: what a server that was killed leaves behind. Two servers that start at the same instant
+/// on the same stale path can still both get past this; there is no call that closes that gap.
+fn remove_stale(path: &Path, name: &SockAddr, kind: Type) -> io::Result<()> {
+    // Not following links: what a link points to is not ours to judge.
+    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is not a socket is there"));
+    }
+    let probe = Socket::new(Domain::UNIX, kind, None)?;
+    // A live server with a full backlog would hold a blocking probe for ever.
+    probe.set_nonblocking(true)?;
+    match probe.connect(name) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            info!("{}: nobody answers on this socket file; replaced", crate::escape::Escaped(path.as_os_str().as_bytes()));
+            std::fs::remove_file(path)
+        }
+        _ => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+/// A socket file that we made; removed with this value, unless somebody has put another in its place.
+#[derive(Debug)]
+pub(super) struct SocketPath {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketPath {
+    fn of(path: &Path) -> io::Result<SocketPath> {
+        let metadata = std::fs::symlink_metadata(path)?;
+        Ok(SocketPath { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    fn is_ours(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode))
+    }
+}
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        if self.is_ours() {
+            if let Err(error) = std::fs::remove_file(&self.path) {
+                warn!("{}: cannot remove: {error}", crate::escape::Escaped(self.path.as_os_str().as_bytes()));
+            }
+        }
+    }
+}
+
+fn start_error(verb: &str, address: &Address, error: io::Error) -> StartError {
+    let hint = hint(address, &error);
+    StartError::new(format!("{verb} {address}"), error).with_hint(hint)
+}
+
+/// What the user can do about an address that cannot be had.
+fn hint(address: &Address, error: &io::Error) -> Option<&'static str> {
+    let port = match address {
+        Address::Tcp(ip) | Address::Udp(ip) => Some(ip.port()),
+        Address::Unix(_) | Address::Unixgram(_) => None,
+    };
+    Some(match (error.kind(), port) {
+        (io::ErrorKind::AddrInUse, Some(_)) => "another program has it: choose another port, or 0 for any free one",
+        (io::ErrorKind::AddrInUse, None) => "another server answers there: choose another path",
+        (io::ErrorKind::AlreadyExists, None) => "choose another path, or remove it yourself",
+        (io::ErrorKind::PermissionDenied, Some(1..1024)) => {
+            "ports below 1024 need a privilege: run as root, grant CAP_NET_BIND_SERVICE, or choose a higher port"
+        }
+        (io::ErrorKind::PermissionDenied, None) => "you may not create files in that directory",
+        (io::ErrorKind::AddrNotAvailable, Some(_)) => "no interface of this machine has that address; 0.0.0.0 and [::] stand for all",
+        (io::ErrorKind::NotFound, None) => "the directory does not exist",
+        _ => return None,
+    })
+}

@@ -1,0 +1,458 @@
+//! The loop.
+//!
+//! Owns everything: the sources, the resources they borrow one at a time, the lifecycle. Contains the only wait of the program.
+//! Must never run a source while it marks: that is the main trick of the house.
+//!
+//! ```text
+//!  turn:
+//!   1  timeout = 0 if anything is runnable, else until the next deadline
+//!   2  wait for events                        an interruption is "no events"
+//!   3  now = clock                            the only reading of the turn
+//!   4  MARK  each event → its source          generation compared, bits set, queued once
+//!            each alarm that is due           one more kind of readiness; no I/O, nothing created or destroyed
+//!   5  RUN   the sources queued at this point once each, each within its budget
+//!            outcome: waiting | more (queued again) | done (retired)
+//!   6  commands of handles, then the lifecycle
+//! ```
+//!
+//! Because every event is marked before any source runs, it meets the source it was meant for: a slot that is freed and reused in phase 5 can't be
+//! hit by an event of the same batch. The generation defends what outlives a turn.
+//!
+//! Because a turn runs each source once and within a budget, a peer that floods gets its share and no more; because a source
+//! with work left is in the queue, the wait of the next turn does not sleep but still asks the kernel for newcomers.
+//!
+//! Tests: `tests/simulation.rs` drives this very loop over the simulator.
+
+use std::fmt;
+use std::io;
+use std::sync::mpsc;
+
+use log::{debug, info, trace, warn};
+
+use crate::connection::Connection;
+use crate::datagram::Datagram;
+use crate::endpoint::Address;
+use crate::error::{CloseReason, StartError};
+use crate::handle::{Command, Handle};
+use crate::lifecycle::{Lifecycle, Step};
+use crate::limits::Limits;
+use crate::listener::{Accepted, Listener};
+use crate::net::Net;
+use crate::ready::Ready;
+use crate::resources::{Outcome, Resources};
+use crate::service::Factory;
+use crate::signals::Signal;
+use crate::sources::{Entry, Marked, Sources};
+use crate::stats::Stats;
+use crate::timer::Time;
+use crate::token::{MAX_SOURCES, Token};
+
+/// Everything the loop waits for. The connection is the common case and lies in the table itself; the others are few.
+#[derive(Debug)]
+enum Source<N: Net> {
+    Connection(Connection<N>),
+    Listener(Box<Listener<N>>),
+    Datagram(Box<Datagram<N>>),
+    Signals(Box<N::Signals>),
+    Waker,
+}
+
+/// Slots that are left for everything that is not a connection.
+const MAX_CONNECTIONS: usize = MAX_SOURCES - 1024;
+
+/// How a reactor ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing that was received before the end was lost.
+    Clean,
+    /// So many conversations were cut.
+    Cut(usize),
+}
+
+/// A server: bind endpoints, then [`run`](Reactor::run).
+pub struct Reactor<N: Net> {
+    sources: Sources<Source<N>>,
+    res: Resources<N>,
+    /// The sources that a drain must end beside the connections.
+    listeners: Vec<Token>,
+    datagrams: Vec<Token>,
+    /// Where a listener puts what it accepts; empty between runs.
+    batch: Vec<Accepted<N>>,
+    backlog: u32,
+    lifecycle: Lifecycle,
+    handle: Handle,
+    commands: mpsc::Receiver<Command>,
+    /// When there was last an event, for busy polling.
+    last_event: Time,
+    /// Whether the last wait failed, so that a broken selector is logged once.
+    wait_failed: bool,
+}
+
+impl<N: Net> Reactor<N> {
+    /// A reactor with nothing bound yet.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's, where it has no descriptor for the waker.
+    pub fn new(mut net: N, mut limits: Limits) -> io::Result<Reactor<N>> {
+        limits.max_connections = limits.max_connections.min(MAX_CONNECTIONS);
+        let mut sources = Sources::new();
+        let waker = net.waker(sources.next_token())?;
+        sources.insert(Ready::NONE, Source::Waker);
+        let (handle, commands) = Handle::new(waker);
+        let res = Resources::new(net, limits);
+        Ok(Reactor {
+            sources,
+            last_event: res.now,
+            res,
+            listeners: Vec::new(),
+            datagrams: Vec::new(),
+            batch: Vec::new(),
+            backlog: 0,
+            lifecycle: Lifecycle::Running,
+            handle,
+            commands,
+            wait_failed: false,
+        })
+    }
+
+    /// Controls this reactor from another thread.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Serves streams at `address`, with at most `backlog` connections pending, each by a service that `make` makes. Returns the
+    /// address in use, with the port that was chosen where 0 was asked for.
+    ///
+    /// # Errors
+    ///
+    /// What was tried, why it failed and what to do.
+    pub fn listen(&mut self, address: &Address, backlog: u32, make: Factory) -> Result<Address, StartError> {
+        let (socket, bound) = self.res.net.listen(address, backlog, self.sources.next_token())?;
+        let listener = Listener::new(socket, bound.clone(), make);
+        self.listeners.push(self.sources.insert(Ready::NONE, Source::Listener(Box::new(listener))));
+        self.backlog = self.backlog.max(backlog);
+        Ok(bound)
+    }
+
+    /// Serves datagrams at `address` by one service. Returns the address in use.
+    ///
+    /// # Errors
+    ///
+    /// What was tried, why it failed and what to do.
+    pub fn bind(&mut self, address: &Address, mut make: Factory) -> Result<Address, StartError> {
+        let (socket, bound) = self.res.net.bind(address, self.sources.next_token())?;
+        let datagram = Datagram::new(socket, bound.clone(), make());
+        self.datagrams.push(self.sources.insert(Ready::WRITABLE, Source::Datagram(Box::new(datagram))));
+        Ok(bound)
+    }
+
+    /// From now on SIGTERM and SIGINT begin a drain, and the second of them ends at once.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's; `Unsupported` where the crate was built without the feature `cli`.
+    pub fn catch_signals(&mut self) -> io::Result<()> {
+        let signals = self.res.net.catch_signals(self.sources.next_token())?;
+        self.sources.insert(Ready::NONE, Source::Signals(Box::new(signals)));
+        Ok(())
+    }
+
+    /// Turns until the lifecycle is over, and closes everything.
+    pub fn run(&mut self) -> Ending {
+        while self.turn() != Lifecycle::Stopped {}
+        self.close()
+    }
+
+    /// One turn of the loop, as this module's head says.
+    pub fn turn(&mut self) -> Lifecycle {
+        self.wait();
+        self.res.now = self.res.net.now();
+        self.mark();
+        self.run_queued();
+        self.obey();
+        self.lifecycle.advance(self.res.now, self.is_idle());
+        self.res.stats.turns += 1;
+        self.lifecycle
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Stats {
+        &self.res.stats
+    }
+
+    /// The network below, for tests that play the peers of a simulated one.
+    pub fn net_mut(&mut self) -> &mut N {
+        &mut self.res.net
+    }
+
+    /// Bytes that all connections together are owed.
+    pub fn owed(&self) -> usize {
+        self.connections().map(|(_, _, connection)| connection.owed()).sum()
+    }
+
+    /// Looks for what must never be: a source that could act on a bit that is set, and stands nowhere.
+    ///
+    /// # Errors
+    ///
+    /// Names the first such source. O(n); for tests.
+    pub fn audit(&self) -> Result<(), String> {
+        for (token, entry) in self.sources.iter() {
+            let is_runnable = match &entry.source {
+                Source::Connection(connection) => connection.is_runnable(entry.ready),
+                Source::Listener(_) | Source::Datagram(_) => entry.ready.intersects(Ready::READABLE | Ready::ALARM),
+                Source::Signals(_) | Source::Waker => false,
+            };
+            if is_runnable && !entry.is_queued() {
+                return Err(format!("lost edge: {token} {} {:?} is not queued", entry.ready, entry.source));
+            }
+        }
+        let live = self.connections().count() as u64;
+        if live != self.res.stats.live() {
+            return Err(format!("{live} connections are open, the counters say {}", self.res.stats.live()));
+        }
+        Ok(())
+    }
+
+    /// Phases 1 and 2.
+    fn wait(&mut self) {
+        let deadline = self.sources.next_alarm().min(self.lifecycle.deadline());
+        let timeout = if self.sources.is_runnable() || self.is_busy_polling() {
+            Some(std::time::Duration::ZERO)
+        } else if deadline == Time::NEVER {
+            None
+        } else {
+            Some(deadline - self.res.now)
+        };
+        let result = self.res.net.wait(timeout);
+        let failed = result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
+        if failed {
+            self.res.stats.wait_errors += 1;
+        }
+        if let (true, false, Err(error)) = (failed, self.wait_failed, result) {
+            warn!("waiting for events failed: {error}; going on");
+        }
+        self.wait_failed = failed;
+    }
+
+    fn is_busy_polling(&self) -> bool {
+        self.res.limits.busy_poll.is_some_and(|busy| self.res.now < self.last_event + busy)
+    }
+
+    /// Phase 4.
+    #[inline]
+    fn mark(&mut self) {
+        let mut events = 0;
+        for event in self.res.net.events() {
+            events += 1;
+            trace!("event {} {}", event.token, event.ready);
+            if self.sources.mark(event.token, event.ready) == Marked::Stale {
+                self.res.stats.stale_events += 1;
+            }
+        }
+        self.res.stats.events += events;
+        if events > 0 {
+            self.last_event = self.res.now;
+        }
+        self.sources.mark_due(self.res.now);
+    }
+
+    /// Phase 5.
+    #[inline]
+    fn run_queued(&mut self) {
+        for _ in 0..self.sources.queued() {
+            if let Some(token) = self.sources.dequeue() {
+                self.run_one(token);
+            }
+        }
+    }
+
+    #[inline]
+    fn run_one(&mut self, token: Token) {
+        let Some(entry) = self.sources.get_mut(token) else { return };
+        trace!("run {token} {}", entry.ready);
+        let res = &mut self.res;
+        let (outcome, deadline) = match &mut entry.source {
+            Source::Connection(connection) => (connection.drive(&mut entry.ready, res), connection.deadline(res)),
+            Source::Listener(listener) => {
+                let room = res.limits.max_connections.saturating_sub(res.stats.live() as usize);
+                (listener.accept(&mut entry.ready, res, room, &mut self.batch), listener.deadline())
+            }
+            Source::Datagram(datagram) => (datagram.run(&mut entry.ready, res), datagram.deadline()),
+            Source::Signals(signals) => {
+                let mut terminations = 0;
+                while let Some(Signal::Terminate) = res.net.next_signal(signals) {
+                    terminations += 1;
+                }
+                (0..terminations).for_each(|_| self.terminate());
+                return;
+            }
+            Source::Waker => return,
+        };
+        self.settle(token, outcome, deadline);
+        if !self.batch.is_empty() {
+            self.adopt();
+        }
+    }
+
+    /// Files a source by the outcome of its run.
+    #[inline]
+    fn settle(&mut self, token: Token, outcome: Outcome, deadline: Time) {
+        match outcome {
+            Outcome::Waiting => self.sources.arm(token, deadline),
+            Outcome::More => {
+                self.sources.arm(token, deadline);
+                self.sources.mark(token, Ready::NONE);
+            }
+            Outcome::Done(reason) => self.retire(token, reason),
+        }
+    }
+
+    /// Makes sources of what was accepted.
+    fn adopt(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        for Accepted { mut stream, peer, service } in batch.drain(..) {
+            let token = self.sources.next_token();
+            if let Err(error) = self.res.net.register(&mut stream, token) {
+                self.res.stats.unregistered += 1;
+                warn!("{peer}: cannot register: {error}; closed");
+                self.res.net.close(stream);
+                continue;
+            }
+            debug!("{token} {peer}: accepted");
+            let connection = Connection::new(stream, peer, service, self.res.now);
+            // Fresh sockets take bytes, and whatever has arrived already gives an event once they are registered.
+            self.sources.insert(Ready::WRITABLE, Source::Connection(connection));
+            self.res.stats.accepted += 1;
+            self.open(token);
+        }
+        self.batch = batch;
+    }
+
+    fn open(&mut self, token: Token) {
+        let Some(entry) = self.sources.get_mut(token) else { return };
+        let Source::Connection(connection) = &mut entry.source else { return };
+        let outcome = connection.open(&mut entry.ready, &mut self.res);
+        let deadline = connection.deadline(&self.res);
+        self.settle(token, outcome, deadline);
+    }
+
+    /// Ends a source, and lets listeners that wait for a slot or a descriptor know.
+    fn retire(&mut self, token: Token, reason: CloseReason) {
+        match self.sources.remove(token) {
+            Some(Source::Connection(connection)) => {
+                self.res.stats.closed.count(reason);
+                debug!("{token} {}: closed: {reason}", connection.peer());
+                connection.close(&mut self.res.net, reason);
+            }
+            Some(Source::Listener(listener)) => {
+                debug!("{token} {}: no longer listening", listener.address());
+                listener.close(&mut self.res.net);
+                self.listeners.retain(|other| *other != token);
+            }
+            Some(Source::Datagram(datagram)) => {
+                debug!("{token} {}: no longer receiving", datagram.address());
+                datagram.close(&mut self.res.net);
+                self.datagrams.retain(|other| *other != token);
+            }
+            Some(Source::Signals(_) | Source::Waker) | None => {}
+        }
+        self.wake_parked_listeners();
+    }
+
+    /// Freeing a descriptor gives no event: without this, a listener out of descriptors would sleep beside a free one.
+    fn wake_parked_listeners(&mut self) {
+        for index in 0..self.listeners.len() {
+            let token = self.listeners[index];
+            if let Some(Entry { source: Source::Listener(listener), .. }) = self.sources.get_mut(token) {
+                if listener.is_parked() {
+                    self.sources.mark(token, Ready::READABLE);
+                }
+            }
+        }
+    }
+
+    /// Phase 6: what handles asked for.
+    fn obey(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Terminate => self.terminate(),
+                Command::Stop => {
+                    self.lifecycle.stop();
+                }
+                Command::Stats(sender) => {
+                    // Whoever asked may have given up; then nobody is waiting for the answer.
+                    let _ = sender.send(self.res.stats.clone());
+                }
+            }
+        }
+    }
+
+    fn terminate(&mut self) {
+        match self.lifecycle.terminate(self.res.now, self.res.limits.drain_timeout) {
+            Step::DrainBegins => self.begin_drain(),
+            Step::StopsNow => info!("stopping at once"),
+        }
+    }
+
+    /// Makes every source look once more at what stands in the kernel, with the end in mind.
+    fn begin_drain(&mut self) {
+        info!("draining: {} connections are open", self.res.stats.live());
+        self.res.draining = true;
+        for token in self.sources.tokens() {
+            let Some(entry) = self.sources.get_mut(token) else { continue };
+            let look = match &mut entry.source {
+                Source::Connection(_) => Ready::ALARM,
+                Source::Listener(listener) => {
+                    listener.drain(self.backlog);
+                    Ready::READABLE
+                }
+                Source::Datagram(datagram) => {
+                    datagram.drain(self.res.now);
+                    Ready::READABLE
+                }
+                Source::Signals(_) | Source::Waker => continue,
+            };
+            self.sources.mark(token, look);
+        }
+    }
+
+    /// Whether a drain has nothing left to wait for.
+    fn is_idle(&self) -> bool {
+        self.listeners.is_empty() && self.datagrams.is_empty() && self.res.stats.live() == 0
+    }
+
+    /// Closes what is left and says how much of it was cut off.
+    fn close(&mut self) -> Ending {
+        let mut cut = 0;
+        for token in self.sources.tokens() {
+            let Some(entry) = self.sources.get_mut(token) else { continue };
+            let reason = match &entry.source {
+                Source::Connection(connection) => connection.finished().unwrap_or(CloseReason::Cut),
+                Source::Datagram(datagram) if datagram.owed() > 0 => CloseReason::Cut,
+                _ => CloseReason::Drained,
+            };
+            cut += usize::from(reason == CloseReason::Cut);
+            self.retire(token, reason);
+        }
+        info!("stopped: {}", self.res.stats);
+        if cut == 0 {
+            return Ending::Clean;
+        }
+        warn!("{cut} conversations were cut");
+        Ending::Cut(cut)
+    }
+
+    fn connections(&self) -> impl Iterator<Item = (Token, Ready, &Connection<N>)> {
+        self.sources.iter().filter_map(|(token, entry)| match &entry.source {
+            Source::Connection(connection) => Some((token, entry.ready, connection)),
+            _ => None,
+        })
+    }
+}
+
+impl<N: Net> fmt::Debug for Reactor<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor").field("lifecycle", &self.lifecycle).field("stats", &self.res.stats).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,213 @@
+//! What the server says: bytes in, bytes out.
+//!
+//! A [`Service`] is told what arrived and answers through its [`Context`]. It sees no socket, no token and no clock of its own, so it
+//! cannot block, can be tested with an array, and runs alike on a stream, on a datagram socket and in the simulator.
+//!
+//! ```text
+//!              on_open
+//!                 │
+//!       ┌─────────▼─────────┐  on_data      bytes came; take them all
+//!       │       open        │  on_writable  everything owed has left; say more if there is more
+//!       └─────────┬─────────┘  on_alarm     the time asked for with `set_alarm` has come
+//!                 │ on_eof                  the peer will send no more; what it is owed still goes out
+//!                 ▼
+//!             on_close                      always, once, last
+//! ```
+//!
+//! The rules:
+//!
+//! * The input is borrowed for the call and must be taken whole; a service that needs it later keeps a copy, bounded by itself.
+//! * An answer goes straight from the borrowed bytes to the socket; only what the socket refuses is copied. [`Context::room`] says how
+//!   much can be said for certain. Saying more than that is a defect of the service and ends the connection.
+//! * `on_writable` and `on_alarm` may come for nothing; a service must not mind.
+//! * On a datagram socket one service answers all peers: there is no `on_open`, `on_eof` or `on_close`, each datagram is one `on_data`,
+//!   and the first [`Context::reply`] to it is the one datagram that goes back.
+
+mod discard;
+mod echo;
+mod print;
+
+use std::fmt;
+use std::io::IoSlice;
+
+pub use self::discard::Discard;
+pub use self::echo::Echo;
+pub use self::print::{Lines, Print};
+use crate::error::CloseReason;
+use crate::peer::Peer;
+use crate::timer::Time;
+
+/// One conversation, or all datagrams of one socket.
+pub trait Service {
+    /// A connection is open and nothing has been read from it.
+    fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
+        let _ = cx;
+        Action::Continue
+    }
+
+    /// Bytes arrived, or one datagram, which may be empty.
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action;
+
+    /// The peer has ended its sending side. To continue keeps our side open: a service that does must finish some day.
+    fn on_eof(&mut self, cx: &mut Context<'_>) -> Action {
+        let _ = cx;
+        Action::Finish
+    }
+
+    /// Nothing is owed any more and the socket takes bytes.
+    fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
+        let _ = cx;
+        Action::Continue
+    }
+
+    /// The time set with [`Context::set_alarm`] has come.
+    fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
+        let _ = cx;
+        Action::Continue
+    }
+
+    /// The connection is over. Nothing can be said any more.
+    fn on_close(&mut self, reason: CloseReason) {
+        let _ = reason;
+    }
+}
+
+impl fmt::Debug for dyn Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Service")
+    }
+}
+
+/// What a service wants to happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Action {
+    /// Go on.
+    Continue,
+    /// Send what is owed, then end of stream; input from now on is thrown away. Nothing on a datagram socket.
+    Finish,
+    /// Reset the connection. Nothing on a datagram socket.
+    Abort,
+}
+
+/// What a service may know and do during one call.
+pub struct Context<'a> {
+    /// The reactor's clock, read once a turn.
+    pub now: Time,
+    /// Who is at the other end.
+    pub peer: &'a Peer,
+    wire: &'a mut dyn Wire,
+}
+
+impl<'a> Context<'a> {
+    /// Made by the state machines, and by tests of services.
+    pub fn new(now: Time, peer: &'a Peer, wire: &'a mut dyn Wire) -> Context<'a> {
+        Context { now, peer, wire }
+    }
+
+    /// Answers with `bytes`: on a stream behind all that was said before, on a datagram socket as one datagram.
+    #[inline]
+    pub fn reply(&mut self, bytes: &[u8]) {
+        self.wire.send(bytes);
+    }
+
+    /// Answers with several pieces that belong together: one system call, one datagram.
+    pub fn reply_vectored(&mut self, pieces: &[IoSlice<'_>]) {
+        self.wire.send_vectored(pieces);
+    }
+
+    /// How many bytes can be said now without fail.
+    pub fn room(&self) -> usize {
+        self.wire.room()
+    }
+
+    /// Asks for [`Service::on_alarm`] at `at`; replaces the time set before. [`Time::NEVER`] clears it. Nothing on a datagram socket.
+    pub fn set_alarm(&mut self, at: Time) {
+        self.wire.set_alarm(at);
+    }
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("now", &self.now).field("peer", self.peer).finish_non_exhaustive()
+    }
+}
+
+/// The way to the socket, as a service may use it.
+pub trait Wire {
+    /// Sends or keeps all of `bytes`.
+    fn send(&mut self, bytes: &[u8]);
+    /// Sends or keeps all of the pieces, in order.
+    fn send_vectored(&mut self, pieces: &[IoSlice<'_>]);
+    /// Bytes that `send` can certainly take.
+    fn room(&self) -> usize;
+    /// See [`Context::set_alarm`].
+    fn set_alarm(&mut self, at: Time);
+}
+
+/// Makes a service for each connection, or one for a datagram socket.
+pub type Factory = Box<dyn FnMut() -> Box<dyn Service>>;
+
+/// Names of the services, as on the command line.
+pub const NAMES: [&str; 2] = ["echo", "discard"];
+
+/// The maker of the service called `name`; `None` where there is no such service.
+pub fn factory(name: &str) -> Option<Factory> {
+    match name {
+        "echo" => Some(Box::new(|| Box::new(Echo))),
+        "discard" => Some(Box::new(|| Box::new(Discard))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A wire that keeps everything, for tests of services.
+    #[derive(Debug, Default)]
+    pub(crate) struct Kept {
+        pub(crate) sent: Vec<u8>,
+        pub(crate) calls: usize,
+    }
+
+    impl Wire for Kept {
+        fn send(&mut self, bytes: &[u8]) {
+            self.sent.extend_from_slice(bytes);
+            self.calls += 1;
+        }
+
+        fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) {
+            pieces.iter().for_each(|piece| self.sent.extend_from_slice(piece));
+            self.calls += 1;
+        }
+
+        fn room(&self) -> usize {
+            usize::MAX
+        }
+
+        fn set_alarm(&mut self, _at: Time) {}
+    }
+
+    /// Feeds one input and returns what was said and done.
+    pub(crate) fn feed(service: &mut dyn Service, input: &[u8]) -> (Vec<u8>, Action) {
+        let (peer, mut wire) = (Peer::unnamed(), Kept::default());
+        let action = service.on_data(&mut Context::new(Time::ZERO, &peer, &mut wire), input);
+        (wire.sent, action)
+    }
+
+    #[test]
+    fn every_name_makes_a_service() {
+        assert!(NAMES.iter().all(|name| factory(name).is_some()));
+        assert!(factory("parrot").is_none());
+    }
+
+    #[test]
+    fn a_service_finishes_with_its_peer_unless_it_says_otherwise() {
+        let (peer, mut wire) = (Peer::unnamed(), Kept::default());
+        let mut cx = Context::new(Time::ZERO, &peer, &mut wire);
+        assert_eq!(Echo.on_open(&mut cx), Action::Continue);
+        assert_eq!(Echo.on_eof(&mut cx), Action::Finish);
+        assert_eq!(wire.calls, 0);
+    }
+}

@@ -1,0 +1,127 @@
+//! Plain counters. Every limit has one; the tests take them for an oracle, so they must balance:
+//! `accepted = live + Σ closed` after every turn.
+
+use std::fmt;
+use std::ops::Index;
+
+use crate::error::CloseReason;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// What a reactor has counted since it was made.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Stats {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Connections that ended, by reason.
+            pub closed: Closed,
+        }
+
+        impl Stats {
+            /// Every plain counter with its name, in the order of the fields.
+            pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Turns of the loop.
+    turns,
+    /// Events that the selector delivered.
+    events,
+    /// Events for a source that was gone, or whose slot had a new owner. Harmless: that is what the generation is for.
+    stale_events,
+    /// Waits that failed with something other than an interruption.
+    wait_errors,
+    /// Connections accepted.
+    accepted,
+    /// Connections that could not be registered with the selector and were closed at once; not part of `accepted`.
+    unregistered,
+    /// Accepts that failed with an error of the connection or the network.
+    accept_errors,
+    /// Accepts that failed with an error that is in no table.
+    accept_unknown_errors,
+    /// Times that a listener paused for want of descriptors or memory.
+    accept_starved,
+    /// Times that a listener paused at the connection limit.
+    accept_limited,
+    /// Bytes read from connections.
+    bytes_in,
+    /// Bytes that sockets took from us on connections.
+    bytes_out,
+    /// Bytes read and thrown away after our side had finished.
+    bytes_lingered,
+    /// Times that a source stopped at its budget and went to the back of the queue.
+    yields,
+    /// Datagrams received.
+    datagrams_in,
+    /// Datagrams sent.
+    datagrams_out,
+    /// Datagrams too long to be known whole; dropped.
+    datagrams_too_long,
+    /// Replies dropped because the queue of a blocked socket was full.
+    datagrams_overflowed,
+    /// Replies that the socket refused for good (source port 0, a peer that is gone, …).
+    datagrams_refused,
+    /// Errors of receiving (refusals that ICMP reported, …).
+    datagram_errors,
+}
+
+impl Stats {
+    /// Connections that are open now.
+    pub fn live(&self) -> u64 {
+        self.accepted - self.closed.total()
+    }
+}
+
+/// Ended connections by [`CloseReason`]: index it with one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closed([u64; CloseReason::ALL.len()]);
+
+impl Closed {
+    pub(crate) fn count(&mut self, reason: CloseReason) {
+        self.0[reason as usize] += 1;
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+impl Index<CloseReason> for Closed {
+    type Output = u64;
+
+    fn index(&self, reason: CloseReason) -> &u64 {
+        &self.0[reason as usize]
+    }
+}
+
+/// One line, with what is zero left out.
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = self.counters().map(|(name, count)| (name.replace('_', " "), count));
+        let closed = CloseReason::ALL.into_iter().map(|reason| (format!("closed ({reason})"), self.closed[reason]));
+        let mut separator = "";
+        for (name, count) in plain.chain(closed).filter(|(_, count)| *count > 0) {
+            write!(f, "{separator}{name} {count}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stats_balance_and_print_what_is_not_zero() {
+        let mut stats = Stats { accepted: 3, bytes_in: 7, ..Stats::default() };
+        stats.closed.count(CloseReason::Reset);
+        assert_eq!(stats.live(), 2);
+        assert_eq!(stats.closed[CloseReason::Reset], 1);
+        assert_eq!(stats.to_string(), "accepted 3, bytes in 7, closed (reset by peer) 1");
+    }
+}

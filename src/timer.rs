@@ -1,0 +1,177 @@
+//! Time, and the deadlines of all sources.
+//!
+//! Owns a heap of (deadline, token). Must never read a clock, and must never decide what a deadline means: it only says which
+//! tokens are due.
+//!
+//! A source has **one** alarm, and it is never cancelled. Activity only stores the time of it, with the source; when the alarm
+//! fires, the source computes its true deadline and either acts or asks for a later alarm. So a message costs no heap operation at
+//! all, however many timeouts are on. A nearer deadline pushes a second entry, and the first is then *superseded*: it no longer
+//! equals the `alarm_at` beside the source and is skipped. Superseded entries and those of sources that are gone are swept out
+//! whenever they outnumber the live ones, so the heap stays below twice the number of sources however long the timeouts are.
+//!
+//! Cost: O(log n) for each alarm that is set or fires, on std's heap. `benches/timer.rs` shows 100,000 sources; a timer wheel
+//! would have to beat that to earn its lines. Resolution: mio rounds the wait up to whole milliseconds.
+//!
+//! Tests: below, against a sorted model.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use crate::token::Token;
+
+/// A point of the reactor's monotonic clock: nanoseconds since an arbitrary start. Eight bytes, where
+/// [`std::time::Instant`] takes sixteen; every connection stores some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(u64);
+
+impl Time {
+    /// The start of the clock.
+    pub const ZERO: Time = Time(0);
+    /// Later than any time that comes: "no deadline".
+    pub const NEVER: Time = Time(u64::MAX);
+
+    /// Nanoseconds since the start of the clock.
+    pub fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// `self + after`, or [`Time::NEVER`] where `after` is `None`: a timeout that is off.
+    #[inline]
+    pub fn after(self, after: Option<Duration>) -> Time {
+        after.map_or(Time::NEVER, |duration| self + duration)
+    }
+}
+
+/// Saturates at [`Time::NEVER`]: a timeout of centuries is no timeout.
+impl Add<Duration> for Time {
+    type Output = Time;
+
+    #[inline]
+    fn add(self, duration: Duration) -> Time {
+        let nanos = duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()));
+        Time(self.0.saturating_add(nanos))
+    }
+}
+
+/// The time from `other` to `self`; zero where `other` is the later one.
+impl Sub for Time {
+    type Output = Duration;
+
+    #[inline]
+    fn sub(self, other: Time) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(other.0))
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.6}s", self.0 as f64 / 1e9)
+    }
+}
+
+/// The heap of alarms.
+#[derive(Debug, Default)]
+pub struct Timer {
+    heap: BinaryHeap<Reverse<(Time, Token)>>,
+}
+
+/// Below this many entries the heap is not swept: 64 entries are one kibibyte.
+const SWEEP_FLOOR: usize = 64;
+
+impl Timer {
+    /// Adds an alarm. `sources` is how many sources there are, and `is_live(token, at)` whether that entry is still its source's
+    /// alarm; both serve to sweep out the superseded ones, at amortised constant cost.
+    pub fn set(&mut self, token: Token, at: Time, sources: usize, is_live: impl Fn(Token, Time) -> bool) {
+        if self.heap.len() >= SWEEP_FLOOR.max(2 * sources) {
+            self.heap.retain(|Reverse((at, token))| is_live(*token, *at));
+        }
+        self.heap.push(Reverse((at, token)));
+    }
+
+    /// Takes the next entry that is due at `now`, live or superseded: the caller compares.
+    #[inline]
+    pub fn pop_due(&mut self, now: Time) -> Option<(Token, Time)> {
+        let Reverse((at, token)) = *self.heap.peek()?;
+        if at > now {
+            return None;
+        }
+        self.heap.pop();
+        Some((token, at))
+    }
+
+    /// The earliest alarm, or [`Time::NEVER`]. It may be superseded; the loop then wakes once for nothing.
+    #[inline]
+    pub fn next(&self) -> Time {
+        self.heap.peek().map_or(Time::NEVER, |Reverse((at, _))| *at)
+    }
+
+    /// Entries held, live or not.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::token::Generation;
+
+    fn token(slot: usize) -> Token {
+        Token::new(slot, Generation::FIRST)
+    }
+
+    #[test]
+    fn time_saturates_instead_of_wrapping() {
+        assert_eq!(Time(5) + Duration::MAX, Time::NEVER);
+        assert_eq!(Time(5) - Time(9), Duration::ZERO);
+        assert_eq!(Time(1).after(None), Time::NEVER);
+        assert_eq!(Time(1).after(Some(Duration::from_nanos(2))), Time(3));
+    }
+
+    proptest! {
+        /// Sources set, push forward and lose alarms in any order; what fires, and when, is what a plain table says.
+        #[test]
+        fn alarms_fire_as_in_a_sorted_table(steps in prop::collection::vec((0usize..20, 0u64..1000, 0u8..8), 1..400)) {
+            let mut timer = Timer::default();
+            let mut live: HashMap<Token, Time> = HashMap::new();
+            let mut now = Time::ZERO;
+            for (slot, delay, action) in steps {
+                let token = token(slot);
+                match action {
+                    0 => { live.remove(&token); }
+                    1 => {
+                        now = now + Duration::from_nanos(delay);
+                        let mut expected: Vec<(Time, Token)> = live.iter().filter(|(_, at)| **at <= now).map(|(t, at)| (*at, *t)).collect();
+                        expected.sort();
+                        let mut fired = Vec::new();
+                        while let Some((token, at)) = timer.pop_due(now) {
+                            if live.get(&token) == Some(&at) {
+                                live.remove(&token);
+                                fired.push((at, token));
+                            }
+                        }
+                        prop_assert_eq!(fired, expected);
+                        prop_assert!(timer.next() > now);
+                    }
+                    _ => {
+                        let at = now + Duration::from_nanos(delay);
+                        if live.get(&token).is_none_or(|old| at < *old) {
+                            live.insert(token, at);
+                            timer.set(token, at, 20, |token, at| live.get(&token) == Some(&at));
+                        }
+                    }
+                }
+                prop_assert!(live.values().min().is_none_or(|at| timer.next() <= *at), "an alarm was lost");
+                prop_assert!(timer.len() <= SWEEP_FLOOR.max(2 * 20) + 1, "the heap grew to {}", timer.len());
+            }
+        }
+    }
+}
