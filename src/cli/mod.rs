@@ -1,0 +1,12 @@
+//! From words to a configuration.
+//!
+//! Owns the command line: one definition, from which parsing, help and messages come. Parsing is pure: it opens nothing, resolves nothing and
+//! prints nothing, so all of it is tested as a table. Must never let a wrong word cost more than one clear line.
+
+mod args;
+pub(crate) mod log;
+mod outlet;
+pub(crate) mod serve;
+mod status;
+
+pub(crate) use self::args::{Command, parse};

@@ -1,0 +1,150 @@
+//! Output that cannot stop the loop.
+//!
+//! Standard output and standard error may be pipes that nobody reads, and a write to such a pipe waits for ever. So the loop leaves
+//! its lines in a bounded queue, and a thread of its own does the waiting. What does not fit is dropped, counted, and said.
+//!
+//! ```text
+//!   loop ── push ──▶ queue (QUEUE_BYTES) ──▶ writer thread ──▶ standard output
+//!              └─ full: dropped, counted
+//! ```
+//!
+//! Tests: below; `tests/stuck_output.rs` with the real binary.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// Bytes that may wait for a slow reader.
+const QUEUE_BYTES: usize = 1024 * 1024;
+
+/// How long the end of the program waits for what is still queued.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+
+/// The near end of an outlet. Clones share the queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Outlet(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<u8>,
+    /// Lines dropped since the last one that was taken.
+    dropped: u64,
+    /// Whether the writer holds bytes that it has not finished writing.
+    is_writing: bool,
+    /// The reader is gone: nothing will ever be written again.
+    is_broken: bool,
+}
+
+/// What became of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It will be written; before it, so many were dropped.
+    Taken { dropped_before: u64 },
+    /// It was dropped, as the first of its kind.
+    FirstDropped,
+    /// It was dropped, as others before it.
+    Dropped,
+}
+
+impl Outlet {
+    /// An outlet into `sink`, with its writer thread.
+    pub(crate) fn new(name: &str, sink: impl Write + Send + 'static) -> io::Result<Outlet> {
+        let outlet = Outlet(Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new() }));
+        let writer = outlet.clone();
+        thread::Builder::new().name(name.to_owned()).spawn(move || writer.write_all_into(sink))?;
+        Ok(outlet)
+    }
+
+    /// Leaves bytes for the writer, whole or not at all. Never waits for the reader.
+    pub(crate) fn push(&self, bytes: &[u8]) -> Pushed {
+        let mut queue = self.lock();
+        if queue.is_broken || queue.waiting.len() + bytes.len() > QUEUE_BYTES {
+            queue.dropped += 1;
+            return if queue.dropped == 1 && !queue.is_broken { Pushed::FirstDropped } else { Pushed::Dropped };
+        }
+        queue.waiting.extend_from_slice(bytes);
+        self.0.changed.notify_all();
+        Pushed::Taken { dropped_before: std::mem::take(&mut queue.dropped) }
+    }
+
+    /// Whether the reader is gone.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.lock().is_broken
+    }
+
+    /// Waits, for a bounded time, until all is written. Returns how many lines were dropped and not yet reported.
+    pub(crate) fn close(&self) -> u64 {
+        let still_busy = |queue: &mut Queue| !queue.is_broken && (queue.is_writing || !queue.waiting.is_empty());
+        let (queue, _) = self.0.changed.wait_timeout_while(self.lock(), CLOSE_TIME, still_busy).unwrap_or_else(PoisonError::into_inner);
+        queue.dropped
+    }
+
+    /// The writer thread: takes all that waits, writes it without holding the lock.
+    fn write_all_into(&self, mut sink: impl Write) {
+        let mut taken = Vec::new();
+        loop {
+            let mut queue =
+                self.0.changed.wait_while(self.lock(), |queue| queue.waiting.is_empty()).unwrap_or_else(PoisonError::into_inner);
+            std::mem::swap(&mut queue.waiting, &mut taken);
+            queue.is_writing = true;
+            drop(queue);
+            let written = sink.write_all(&taken).and_then(|()| sink.flush());
+            taken.clear();
+            let mut queue = self.lock();
+            queue.is_writing = false;
+            queue.is_broken = written.is_err();
+            self.0.changed.notify_all();
+            if queue.is_broken {
+                return;
+            }
+        }
+    }
+
+    /// A panic of the other thread leaves a queue that is still whole.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn lines_arrive_whole_and_in_order() {
+        let (far, near) = UnixStream::pair().unwrap();
+        let outlet = Outlet::new("test", near).unwrap();
+        for line in 0..1000 {
+            assert_eq!(outlet.push(format!("{line}\n").as_bytes()), Pushed::Taken { dropped_before: 0 });
+        }
+        assert_eq!(outlet.close(), 0);
+        let expected: String = (0..1000).map(|line| format!("{line}\n")).collect();
+        let mut got = vec![0; expected.len()];
+        io::Read::read_exact(&mut { far }, &mut got).unwrap();
+        assert_eq!(got, expected.as_bytes());
+    }
+
+    #[test]
+    fn a_reader_that_never_reads_costs_a_bounded_queue_and_is_told_the_count() {
+        let (far, near) = UnixStream::pair().unwrap();
+        let outlet = Outlet::new("test", near).unwrap();
+        let line = [b'x'; 4096];
+        let first = (0..100_000).find(|_| outlet.push(&line) == Pushed::FirstDropped);
+        assert!(first.is_some(), "a million lines cannot all fit");
+        assert_eq!(outlet.push(&line), Pushed::Dropped);
+        assert!(outlet.lock().waiting.len() <= QUEUE_BYTES);
+        drop(far);
+        assert!(outlet.close() >= 2);
+        assert!(outlet.is_broken());
+        assert_eq!(outlet.push(&line), Pushed::Dropped);
+    }
+}

@@ -1,0 +1,155 @@
+//! `mynah serve`: from the configuration to a running reactor.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use log::{info, warn};
+use mynah::net::os::OsNet;
+use mynah::service::{self, Factory, Lines, Print};
+use mynah::{Address, Ending, Endpoint, Limits, Reactor};
+
+use super::outlet::{Outlet, Pushed};
+use super::status::{Failure, Status};
+
+/// What to serve, where, and within which limits.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) service: String,
+    pub(crate) print: bool,
+    pub(crate) backlog: u32,
+    /// `None`: what the descriptor limit allows.
+    pub(crate) max_connections: Option<u32>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) write_timeout: Option<Duration>,
+    pub(crate) drain_timeout: Option<Duration>,
+    pub(crate) busy_poll: Option<Duration>,
+}
+
+/// Descriptors that are not connections: standard input, output and error, the selector, the waker, the pipe of the signals, and a few that
+/// libraries open for a moment.
+const SPARE_DESCRIPTORS: usize = 16;
+
+/// Serves until a signal ends it.
+pub(crate) fn run(config: &Config) -> Result<Status, Failure> {
+    let addresses = resolve(&config.endpoints)?;
+    let limits = limits(config, addresses.len());
+    check_backlog(config.backlog);
+    let printer = if config.print { Some(Printer::new()?) } else { None };
+    let mut reactor = OsNet::new().and_then(|net| Reactor::new(net, limits)).map_err(|error| failed("start the loop", &error))?;
+    reactor.catch_signals().map_err(|error| failed("catch signals", &error))?;
+    let mut lines = String::new();
+    for address in addresses {
+        let make = factory(config, printer.clone());
+        let bound = if address.is_stream() { reactor.listen(&address, config.backlog, make) } else { reactor.bind(&address, make) };
+        let bound = bound.map_err(|error| Failure::new(Status::Failed, error))?;
+        lines.push_str(&format!("listening on {bound}\n"));
+    }
+    announce(&lines);
+    let ending = reactor.run();
+    if let Some(printer) = printer {
+        printer.close();
+    }
+    Ok(match ending {
+        Ending::Clean => Status::Done,
+        Ending::Cut(_) => Status::Failed,
+    })
+}
+
+/// Before the loop, because looking up a name may take seconds.
+fn resolve(endpoints: &[Endpoint]) -> Result<Vec<Address>, Failure> {
+    let mut addresses = Vec::new();
+    for endpoint in endpoints {
+        let found = endpoint.resolve().map_err(|error| {
+            let why = error.to_string();
+            let why = why.strip_prefix("failed to lookup address information: ").unwrap_or(&why).to_lowercase();
+            Failure::new(Status::Unresolved, format_args!("cannot resolve {endpoint}: {why}; check the spelling, or give an address"))
+        })?;
+        addresses.extend(found);
+    }
+    Ok(addresses)
+}
+
+fn limits(config: &Config, endpoints: usize) -> Limits {
+    let descriptors = raise_descriptor_limit();
+    let most = descriptors.saturating_sub(SPARE_DESCRIPTORS + endpoints).max(1);
+    let max_connections = config.max_connections.map_or(most, |asked| asked as usize);
+    info!("descriptor limit {descriptors}, at most {max_connections} connections");
+    if max_connections > most {
+        warn!(
+            "{max_connections} connections do not fit into {descriptors} descriptors: accepting will pause at about {most}; raise the hard limit (ulimit -Hn)"
+        );
+    }
+    Limits {
+        max_connections,
+        idle_timeout: config.idle_timeout,
+        write_timeout: config.write_timeout,
+        drain_timeout: config.drain_timeout,
+        busy_poll: config.busy_poll,
+    }
+}
+
+/// Raises the soft limit to the hard one: the soft one is low for the sake of programs that use select(2). Returns the limit in force.
+fn raise_descriptor_limit() -> usize {
+    let limit = rlimit::increase_nofile_limit(u64::MAX).or_else(|error| {
+        warn!("cannot raise the descriptor limit: {error}");
+        rlimit::getrlimit(rlimit::Resource::NOFILE).map(|(soft, _)| soft)
+    });
+    // Where not even the limit can be asked for, the lowest that POSIX systems use.
+    limit.map_or(256, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// The kernel cuts a longer backlog to its own limit without a word.
+fn check_backlog(backlog: u32) {
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok().and_then(|text| text.trim().parse::<u32>().ok());
+    if let Some(most) = most.filter(|most| *most < backlog) {
+        warn!("the kernel allows a backlog of {most}, not {backlog}; raise net.core.somaxconn");
+    }
+}
+
+fn factory(config: &Config, printer: Option<Printer>) -> Factory {
+    let mut make = service::factory(&config.service).expect("the command line takes the names of services only");
+    match printer {
+        None => make,
+        Some(printer) => Box::new(move || Box::new(Print::new(printer.clone(), make()))),
+    }
+}
+
+/// Written and flushed at once, all together, when every endpoint can be used: whoever reads these lines may connect.
+fn announce(lines: &str) {
+    let mut output = io::stdout().lock();
+    // Whoever closed standard output does not want to know.
+    let _ = output.write_all(lines.as_bytes()).and_then(|()| output.flush());
+}
+
+fn failed(what: &str, error: &io::Error) -> Failure {
+    Failure::new(Status::Failed, format_args!("cannot {what}: {error}"))
+}
+
+/// Where `--print` goes: standard output, by way of an outlet.
+#[derive(Clone, Debug)]
+struct Printer(Outlet);
+
+impl Printer {
+    fn new() -> Result<Printer, Failure> {
+        Outlet::new("printer", io::stdout()).map(Printer).map_err(|error| failed("start the printer", &error))
+    }
+
+    fn close(self) {
+        let dropped = self.0.close();
+        if dropped > 0 && !self.0.is_broken() {
+            warn!("{dropped} printed lines were dropped");
+        }
+    }
+}
+
+impl Lines for Printer {
+    fn line(&mut self, mut line: String) {
+        line.push('\n');
+        match self.0.push(line.as_bytes()) {
+            Pushed::FirstDropped => warn!("standard output is not read fast enough; printed lines are dropped"),
+            Pushed::Taken { dropped_before: dropped @ 1.. } => warn!("{dropped} printed lines were dropped"),
+            Pushed::Taken { .. } | Pushed::Dropped => {}
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! How the program ends: exit statuses, and the one line that explains a failure.
+
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The exit statuses; scripts depend on the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Everything that was asked for was done.
+    Done = 0,
+    /// Any other failure; for a server, conversations were cut at its end.
+    Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// A name does not resolve.
+    Unresolved = 7,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> ExitCode {
+        ExitCode::from(status as u8)
+    }
+}
+
+/// Why the program ends early. Displays as one line.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) status: Status,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(status: Status, message: impl fmt::Display) -> Failure {
+        Failure { status, message: message.to_string() }
+    }
+
+    /// Writes the line to standard error and gives the exit status.
+    pub(crate) fn report(&self) -> ExitCode {
+        // If standard error is closed there is nobody left to tell.
+        let _ = writeln!(std::io::stderr(), "mynah: {}", self.message);
+        self.status.into()
+    }
+}
