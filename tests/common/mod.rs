@@ -1,0 +1,278 @@
+//! What the tests of reality share: the real binary as a child process, and waiting for conditions instead of for time.
+//!
+//! Every wait has a deadline far beyond what a slow machine needs; it decides nothing but how soon a broken server fails its test.
+
+#![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
+
+use std::fmt::Debug;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a condition may take to come true before the test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Any free port of the loopback, as an endpoint.
+pub const TCP: &str = "tcp://127.0.0.1:0";
+pub const UDP: &str = "udp://127.0.0.1:0";
+
+/// Waits until `condition` gives something.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "gave up waiting: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A running `mynah serve`. Killed when dropped.
+pub struct Server {
+    child: Child,
+    /// What stands behind `listening on`, in the order of the endpoints.
+    pub endpoints: Vec<String>,
+    /// Standard output behind those lines; `None` where the test took it.
+    pub stdout: Option<BufReader<ChildStdout>>,
+    log: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// Starts `mynah serve ARGS…` and waits until it says that every endpoint can be used. The log is at level debug.
+    #[track_caller]
+    pub fn start(args: &[&str]) -> Server {
+        Server::spawn(Command::new(binary()).arg("serve").arg("-v").args(args), endpoints_in(args))
+    }
+
+    /// The same, with at most `descriptors` descriptors.
+    #[track_caller]
+    pub fn start_with_descriptors(descriptors: usize, args: &[&str]) -> Server {
+        let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+        Server::spawn(Command::new("sh").arg("-c").arg(script).arg(binary()).args(["serve", "-v"]).args(args), endpoints_in(args))
+    }
+
+    #[track_caller]
+    fn spawn(command: &mut Command, endpoints: usize) -> Server {
+        let mut child = command
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let (sink, mut stderr) = (log.clone(), BufReader::new(child.stderr.take().unwrap()));
+        thread::spawn(move || {
+            let mut line = Vec::new();
+            while stderr.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                sink.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+                line.clear();
+            }
+        });
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut server = Server { child, endpoints: Vec::new(), stdout: None, log };
+        for _ in 0..endpoints {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            let Some(endpoint) = line.strip_prefix("listening on ") else {
+                panic!("expected a listening line, got {line:?}; the log says:\n{}", server.log())
+            };
+            server.endpoints.push(endpoint.trim_end().to_owned());
+        }
+        server.stdout = Some(stdout);
+        server
+    }
+
+    /// The IP address of the endpoint at `index`.
+    #[track_caller]
+    pub fn address(&self, index: usize) -> SocketAddr {
+        let endpoint = &self.endpoints[index];
+        endpoint.split_once("://").and_then(|(_, address)| address.parse().ok()).unwrap_or_else(|| panic!("{endpoint} is no IP endpoint"))
+    }
+
+    /// Connects to the first endpoint over TCP.
+    #[track_caller]
+    pub fn connect(&self) -> TcpStream {
+        connect(self.address(0))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by name: TERM, INT, STOP, CONT, KILL, PIPE.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.pid())).status().unwrap();
+        assert!(status.success(), "kill -{name}");
+    }
+
+    /// Waits for the end.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        let log = self.log.clone();
+        eventually(&format!("the server ends; its log: {}", log.lock().unwrap()), || self.child.try_wait().unwrap())
+    }
+
+    /// SIGTERM, then the exit status.
+    #[track_caller]
+    pub fn stop(&mut self) -> i32 {
+        self.signal("TERM");
+        self.wait().code().expect("an exit status, not a signal")
+    }
+
+    #[track_caller]
+    pub fn assert_running(&mut self) {
+        assert_eq!(self.child.try_wait().unwrap(), None, "the server has ended; its log:\n{}", self.log());
+    }
+
+    /// All that has been logged.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits for a piece of the log.
+    #[track_caller]
+    pub fn wait_for_log(&self, piece: &str) {
+        eventually(&format!("{piece:?} in the log"), || self.log.lock().unwrap().contains(piece).then_some(()));
+    }
+
+    /// How often `piece` stands in the log.
+    pub fn count_in_log(&self, piece: &str) -> usize {
+        self.log.lock().unwrap().matches(piece).count()
+    }
+
+    /// Open descriptors.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
+    /// Processor time spent so far, in clock ticks (hundredths of a second).
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- log of the server\n{}---", self.log());
+        }
+    }
+}
+
+/// The program under test.
+pub fn binary() -> &'static str {
+    env!("CARGO_BIN_EXE_mynah")
+}
+
+/// How many listening lines to wait for: the words that are endpoints with one address each; without any there are two.
+fn endpoints_in(args: &[&str]) -> usize {
+    let is_endpoint = |word: &&&str| ["tcp://", "udp://", "unix:", "unixgram:"].iter().any(|scheme| word.starts_with(scheme));
+    match args.iter().filter(is_endpoint).count() {
+        0 => 2,
+        count => count,
+    }
+}
+
+/// Connects over TCP, with deadlines on every later read and write.
+#[track_caller]
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// Sends `message` and reads it back.
+#[track_caller]
+pub fn assert_echoes(mut stream: impl Read + Write, message: &[u8]) {
+    stream.write_all(message).unwrap();
+    let mut got = vec![0; message.len()];
+    stream.read_exact(&mut got).unwrap();
+    assert!(got == message, "the echo differs from what was sent");
+}
+
+/// Bytes that differ everywhere, so that a lost, doubled or swapped piece shows.
+pub fn pattern(size: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..size)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .collect()
+}
+
+/// A directory of its own, removed when dropped.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Scratch {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("mynah-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// `SCHEME:PATH` for a name in this directory.
+    pub fn endpoint(&self, scheme: &str, name: &str) -> String {
+        format!("{scheme}:{}", self.path(name).display())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Whether a program that we did not write is on this machine. A test that needs one says so and passes where it is not.
+pub fn has_tool(name: &str) -> bool {
+    let found = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()));
+    if !found {
+        eprintln!("skipped: {name} is not installed");
+    }
+    found
+}
+
+/// Compares what is shown, with the values where they differ.
+#[track_caller]
+pub fn assert_within<T: PartialOrd + Debug>(what: &str, value: T, most: T) {
+    assert!(value <= most, "{what}: {value:?} is more than {most:?}");
+}
+
+/// Any free port of the loopback.
+pub fn loopback() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+/// Whether a path is still there, a dangling link included.
+pub fn stands(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
