@@ -276,3 +276,38 @@ pub fn loopback() -> SocketAddr {
 pub fn stands(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
+
+impl Server {
+    /// The same as `start`, after the words of a shell that change the surroundings, such as `ulimit -Sn 64`.
+    #[track_caller]
+    pub fn start_after(setup: &str, args: &[&str]) -> Server {
+        let script = format!("{setup} && exec \"$0\" \"$@\"");
+        Server::spawn(Command::new("sh").arg("-c").arg(script).arg(binary()).args(["serve", "-v"]).args(args), endpoints_in(args))
+    }
+
+    /// Lets two seconds pass and asserts that the server hardly ran: a loop that spins would take two hundred ticks.
+    #[track_caller]
+    pub fn assert_burns_nothing(&self) {
+        let before = self.cpu_ticks();
+        thread::sleep(Duration::from_secs(2));
+        assert_within("ticks of the processor in two quiet seconds", self.cpu_ticks() - before, 10);
+    }
+}
+
+/// Runs `mynah ARGS…` that must end by itself. Returns its exit status, standard output and standard error.
+#[track_caller]
+pub fn run_to_end(args: &[&str]) -> (i32, String, String) {
+    let output = assert_cmd::Command::new(binary()).args(args).env_remove("RUST_LOG").timeout(PATIENCE).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("what the program writes is UTF-8");
+    let status = output.status.code().unwrap_or_else(|| panic!("{args:?}: no exit status: {:?}", output.status));
+    (status, text(output.stdout), text(output.stderr))
+}
+
+/// Whether nothing has arrived so far. The stream is left blocking.
+#[track_caller]
+pub fn is_quiet(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let peeked = stream.peek(&mut [0]);
+    stream.set_nonblocking(false).unwrap();
+    peeked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
