@@ -76,11 +76,16 @@ impl<N: Net> Datagram<N> {
 
     /// Sends what waits, then receives and answers, within one turn's budget.
     pub(crate) fn run(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
-        if ready.take(Ready::ALARM) {
+        let is_due = ready.take(Ready::ALARM);
+        if is_due {
             *ready |= Ready::READABLE | Ready::WRITABLE;
             self.retry_at = Time::NEVER;
         }
-        self.flush(ready, res);
+        // A Unix datagram that is refused gives the memory taken for it back, and the kernel announces that as "writable". Whoever tries
+        // again on that word turns without rest for as long as one peer does not read.
+        if is_due || !res.net.blocks_per_peer(&self.socket) {
+            self.flush(ready, res);
+        }
         let outcome = self.receive(ready, res);
         let Some(until) = self.drain_until else { return outcome };
         if !self.queue.replies.is_empty() {

@@ -304,7 +304,7 @@ fn a_datagram_client_with_the_longest_name_is_answered_or_does_no_harm() {
 fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later() {
     let scratch = Scratch::new();
     let path = scratch.path("echo");
-    let _server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
+    let server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
     let stuck = client(&scratch.path("stuck"));
     let other = client(&scratch.path("other"));
     // The kernel queues net.unix.max_dgram_qlen of them, ten by default; the server has room for far more.
@@ -313,6 +313,7 @@ fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later()
         stuck.send_to(message, &path).unwrap();
         assert_answers(&other, &path, b"not held up");
     }
+    server.assert_burns_nothing();
     for message in &sent {
         let mut got = [0; 64];
         let size = stuck.recv(&mut got).unwrap();
