@@ -309,12 +309,18 @@ fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later()
     let other = client(&scratch.path("other"));
     // The kernel queues net.unix.max_dgram_qlen of them, ten by default; the server has room for far more.
     let sent: Vec<Vec<u8>> = (0..600).map(|number: u32| format!("reply {number}").into_bytes()).collect();
-    for message in &sent {
+    let (before, meanwhile) = sent.split_at(400);
+    for message in before {
         stuck.send_to(message, &path).unwrap();
         assert_answers(&other, &path, b"not held up");
     }
     server.assert_burns_nothing();
+    // New replies find room at the peer while older ones still wait; they must not overtake them.
+    let mut meanwhile = meanwhile.iter();
     for message in &sent {
+        if let Some(message) = meanwhile.next() {
+            stuck.send_to(message, &path).unwrap();
+        }
         let mut got = [0; 64];
         let size = stuck.recv(&mut got).unwrap();
         assert_eq!(String::from_utf8_lossy(&got[..size]), String::from_utf8_lossy(message));
