@@ -6,7 +6,7 @@
 //! "No event comes" is told by a second source: it is made ready afterwards, and its event is the only one that arrives.
 
 #![cfg(target_os = "linux")]
-#![cfg_attr(mio_unsupported_force_poll_poll, allow(dead_code, reason = "what watches edges has none to watch on poll(2)"))]
+#![cfg_attr(mio_unsupported_force_poll_poll, allow(dead_code, unused_imports, reason = "what watches edges has none to watch on poll(2)"))]
 
 mod common;
 
