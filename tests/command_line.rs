@@ -60,7 +60,7 @@ fn help_and_version_go_to_standard_output_and_are_a_success() {
         let (status, stdout, stderr) = run_to_end(words);
         assert_eq!((status, stderr.as_str()), (0, ""), "{words:?}");
         let options = ["--service", "--print", "--backlog", "--max-connections", "--idle-timeout", "--write-timeout", "--drain-timeout"];
-        for named in options.into_iter().chain(["--busy-poll", "ENDPOINT", "tcp://HOST:PORT", "unixgram:PATH"]) {
+        for named in options.into_iter().chain(["--busy-poll", "ENDPOINT", "tcp://HOST:PORT", "unixgram:PATH", "Exit status"]) {
             assert!(stdout.contains(named), "{words:?}: {named} is not in it: {stdout}");
         }
         assert!(stdout.lines().all(|line| line.chars().count() <= 110), "{stdout}");

@@ -80,7 +80,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Words {
-    /// Run the service until SIGTERM or SIGINT
+    // No doc comment: clap would show it in the place of all that `Serve` says of itself.
     Serve(Serve),
 }
 
