@@ -204,3 +204,14 @@ fn an_empty_rust_log_is_none() {
     let log = log_of(&[], Some(""));
     assert!(log.contains(" INFO ") && !log.contains("DEBUG"), "{log}");
 }
+
+#[test]
+fn rust_log_goes_above_the_flags() {
+    for flags in [&[][..], &["-v"], &["-vv"]] {
+        assert_eq!(log_of(flags, Some("off")), "", "{flags:?}");
+        assert_eq!(log_of(flags, Some("warn")), "", "{flags:?}");
+    }
+    assert!(log_of(&["-q"], Some("debug")).contains(": accepted"));
+    let some = log_of(&["-q"], Some("mynah::reactor=debug"));
+    assert!(some.contains(": accepted") && !some.contains("mynah::cli"), "{some}");
+}

@@ -3,7 +3,7 @@
 use std::env;
 use std::io::{self, IsTerminal, Write};
 
-use env_logger::{Builder, Target, WriteStyle};
+use env_logger::{Builder, DEFAULT_FILTER_ENV, Target, WriteStyle};
 use log::LevelFilter;
 
 use super::outlet::{Outlet, Pushed};
@@ -15,7 +15,11 @@ pub(crate) struct Log(Option<Outlet>);
 /// Starts the log at `level` for this program alone; `RUST_LOG` goes above all.
 pub(crate) fn init(level: LevelFilter) -> Log {
     let mut builder = Builder::new();
-    builder.filter_module("mynah", level).parse_default_env();
+    // Not beside each other: a filter for this program would outrank `RUST_LOG=off`, which names no module.
+    match env::var_os(DEFAULT_FILTER_ENV).filter(|filter| !filter.is_empty()) {
+        Some(_) => builder.parse_default_env(),
+        None => builder.filter_module("mynah", level),
+    };
     // Without a thread for the outlet the log still works, as any other program's does.
     let outlet = Outlet::new("log", io::stderr()).ok();
     if let Some(outlet) = outlet.clone() {
