@@ -148,6 +148,27 @@ fn an_endpoint_with_control_characters_is_shown_escaped() {
     assert!(stderr.lines().count() == 1 && stderr.contains(&shown), "{stderr}");
 }
 
+#[test]
+fn wrong_words_with_control_characters_are_one_harmless_line() {
+    let hostile = "x\u{1b}[31m\u{7}\r\n\0mynah: all is well\u{9b}\u{202e}".replace('\0', "");
+    for words in [
+        vec!["serve", &hostile],
+        vec!["serve", &format!("tcp://{hostile}:1")],
+        vec!["serve", &format!("tcp://host:{hostile}")],
+        vec!["serve", &format!("--{hostile}")],
+        vec!["serve", "--service", &hostile],
+        vec!["serve", "--idle-timeout", &hostile],
+        vec![&hostile],
+    ] {
+        let (status, stdout, stderr) = run_to_end(&words);
+        assert!(status == 2 || status == 7, "{words:?}: {status}");
+        assert_eq!(stdout, "");
+        assert_harmless(&stderr);
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(stderr.starts_with("mynah: ") && stderr.contains("\\x1b[31m"), "{stderr}");
+    }
+}
+
 /// The log in all its detail says nothing about what was sent.
 #[test]
 fn nothing_of_what_is_sent_reaches_the_log() {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use log::LevelFilter;
-use mynah::Endpoint;
 use mynah::service;
+use mynah::{Endpoint, Escaped};
 
 use super::serve::Config;
 use super::status::{Failure, Status};
@@ -190,7 +190,8 @@ fn one_line(error: &clap::Error) -> String {
         .filter(|line| !line.is_empty())
         .map(|line| line.strip_prefix("error: ").unwrap_or(line))
         .collect();
-    format!("{}; see --help", parts.join("; "))
+    // It repeats the words that are wrong, and those may come from anywhere.
+    format!("{}; see --help", Escaped(parts.join("; ").as_bytes()))
 }
 
 #[cfg(test)]
