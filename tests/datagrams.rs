@@ -1,0 +1,246 @@
+//! One whole datagram for one, to whoever sent it; and nothing that arrives ends the server.
+
+mod common;
+
+use std::io::{ErrorKind, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use common::{PATIENCE, Server, TCP, UDP, assert_echoes, loopback, pattern};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+const UDP6: &str = "udp://[::1]:0";
+
+/// A client of the server's endpoint at `index`.
+fn client(server: &Server, index: usize) -> UdpSocket {
+    let address = server.address(index);
+    let any: IpAddr = if address.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+    let socket = UdpSocket::bind((any, 0)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.connect(address).unwrap();
+    socket
+}
+
+/// Connected, the client hears only what comes from the address that it asked.
+#[track_caller]
+fn assert_answers(client: &UdpSocket, message: &[u8]) {
+    client.send(message).unwrap();
+    let mut got = vec![0; 65_536];
+    let size = client.recv(&mut got).unwrap();
+    assert!(got[..size] == *message, "{size} bytes came back, not the {} that were sent", message.len());
+}
+
+/// The same beside a flood, where the kernel may drop what we send for want of room: says it again until it is answered. `number` tells the
+/// answers to one message from those to another.
+#[track_caller]
+fn assert_answers_in_the_end(client: &UdpSocket, number: u64) {
+    let message = pattern(100, number);
+    client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    common::eventually("an answer", || {
+        client.send(&message).unwrap();
+        let mut got = [0; 128];
+        while let Ok(size) = client.recv(&mut got) {
+            if got[..size] == message {
+                return Some(());
+            }
+        }
+        None
+    });
+}
+
+fn assert_every_size_comes_back(endpoint: &str, longest: usize) {
+    let server = Server::start(&[endpoint]);
+    let client = client(&server, 0);
+    for size in [0, 1, 2, 1472, 1473, 8192, 9000, 65_507, longest] {
+        assert_answers(&client, &pattern(size, size as u64));
+    }
+    // Nothing but the answers came.
+    client.set_nonblocking(true).unwrap();
+    assert_eq!(client.recv(&mut [0; 16]).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn every_size_comes_back_whole_over_ipv4() {
+    assert_every_size_comes_back(UDP, 65_507);
+}
+
+#[test]
+fn every_size_comes_back_whole_over_ipv6() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        eprintln!("skipped: there is no IPv6 here");
+        return;
+    }
+    assert_every_size_comes_back(UDP6, 65_527);
+}
+
+/// 200 from each of 20 sockets, a few of each under way, so that no queue of the kernel overflows and nothing may be missing.
+#[test]
+fn each_sender_gets_its_own_answers_in_order() {
+    const IN_FLIGHT: usize = 4;
+    let server = Server::start(&[UDP]);
+    let clients: Vec<UdpSocket> = (0..20).map(|_| client(&server, 0)).collect();
+    let message = |client: usize, number: usize| format!("client {client}, datagram {number}").into_bytes();
+    let expect = |client: usize, number: usize| {
+        let mut got = [0; 64];
+        let size = clients[client].recv(&mut got).unwrap();
+        assert_eq!(String::from_utf8_lossy(&got[..size]), String::from_utf8_lossy(&message(client, number)));
+    };
+    for number in 0..200 {
+        for (client, socket) in clients.iter().enumerate() {
+            socket.send(&message(client, number)).unwrap();
+            if number >= IN_FLIGHT {
+                expect(client, number - IN_FLIGHT);
+            }
+        }
+    }
+    for number in 200 - IN_FLIGHT..200 {
+        (0..clients.len()).for_each(|client| expect(client, number));
+    }
+}
+
+/// No socket has port 0, but a packet can say so, and answering it is an error that must cost nothing but that answer.
+#[test]
+fn a_packet_from_port_0_does_not_end_the_server() {
+    let Ok(raw) = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)) else {
+        eprintln!("skipped: raw sockets need root");
+        return;
+    };
+    let mut server = Server::start(&[UDP]);
+    let address = server.address(0);
+    let payload = b"from nowhere";
+    // Source port, destination port, length, and no checksum.
+    let mut packet = vec![0, 0];
+    packet.extend(address.port().to_be_bytes());
+    packet.extend((8 + payload.len() as u16).to_be_bytes());
+    packet.extend([0, 0]);
+    packet.extend(payload);
+    let to = SockAddr::from(SocketAddr::new(address.ip(), 0));
+    for _ in 0..100 {
+        assert_eq!(raw.send_to(&packet, &to).unwrap(), packet.len());
+    }
+    let client = client(&server, 0);
+    assert_answers(&client, b"still here");
+    assert_eq!(server.stop(), 0);
+    assert!(server.log().contains("datagrams in 101,"), "the packets did arrive: {}", server.log());
+}
+
+#[test]
+fn answers_to_ports_that_are_closed_by_then_do_no_harm() {
+    let mut server = Server::start(&[UDP]);
+    let lasting = client(&server, 0);
+    for number in 0..1000 {
+        client(&server, 0).send(format!("off again {number}").as_bytes()).unwrap();
+        if number % 20 == 0 {
+            assert_answers(&lasting, b"still here");
+        }
+    }
+    assert_answers(&lasting, b"still here");
+    server.assert_running();
+}
+
+/// The flood gets its share of a turn and no more: a conversation beside it goes on, and ends.
+#[test]
+fn a_flood_of_datagrams_does_not_stop_a_tcp_conversation_nor_a_datagram_one() {
+    let server = Server::start(&[TCP, UDP, UDP]);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let socket = client(&server, 1);
+                let bytes = pattern(1400, 9);
+                while !stop.load(Ordering::Relaxed) {
+                    // Refusals of the answers that nobody reads come back here.
+                    let _ = socket.send(&bytes);
+                }
+            });
+        }
+        let stream = server.connect();
+        let other = client(&server, 2);
+        for number in 0..500 {
+            assert_echoes(&stream, &pattern(100, number));
+            assert_answers_in_the_end(&other, number);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// What the client's buffer cannot hold, the kernel drops at the client. It must not wait in the server, nor disturb what comes after.
+#[test]
+fn a_client_with_a_tiny_buffer_loses_its_own_answers_alone() {
+    let server = Server::start(&[UDP]);
+    let tiny = client(&server, 0);
+    SockRef::from(&tiny).set_recv_buffer_size(1).unwrap();
+    let other = client(&server, 0);
+    let bytes = pattern(1000, 1);
+    for _ in 0..2000 {
+        tiny.send(&bytes).unwrap();
+    }
+    assert_answers_in_the_end(&other, 1);
+    // Whatever reached it is whole.
+    tiny.set_nonblocking(true).unwrap();
+    let mut got = [0; 2048];
+    while let Ok(size) = tiny.recv(&mut got) {
+        assert!(got[..size] == bytes, "{size} bytes");
+    }
+    tiny.set_nonblocking(false).unwrap();
+    assert_answers_in_the_end(&tiny, 2);
+}
+
+/// An empty datagram is data: it is answered with an empty one, and what stands behind it is not forgotten.
+#[test]
+fn empty_datagrams_between_others_are_answered_in_their_order() {
+    let server = Server::start(&[UDP]);
+    let client = client(&server, 0);
+    server.signal("STOP");
+    let messages = [&b""[..], b"a", b"", b"", b"b", b""];
+    messages.iter().for_each(|message| assert_eq!(client.send(message).unwrap(), message.len()));
+    server.signal("CONT");
+    for message in messages {
+        let mut got = [0; 16];
+        let size = client.recv(&mut got).unwrap();
+        assert_eq!(&got[..size], message);
+    }
+}
+
+/// More stand in the socket than one turn may take; no event tells of the rest.
+#[test]
+fn what_a_turn_leaves_in_the_socket_is_answered_without_another_packet() {
+    let server = Server::start(&[UDP]);
+    let client = client(&server, 0);
+    server.signal("STOP");
+    for number in 0..150_u8 {
+        client.send(&[number]).unwrap();
+    }
+    server.signal("CONT");
+    for number in 0..150_u8 {
+        let mut got = [0; 16];
+        assert_eq!((client.recv(&mut got).unwrap(), got[0]), (1, number));
+    }
+}
+
+/// Gathered from several pieces, it is still one.
+#[test]
+fn a_datagram_sent_in_pieces_comes_back_as_one() {
+    let server = Server::start(&[UDP]);
+    let client = client(&server, 0);
+    let pieces = [IoSlice::new(b"one "), IoSlice::new(b"data"), IoSlice::new(b"gram")];
+    assert_eq!(SockRef::from(&client).send_vectored(&pieces).unwrap(), 12);
+    let mut got = [0; 64];
+    assert_eq!(client.recv(&mut got).unwrap(), 12);
+    assert_eq!(&got[..12], b"one datagram");
+}
+
+/// The answer goes to the port that asked, also where many ask from one address at once.
+#[test]
+fn a_socket_that_is_not_connected_hears_from_the_address_that_it_asked() {
+    let server = Server::start(&[UDP, UDP]);
+    let socket = UdpSocket::bind(loopback()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    for index in [0, 1, 0] {
+        socket.send_to(b"who answers?", server.address(index)).unwrap();
+        let (size, from) = socket.recv_from(&mut [0; 64]).unwrap();
+        assert_eq!((size, from), (12, server.address(index)));
+    }
+}
