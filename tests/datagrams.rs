@@ -123,6 +123,7 @@ fn a_packet_from_port_0_does_not_end_the_server() {
     let client = client(&server, 0);
     assert_answers(&client, b"still here");
     assert_eq!(server.stop(), 0);
+    server.wait_for_log("stopped: ");
     assert!(server.log().contains("datagrams in 101,"), "the packets did arrive: {}", server.log());
 }
 
@@ -207,7 +208,7 @@ fn empty_datagrams_between_others_are_answered_in_their_order() {
 /// More stand in the socket than one turn may take; no event tells of the rest.
 #[test]
 fn what_a_turn_leaves_in_the_socket_is_answered_without_another_packet() {
-    let server = Server::start(&[UDP]);
+    let mut server = Server::start(&[UDP]);
     let client = client(&server, 0);
     server.signal("STOP");
     for number in 0..150_u8 {
@@ -218,6 +219,9 @@ fn what_a_turn_leaves_in_the_socket_is_answered_without_another_packet() {
         let mut got = [0; 16];
         assert_eq!((client.recv(&mut got).unwrap(), got[0]), (1, number));
     }
+    assert_eq!(server.stop(), 0);
+    server.wait_for_log("stopped: ");
+    assert!(server.log().contains(" yields "), "others had their turn in between: {}", server.log());
 }
 
 /// Gathered from several pieces, it is still one.

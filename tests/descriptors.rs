@@ -139,6 +139,7 @@ fn without_an_option_the_limit_on_connections_stays_below_that_on_descriptors() 
     assert_served_in_order(crowd(&server, 0..120), places);
     eventually("all are gone", || (server.count_in_log("closed: peer closed") == 120).then_some(()));
     assert_eq!(server.stop(), 0);
+    server.wait_for_log("stopped: ");
     let log = server.log();
     assert!(log.contains(&format!("{places} connections are open, the limit")), "{log}");
     assert!(!log.contains("cannot accept") && !log.contains("accept starved"), "{log}");

@@ -231,6 +231,7 @@ fn a_file_that_is_gone_already_is_no_trouble_at_the_end() {
     let mut server = Server::start(&[&scratch.endpoint("unix", "stream")]);
     std::fs::remove_file(scratch.path("stream")).unwrap();
     assert_eq!(server.stop(), 0);
+    server.wait_for_log("stopped: ");
     assert!(!server.log().contains("cannot remove"), "{}", server.log());
 }
 
