@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use env_logger::{Builder, DEFAULT_FILTER_ENV, Target, WriteStyle};
 use log::LevelFilter;
 
-use super::outlet::{Outlet, Pushed};
+use super::outlet::Outlet;
 
 /// The running log; close it last.
 #[derive(Debug)]
@@ -46,9 +46,8 @@ struct Lines(Outlet);
 
 impl Write for Lines {
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
-        if let Pushed::Taken { dropped_before: dropped @ 1.. } = self.0.push(record) {
-            self.0.push(format!("[{dropped} log lines before this one were dropped: standard error was not read]\n").as_bytes());
-        }
+        let note = |dropped| format!("[{dropped} log lines before this one were dropped: standard error was not read]\n");
+        self.0.push_noting(record, note);
         Ok(record.len())
     }
 

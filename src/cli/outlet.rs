@@ -64,7 +64,20 @@ impl Outlet {
 
     /// Leaves bytes for the writer, whole or not at all. Never waits for the reader.
     pub(crate) fn push(&self, bytes: &[u8]) -> Pushed {
-        let mut queue = self.lock();
+        self.push_into(self.lock(), bytes)
+    }
+
+    /// The same, behind a note of how many were dropped before, where any were. Both or neither: a note that did not fit would take its number
+    /// with it.
+    pub(crate) fn push_noting(&self, bytes: &[u8], note: impl FnOnce(u64) -> String) -> Pushed {
+        let queue = self.lock();
+        match queue.dropped {
+            0 => self.push_into(queue, bytes),
+            dropped => self.push_into(queue, &[note(dropped).as_bytes(), bytes].concat()),
+        }
+    }
+
+    fn push_into(&self, mut queue: MutexGuard<'_, Queue>, bytes: &[u8]) -> Pushed {
         if queue.is_broken || queue.waiting.len() + bytes.len() > QUEUE_BYTES {
             queue.dropped += 1;
             return if queue.dropped == 1 && !queue.is_broken { Pushed::FirstDropped } else { Pushed::Dropped };
@@ -131,6 +144,38 @@ mod tests {
         let mut got = vec![0; expected.len()];
         io::Read::read_exact(&mut { far }, &mut got).unwrap();
         assert_eq!(got, expected.as_bytes());
+    }
+
+    /// A sink that takes the first write and never returns from it.
+    struct Stuck;
+
+    impl Write for Stuck {
+        fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+            loop {
+                thread::park();
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_number_of_dropped_lines_is_kept_until_its_note_fits() {
+        let outlet = Outlet::new("test", Stuck).unwrap();
+        outlet.push(b"taken by the writer");
+        while !outlet.lock().waiting.is_empty() {
+            thread::yield_now();
+        }
+        let note = |dropped| format!("{dropped} before this one");
+        assert_eq!(outlet.push_noting(&[b'x'; QUEUE_BYTES - 10], note), Pushed::Taken { dropped_before: 0 });
+        assert_eq!(outlet.push_noting(b"longer than ten", note), Pushed::FirstDropped);
+        assert_eq!(outlet.push_noting(b"longer than ten", note), Pushed::Dropped);
+        assert_eq!(outlet.push_noting(b"short", note), Pushed::Dropped, "it would fit, its note would not");
+        outlet.lock().waiting.clear();
+        assert_eq!(outlet.push_noting(b"short", note), Pushed::Taken { dropped_before: 3 });
+        assert_eq!(outlet.lock().waiting, b"3 before this oneshort");
     }
 
     #[test]
