@@ -13,7 +13,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
-use common::{PATIENCE, Scratch, Server, TCP, assert_echoes, eventually, pattern, run_to_end, stands};
+use common::{PATIENCE, Scratch, Server, TCP, assert_echoes, eventually, has_tool, pattern, run_to_end, stands};
 
 fn connect(path: &Path) -> UnixStream {
     with_deadline(UnixStream::connect(path).unwrap())
@@ -223,6 +223,38 @@ fn a_file_that_others_put_in_the_place_of_ours_is_left_at_the_end() {
     assert_eq!(std::fs::read(&datagram).unwrap(), b"precious");
     UnixStream::connect(&stream).unwrap();
     drop(other);
+}
+
+/// A socket that is closed while its file still stands looks dead. A server that starts in that instant replaces the file, and where inode numbers
+/// are used again at once, the one that ends would take the new file for its own.
+#[test]
+fn the_file_is_removed_before_its_socket_is_closed() {
+    if !has_tool("strace") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let trace = scratch.path("trace");
+    // `-D` leaves the process that was started to the server; where tracing is forbidden, the server starts without.
+    let words = format!("strace -D -yy -e trace=close,unlink,unlinkat -o {}", trace.display());
+    let setup = format!("strace -o /dev/null true && exec {words} \"$0\" \"$@\"; true");
+    let mut server = Server::start_after(&setup, &[&scratch.endpoint("unix", "stream"), &scratch.endpoint("unixgram", "datagram")]);
+    assert_eq!(server.stop(), 0);
+    if !stands(&trace) {
+        eprintln!("skipped: nothing can be traced here");
+        return;
+    }
+    let calls = eventually("the trace is complete", || {
+        let calls = std::fs::read_to_string(&trace).unwrap();
+        calls.contains("+++ exited").then_some(calls)
+    });
+    for name in ["stream", "datagram"] {
+        let path = scratch.path(name).display().to_string();
+        let of = |call: &str| {
+            let found = calls.lines().position(|line| line.starts_with(call) && line.contains(&path));
+            found.unwrap_or_else(|| panic!("{call} of {path}:\n{calls}"))
+        };
+        assert!(of("unlink") < of("close"), "{name}:\n{calls}");
+    }
 }
 
 #[test]

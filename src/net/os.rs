@@ -69,8 +69,9 @@ impl OsNet {
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
-    /// Unix, with the file to remove when it closes.
-    Unix(UnixListener, Option<OwnedPath>),
+    /// Unix, with the file to remove, which goes first: a socket that is closed while its file stands looks dead, and whoever replaces the file
+    /// in that instant may be given its inode number, by which we would take theirs for ours.
+    Unix(Option<OwnedPath>, UnixListener),
 }
 
 /// A connected TCP or Unix socket.
@@ -87,8 +88,8 @@ pub enum Stream {
 pub enum Datagram {
     /// UDP.
     Udp(UdpSocket),
-    /// Unix, with the file to remove when it closes.
-    Unix(UnixDatagram, Option<OwnedPath>),
+    /// Unix, with the file to remove, first as with a listener.
+    Unix(Option<OwnedPath>, UnixDatagram),
 }
 
 /// A socket file that is removed when this is dropped.
@@ -166,11 +167,11 @@ impl Net for OsNet {
         let bound = socket::listen(address, backlog)?;
         let mut listener = match address {
             Address::Tcp(_) => Listener::Tcp(TcpListener::from_std(bound.socket.into())),
-            _ => Listener::Unix(UnixListener::from_std(bound.socket.into()), bound.path.map(OwnedPath)),
+            _ => Listener::Unix(bound.path.map(OwnedPath), UnixListener::from_std(bound.socket.into())),
         };
         let watched = match &mut listener {
             Listener::Tcp(socket) => self.watch(socket, token, Interest::READABLE),
-            Listener::Unix(socket, _) => self.watch(socket, token, Interest::READABLE),
+            Listener::Unix(_, socket) => self.watch(socket, token, Interest::READABLE),
         };
         watched.map_err(|error| StartError::new(format!("watch {address}"), error))?;
         Ok((listener, bound.address))
@@ -185,7 +186,7 @@ impl Net for OsNet {
                 let _ = stream.set_nodelay(true);
                 Ok((Stream::Tcp(stream), address.into()))
             }
-            Listener::Unix(socket, _) => {
+            Listener::Unix(_, socket) => {
                 let (stream, address) = socket.accept()?;
                 Ok((Stream::Unix(stream), unix_peer(&address)))
             }
@@ -240,12 +241,12 @@ impl Net for OsNet {
         let bound = socket::bind(address)?;
         let mut datagram = match address {
             Address::Udp(_) => Datagram::Udp(UdpSocket::from_std(bound.socket.into())),
-            _ => Datagram::Unix(UnixDatagram::from_std(bound.socket.into()), bound.path.map(OwnedPath)),
+            _ => Datagram::Unix(bound.path.map(OwnedPath), UnixDatagram::from_std(bound.socket.into())),
         };
         let interest = Interest::READABLE | Interest::WRITABLE;
         let watched = match &mut datagram {
             Datagram::Udp(socket) => self.watch(socket, token, interest),
-            Datagram::Unix(socket, _) => self.watch(socket, token, interest),
+            Datagram::Unix(_, socket) => self.watch(socket, token, interest),
         };
         watched.map_err(|error| StartError::new(format!("watch {address}"), error))?;
         Ok((datagram, bound.address))
@@ -254,7 +255,7 @@ impl Net for OsNet {
     fn receive(&mut self, socket: &mut Datagram, buffer: &mut [u8]) -> io::Result<(usize, Peer)> {
         match socket {
             Datagram::Udp(socket) => socket.recv_from(buffer).map(|(size, address)| (size, address.into())),
-            Datagram::Unix(socket, _) => socket.recv_from(buffer).map(|(size, address)| (size, unix_peer(&address))),
+            Datagram::Unix(_, socket) => socket.recv_from(buffer).map(|(size, address)| (size, unix_peer(&address))),
         }
     }
 
@@ -264,7 +265,7 @@ impl Net for OsNet {
                 [piece] => socket.send_to(piece, address),
                 pieces => socket.try_io(|| SockRef::from(&*socket).send_to_vectored(pieces, &address.into())),
             },
-            (Datagram::Unix(socket, _), _, Peer::Unix(path)) if !path.is_empty() => {
+            (Datagram::Unix(_, socket), _, Peer::Unix(path)) if !path.is_empty() => {
                 let address = SockAddr::unix(std::ffi::OsStr::from_bytes(path))?;
                 socket.try_io(|| SockRef::from(&*socket).send_to_vectored(pieces, &address))
             }
