@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::thread;
+use std::time::Duration;
 
 use common::{Background, PATIENCE, Scratch, assert_within, eventually, loopback, pattern};
 use mynah::limits::LINGER_BYTES;
@@ -34,6 +35,40 @@ impl Service for AnswerOnce {
     fn on_data(&mut self, cx: &mut Context<'_>, _input: &[u8]) -> Action {
         cx.reply(&self.0);
         Action::Finish
+    }
+}
+
+/// Says something long, as much at a time as there is room for, whenever everything before has left; then ends.
+struct Recite {
+    text: Vec<u8>,
+    said: usize,
+}
+
+impl Recite {
+    fn new(text: Vec<u8>) -> Recite {
+        Recite { text, said: 0 }
+    }
+
+    fn go_on(&mut self, cx: &mut Context<'_>) -> Action {
+        let rest = &self.text[self.said..];
+        let part = &rest[..rest.len().min(cx.room())];
+        cx.reply(part);
+        self.said += part.len();
+        if self.said == self.text.len() { Action::Finish } else { Action::Continue }
+    }
+}
+
+impl Service for Recite {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
+        self.go_on(cx)
+    }
+
+    fn on_data(&mut self, _cx: &mut Context<'_>, _input: &[u8]) -> Action {
+        Action::Continue
+    }
+
+    fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
+        self.go_on(cx)
     }
 }
 
@@ -132,6 +167,30 @@ fn a_client_that_half_closes_gets_the_whole_reply() {
     }
     eventually("all are closed", || (server.stats().live() == 0).then_some(()));
     assert_eq!(server.stats().accepted, 4);
+}
+
+#[test]
+fn a_service_that_speaks_as_the_socket_takes_it_is_heard_to_its_end() {
+    let text = pattern(4 << 20, 5);
+    let server = serve({
+        let text = text.clone();
+        move || Recite::new(text.clone())
+    });
+    // A slow reader, which is always behind, and a fast one, which is never.
+    for pause in [Some(Duration::from_millis(1)), None] {
+        let mut stream = server.connect();
+        let (mut got, mut bite) = (Vec::new(), vec![0; 32 * 1024]);
+        loop {
+            match stream.read(&mut bite).unwrap() {
+                0 => break,
+                count => got.extend_from_slice(&bite[..count]),
+            }
+            pause.into_iter().for_each(thread::sleep);
+        }
+        assert_eq!(got.len(), text.len());
+        assert!(got == text, "other bytes came than were said");
+    }
+    wait_until_closed(&server, CloseReason::Finished, 2);
 }
 
 /// Nobody throws away for ever what a peer sends that does not listen.
