@@ -206,13 +206,13 @@ fn a_datagram_that_stands_in_the_kernel_is_answered() {
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.connect(server.address(0)).unwrap();
     server.signal("STOP");
-    // More than one budget of them.
-    for index in 0..100u8 {
+    // Several budgets of them.
+    for index in 0..200u8 {
         client.send(&[index; 100]).unwrap();
     }
     server.signal("TERM");
     server.signal("CONT");
-    for index in 0..100u8 {
+    for index in 0..200u8 {
         let mut got = [0; 200];
         assert_eq!(client.recv(&mut got).unwrap(), 100);
         assert_eq!(got[0], index);
