@@ -76,6 +76,8 @@ pub(crate) struct Connection<N: Net> {
     progress: Time,
     /// When the service wants to be called.
     alarm: Time,
+    /// Whether the service has spoken since it was last asked whether it has more to say.
+    spoke: bool,
     rx: Rx,
     tx: Tx,
 }
@@ -85,7 +87,8 @@ type Flow<T> = Result<T, CloseReason>;
 
 impl<N: Net> Connection<N> {
     pub(crate) fn new(stream: N::Stream, peer: Peer, service: Box<dyn Service>, now: Time) -> Connection<N> {
-        Connection { stream, service, peer, outbox: Outbox::default(), progress: now, alarm: Time::NEVER, rx: Rx::Open, tx: Tx::Open }
+        let (outbox, alarm, spoke) = (Outbox::default(), Time::NEVER, false);
+        Connection { stream, service, peer, outbox, progress: now, alarm, spoke, rx: Rx::Open, tx: Tx::Open }
     }
 
     /// Lets the service speak first.
@@ -141,7 +144,7 @@ impl<N: Net> Connection<N> {
     /// Whether one of the bits that are set could be acted on: such a source must stand in the run queue, or it is lost.
     pub(crate) fn is_runnable(&self, ready: Ready) -> bool {
         let reads = self.may_read() && ready.contains(Ready::READABLE);
-        reads || !self.outbox.is_empty() && ready.contains(Ready::WRITABLE) || ready.contains(Ready::ALARM)
+        reads || self.may_speak() || !self.outbox.is_empty() && ready.contains(Ready::WRITABLE) || ready.contains(Ready::ALARM)
     }
 
     /// Bytes owed to the peer.
@@ -165,13 +168,20 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Writes before it reads, reads while nothing is owed, stops at the budget.
+    /// Writes before it reads, reads while nothing is owed, stops at the budget. A service that has more to say than there was room for is asked
+    /// for it once a turn, and so has a budget as well: what the outbox holds.
     #[inline]
     fn exchange(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<Outcome> {
         let mut budget = READ_BUDGET;
+        let mut asked = false;
         loop {
             if !self.outbox.is_empty() && !self.flush(ready, res)? {
                 break;
+            }
+            if !asked && self.may_speak() {
+                (asked, self.spoke) = (true, false);
+                self.call(ready, res, |service, cx, _| service.on_writable(cx))?;
+                continue;
             }
             if !ready.contains(Ready::READABLE) || !self.may_read() {
                 break;
@@ -189,6 +199,10 @@ impl<N: Net> Connection<N> {
         }
         match (self.rx, self.tx) {
             (Rx::Eof | Rx::Lingering { left: 0 }, Tx::Finished(reason)) => Ok(Outcome::Done(reason)),
+            _ if self.may_speak() => {
+                res.stats.yields += 1;
+                Ok(Outcome::More)
+            }
             _ => Ok(Outcome::Waiting),
         }
     }
@@ -201,6 +215,12 @@ impl<N: Net> Connection<N> {
             Rx::Lingering { left } => left > 0,
             Rx::Eof => false,
         }
+    }
+
+    /// Whether the service is to be asked for more: it has spoken, and all of that has left. Where the socket took it at once, no event will tell.
+    #[inline]
+    fn may_speak(&self) -> bool {
+        self.spoke && self.outbox.is_empty() && self.tx == Tx::Open
     }
 
     /// Reads once, at most `budget` bytes, and lets the service answer. Returns what is left of the budget.
@@ -275,6 +295,7 @@ impl<N: Net> Connection<N> {
             progress: &mut self.progress,
             alarm: &mut self.alarm,
             ready,
+            spoke: &mut self.spoke,
             failed: None,
         };
         let action = event(&mut *self.service, &mut Context::new(res.now, &self.peer, &mut wire), &res.buffer);
@@ -305,11 +326,10 @@ impl<N: Net> Connection<N> {
             return Ok(false);
         }
         match self.tx {
-            Tx::Open => self.call(ready, res, |service, cx, _| service.on_writable(cx))?,
             Tx::Finishing(reason) => self.send_end(res, reason)?,
-            Tx::Finished(_) => {}
+            Tx::Open | Tx::Finished(_) => {}
         }
-        Ok(self.outbox.is_empty())
+        Ok(true)
     }
 
     /// No more is said: what is owed goes out, then our end of stream.
@@ -427,6 +447,7 @@ struct StreamWire<'a, N: Net> {
     progress: &'a mut Time,
     alarm: &'a mut Time,
     ready: &'a mut Ready,
+    spoke: &'a mut bool,
     /// Why nothing can be sent any more. What is said after that is not heard.
     failed: Option<CloseReason>,
 }
@@ -465,6 +486,7 @@ impl<N: Net> StreamWire<'_, N> {
 impl<N: Net> Wire for StreamWire<'_, N> {
     #[inline]
     fn send(&mut self, bytes: &[u8]) {
+        *self.spoke |= !bytes.is_empty();
         let mut sent = 0;
         if self.may_write() && !bytes.is_empty() {
             let result = self.net.write(self.stream, bytes);
@@ -477,6 +499,7 @@ impl<N: Net> Wire for StreamWire<'_, N> {
 
     fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) {
         let size = pieces.iter().map(|piece| piece.len()).sum();
+        *self.spoke |= size > 0;
         let mut sent = 0;
         if self.may_write() && size > 0 {
             let result = self.net.write_vectored(self.stream, pieces);

@@ -60,6 +60,8 @@ impl CloseReason {
     pub fn of_error(error: &io::Error) -> CloseReason {
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => CloseReason::Reset,
+            // What shutdown says after a reset: behind an end of stream no read tells of it any more.
+            io::ErrorKind::NotConnected => CloseReason::Reset,
             _ => CloseReason::Failed,
         }
     }
@@ -177,6 +179,17 @@ mod tests {
         for (index, reason) in CloseReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
             assert_eq!(CloseReason::ALL.iter().filter(|other| other.to_string() == reason.to_string()).count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_peer_that_has_left_is_a_reset_whichever_call_tells_of_it() {
+        let reason = |code| CloseReason::of_error(&io::Error::from_raw_os_error(code));
+        for code in [libc::ECONNRESET, libc::EPIPE, libc::ENOTCONN, libc::ECONNABORTED] {
+            assert_eq!(reason(code), CloseReason::Reset, "errno {code}");
+        }
+        for code in [libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::EIO] {
+            assert_eq!(reason(code), CloseReason::Failed, "errno {code}");
         }
     }
 

@@ -54,7 +54,8 @@ pub trait Service {
         Action::Finish
     }
 
-    /// Nothing is owed any more and the socket takes bytes.
+    /// All that was said has left, and the socket takes more: the place to go on from for whoever has more to say than there was room for. Comes
+    /// after everything that is said, once a turn at the most.
     fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
         let _ = cx;
         Action::Continue

@@ -10,9 +10,14 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use mynah::net::os::OsNet;
+use mynah::service::Service;
+use mynah::{Address, Ending, Handle, Limits, Reactor, Stats};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// How long a condition may take to come true before the test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -310,4 +315,98 @@ pub fn is_quiet(stream: &TcpStream) -> bool {
     let peeked = stream.peek(&mut [0]);
     stream.set_nonblocking(false).unwrap();
     peeked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+
+/// Connects as a peer that leaves little room for unread bytes, so that they stand in the server and not here. With the segments of an Ethernet, because
+/// to those of the loopback, 64 KiB each, the server's kernel grants a send buffer of megabytes, and some hundreds of them exhaust its memory for TCP.
+#[track_caller]
+pub fn connect_small(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).unwrap();
+    socket.set_tcp_mss(1448).unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    socket.set_send_buffer_size(128 * 1024).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends on all of `streams` without reading, until the server has taken nothing more from any of them for a while. Every stream sends
+/// `bytes` over and over; returns how many were taken from each.
+#[track_caller]
+pub fn stuff(streams: &[TcpStream], bytes: &[u8]) -> Vec<usize> {
+    let mut taken = vec![0; streams.len()];
+    let mut quiet_passes = 0;
+    streams.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
+    eventually("the server stops taking", || {
+        let before: usize = taken.iter().sum();
+        for (mut stream, taken) in streams.iter().zip(&mut taken) {
+            while let Ok(count) = stream.write(&bytes[*taken % bytes.len()..]) {
+                *taken += count;
+            }
+        }
+        quiet_passes = if taken.iter().sum::<usize>() == before { quiet_passes + 1 } else { 0 };
+        (quiet_passes == 50).then_some(())
+    });
+    streams.iter().for_each(|stream| stream.set_nonblocking(false).unwrap());
+    taken
+}
+
+/// Closes with a reset instead of an end of stream.
+#[track_caller]
+pub fn reset(stream: TcpStream) {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// A reactor in a thread of its own. Stopped when dropped.
+pub struct Background {
+    pub address: Address,
+    pub handle: Handle,
+    thread: Option<thread::JoinHandle<Ending>>,
+}
+
+impl Background {
+    /// Serves streams at `address`, each by what `make` makes. The reactor is made in the thread, because it cannot move to another.
+    #[track_caller]
+    pub fn start<S: Service + 'static>(address: Address, limits: Limits, make: impl Fn() -> S + Send + 'static) -> Background {
+        let (sender, started) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let mut reactor = Reactor::new(OsNet::new().unwrap(), limits).unwrap();
+            let bound = reactor.listen(&address, 128, Box::new(move || Box::new(make()))).unwrap();
+            sender.send((bound, reactor.handle())).unwrap();
+            reactor.run()
+        });
+        let (address, handle) = started.recv_timeout(PATIENCE).unwrap();
+        Background { address, handle, thread: Some(thread) }
+    }
+
+    /// Connects to it over TCP.
+    #[track_caller]
+    pub fn connect(&self) -> TcpStream {
+        match self.address {
+            Address::Tcp(address) => connect(address),
+            ref other => panic!("{other} is no TCP endpoint"),
+        }
+    }
+
+    #[track_caller]
+    pub fn stats(&self) -> Stats {
+        self.handle.stats().expect("the reactor is running")
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(mut self) -> Ending {
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.handle.stop();
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || thread::panicking(), "the reactor panicked");
+        }
+    }
 }

@@ -1,0 +1,301 @@
+//! Promise 9: a drain loses nothing that was received before it began, and ends on time.
+
+mod common;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::thread;
+use std::time::Duration;
+
+use common::{Background, PATIENCE, Server, TCP, UDP, assert_echoes, connect_small, eventually, loopback, pattern, stuff};
+use mynah::service::{Action, Context, Echo, Service};
+use mynah::{Address, CloseReason, Ending, Limits};
+
+/// Longer than any of these tests is patient: what ends within it ends for another reason.
+const NO_HURRY: [&str; 2] = ["--drain-timeout", "10m"];
+
+#[track_caller]
+fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).unwrap();
+    got
+}
+
+/// A connection that the server owes more than it will take: nothing but a cut ends it.
+#[track_caller]
+fn stuck(server: &Server) -> TcpStream {
+    let streams = [connect_small(server.address(0))];
+    stuff(&streams, &[b'x'; 65_536]);
+    let [stream] = streams;
+    stream
+}
+
+#[track_caller]
+fn status(server: &mut Server) -> i32 {
+    server.wait().code().expect("an exit status, not a signal")
+}
+
+#[track_caller]
+fn begin_drain(server: &Server) {
+    server.signal("TERM");
+    server.wait_for_log("draining");
+}
+
+#[test]
+fn what_is_under_way_comes_back_and_then_the_end() {
+    let mut server = Server::start(&[TCP, NO_HURRY[0], NO_HURRY[1]]);
+    let sent = pattern(8 << 20, 1);
+    let clients: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    let taken = stuff(&clients, &sent);
+    begin_drain(&server);
+    for (client, taken) in clients.iter().zip(taken) {
+        // Nobody has ended this side: the server does, once it owes nothing and nothing more comes.
+        let got = read_to_end(client);
+        assert_eq!(got.len(), taken);
+        assert!(got.iter().eq(sent.iter().cycle().take(taken)), "other bytes came back than were sent");
+    }
+    drop(clients);
+    assert_eq!(status(&mut server), 0);
+}
+
+/// Clients whose connection and words the kernel has accepted, and the server has not.
+#[test]
+fn what_stands_in_the_backlog_is_accepted_and_served() {
+    let mut server = Server::start(&[TCP, NO_HURRY[0], NO_HURRY[1]]);
+    server.signal("STOP");
+    let clients: Vec<_> = (0..100).map(|_| server.connect()).collect();
+    for (index, mut client) in clients.iter().enumerate() {
+        client.write_all(&pattern(10_000, index as u64)).unwrap();
+        if index % 2 == 0 {
+            client.shutdown(Shutdown::Write).unwrap();
+        }
+    }
+    server.signal("TERM");
+    server.signal("CONT");
+    for (index, client) in clients.iter().enumerate() {
+        assert!(read_to_end(client) == pattern(10_000, index as u64), "client {index}");
+    }
+    drop(clients);
+    assert_eq!(status(&mut server), 0);
+}
+
+/// Those that do not fit under the limit are accepted as the others leave.
+#[test]
+fn a_backlog_beyond_the_limit_is_served_by_and_by() {
+    let mut server = Server::start(&[TCP, "--max-connections", "4", NO_HURRY[0], NO_HURRY[1]]);
+    let clients: Vec<_> = (0..30).map(|_| server.connect()).collect();
+    for (index, mut client) in clients.iter().enumerate() {
+        client.write_all(&pattern(1000, index as u64)).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+    }
+    server.signal("TERM");
+    for (index, client) in clients.iter().enumerate() {
+        assert!(read_to_end(client) == pattern(1000, index as u64), "client {index}");
+    }
+    assert_eq!(status(&mut server), 0);
+}
+
+#[test]
+fn quiet_connections_are_finished() {
+    let mut server = Server::start(&[TCP, NO_HURRY[0], NO_HURRY[1]]);
+    let clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
+    clients.iter().for_each(|client| assert_echoes(client, b"and then nothing"));
+    begin_drain(&server);
+    for client in &clients {
+        assert_eq!(read_to_end(client), b"");
+    }
+    drop(clients);
+    assert_eq!(status(&mut server), 0);
+    assert_eq!(server.count_in_log("closed: drained"), 50);
+}
+
+/// Twice as long as it takes to be called quiet, and with nothing lost on the way.
+#[test]
+fn a_busy_connection_is_served_until_its_peer_ends_it() {
+    let mut server = Server::start(&[TCP, NO_HURRY[0], NO_HURRY[1]]);
+    let client = server.connect();
+    assert_echoes(&client, b"before");
+    begin_drain(&server);
+    for round in 0..200 {
+        assert_echoes(&client, &pattern(5000, round));
+        thread::sleep(Duration::from_millis(10));
+    }
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&client), b"");
+    assert_eq!(status(&mut server), 0);
+    assert_eq!(server.count_in_log("closed: peer closed"), 1);
+}
+
+#[test]
+fn newcomers_are_refused_while_a_drain_goes_on() {
+    let mut server = Server::start(&[TCP, NO_HURRY[0], NO_HURRY[1]]);
+    let address = server.address(0);
+    let stuck = stuck(&server);
+    begin_drain(&server);
+    eventually("the listener is closed", || {
+        TcpStream::connect(address).err().inspect(|error| assert_eq!(error.kind(), ErrorKind::ConnectionRefused))
+    });
+    server.assert_running();
+    drop(stuck);
+    assert_eq!(status(&mut server), 0);
+}
+
+#[test]
+fn at_the_drain_timeout_the_rest_is_cut_with_a_reset() {
+    let mut server = Server::start(&[TCP, "--drain-timeout", "1500ms"]);
+    let (stuck, quiet) = (stuck(&server), server.connect());
+    assert_echoes(&quiet, b"and then nothing");
+    begin_drain(&server);
+    assert_eq!(read_to_end(&quiet), b"");
+    assert_eq!(status(&mut server), 1);
+    let error = (&stuck).read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "what was cut must not look complete");
+    assert!(server.log().contains("1 conversations were cut"), "the quiet connection had been given its end");
+}
+
+#[test]
+fn a_second_signal_ends_at_once_what_is_under_way() {
+    for (first, second) in [("TERM", "INT"), ("INT", "TERM"), ("TERM", "TERM")] {
+        let mut server = Server::start(&[TCP, NO_HURRY[0], NO_HURRY[1]]);
+        let stuck = stuck(&server);
+        server.signal(first);
+        server.wait_for_log("draining");
+        server.signal(second);
+        assert_eq!(status(&mut server), 1, "{first}, {second}");
+        assert_eq!((&stuck).read_to_end(&mut Vec::new()).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+}
+
+/// Both signals are there when the server looks: they are two all the same.
+#[test]
+fn two_signals_at_once_are_two() {
+    let mut server = Server::start(&[TCP, NO_HURRY[0], NO_HURRY[1]]);
+    let _stuck = stuck(&server);
+    server.signal("STOP");
+    server.signal("TERM");
+    server.signal("INT");
+    server.signal("CONT");
+    assert_eq!(status(&mut server), 1);
+}
+
+/// The peer has been sent everything and its end of stream; only its own is missing. Ending now takes nothing from it.
+#[test]
+fn a_second_signal_that_cuts_nothing_is_a_clean_end() {
+    let mut server = Server::start(&[TCP, NO_HURRY[0], NO_HURRY[1]]);
+    let client = server.connect();
+    assert_echoes(&client, b"and then nothing");
+    begin_drain(&server);
+    assert_eq!(read_to_end(&client), b"");
+    server.signal("INT");
+    assert_eq!(status(&mut server), 0);
+}
+
+#[test]
+fn with_nobody_connected_a_drain_ends_at_once() {
+    for signal in ["TERM", "INT"] {
+        let mut server = Server::start(&[TCP, UDP, NO_HURRY[0], NO_HURRY[1]]);
+        server.signal(signal);
+        assert_eq!(status(&mut server), 0, "{signal}");
+    }
+}
+
+#[test]
+fn a_datagram_that_stands_in_the_kernel_is_answered() {
+    let mut server = Server::start(&[UDP, NO_HURRY[0], NO_HURRY[1]]);
+    let client = UdpSocket::bind(loopback()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.connect(server.address(0)).unwrap();
+    server.signal("STOP");
+    // Several budgets of them.
+    for index in 0..200u8 {
+        client.send(&[index; 100]).unwrap();
+    }
+    server.signal("TERM");
+    server.signal("CONT");
+    for index in 0..200u8 {
+        let mut got = [0; 200];
+        assert_eq!(client.recv(&mut got).unwrap(), 100);
+        assert_eq!(got[0], index);
+    }
+    assert_eq!(status(&mut server), 0);
+}
+
+#[test]
+fn a_broken_pipe_is_no_signal_to_end() {
+    let mut server = Server::start(&[TCP]);
+    let client = server.connect();
+    server.signal("PIPE");
+    assert_echoes(&client, b"what pipe?");
+    server.assert_running();
+    drop(client);
+    assert_eq!(server.stop(), 0);
+}
+
+fn serve(limits: Limits) -> Background {
+    Background::start(Address::Tcp(loopback()), limits, || Echo)
+}
+
+#[test]
+fn a_handle_drains_stops_and_counts_from_another_thread() {
+    let server = serve(Limits { drain_timeout: None, ..Limits::default() });
+    let client = server.connect();
+    assert_echoes(&client, b"counted");
+    let stats = server.stats();
+    assert_eq!((stats.accepted, stats.live(), stats.bytes_in, stats.bytes_out), (1, 1, 7, 7));
+    let handle = server.handle.clone();
+    handle.terminate();
+    assert_eq!(read_to_end(&client), b"");
+    drop(client);
+    assert_eq!(server.wait(), Ending::Clean);
+    assert_eq!(handle.stats(), None, "the reactor is gone");
+    // Nor does a handle mind asking a reactor that is gone.
+    handle.terminate();
+    handle.stop();
+}
+
+#[test]
+fn a_handle_that_terminates_twice_or_stops_cuts() {
+    let asks: [fn(&Background); 2] = [
+        |server| {
+            server.handle.terminate();
+            server.handle.terminate();
+        },
+        |server| server.handle.stop(),
+    ];
+    for ask in asks {
+        let server = serve(Limits { drain_timeout: None, ..Limits::default() });
+        let clients = [server.connect(), server.connect()];
+        clients.iter().for_each(|client| assert_echoes(client, b"here"));
+        ask(&server);
+        assert_eq!(server.wait(), Ending::Cut(2));
+        for client in &clients {
+            let mut client: &TcpStream = client;
+            assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        }
+    }
+}
+
+/// Tells where it was when it ended.
+struct Told(std::sync::mpsc::Sender<CloseReason>);
+
+impl Service for Told {
+    fn on_data(&mut self, _cx: &mut Context<'_>, _input: &[u8]) -> Action {
+        Action::Continue
+    }
+
+    fn on_close(&mut self, reason: CloseReason) {
+        self.0.send(reason).unwrap();
+    }
+}
+
+#[test]
+fn every_service_is_told_of_the_end() {
+    let (sender, told) = std::sync::mpsc::channel();
+    let server = Background::start(Address::Tcp(loopback()), Limits::default(), move || Told(sender.clone()));
+    let clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    eventually("all are accepted", || (server.stats().accepted == 10).then_some(()));
+    server.handle.stop();
+    assert_eq!(server.wait(), Ending::Cut(10));
+    assert_eq!(told.iter().collect::<Vec<_>>(), [CloseReason::Cut; 10]);
+    drop(clients);
+}

@@ -1,0 +1,166 @@
+//! Promise 3: no peer can stop the server. Peers that reset their connection at every moment of it, beside one that notices nothing.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use common::{Server, TCP, assert_echoes, connect_small, eventually, pattern, reset, stuff};
+
+/// Numbers that look random and are the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
+/// Takes a fresh connection to the moment of its reset.
+type Script = fn(&TcpStream, &mut Random);
+
+fn before_sending(_stream: &TcpStream, _random: &mut Random) {}
+
+fn with_bytes_on_the_way(mut stream: &TcpStream, random: &mut Random) {
+    stream.write_all(&pattern(1 + random.below(100_000), 1)).unwrap();
+}
+
+fn in_the_middle_of_a_talk(mut stream: &TcpStream, random: &mut Random) {
+    for _ in 0..=random.below(3) {
+        assert_echoes(stream, &pattern(1 + random.below(5000), 2));
+    }
+    stream.write_all(b"and").unwrap();
+}
+
+fn with_the_echo_unread(mut stream: &TcpStream, random: &mut Random) {
+    stream.write_all(&pattern(1 + random.below(5000), 3)).unwrap();
+    stream.peek(&mut [0]).unwrap();
+}
+
+fn with_part_of_the_echo_read(mut stream: &TcpStream, random: &mut Random) {
+    stream.write_all(&pattern(50_000, 4)).unwrap();
+    stream.read_exact(&mut vec![0; 1 + random.below(20_000)]).unwrap();
+}
+
+fn after_half_closing(mut stream: &TcpStream, random: &mut Random) {
+    stream.write_all(&pattern(random.below(50_000), 5)).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+}
+
+fn after_half_closing_in_silence(stream: &TcpStream, _random: &mut Random) {
+    stream.shutdown(Shutdown::Write).unwrap();
+}
+
+fn while_it_is_owed(stream: &TcpStream, random: &mut Random) {
+    let streams = [stream.try_clone().unwrap()];
+    if random.below(10) == 0 {
+        stuff(&streams, &[b'x'; 65_536]);
+    }
+}
+
+const SCRIPTS: [Script; 8] = [
+    before_sending,
+    with_bytes_on_the_way,
+    in_the_middle_of_a_talk,
+    with_the_echo_unread,
+    with_part_of_the_echo_read,
+    after_half_closing,
+    after_half_closing_in_silence,
+    while_it_is_owed,
+];
+
+/// A connection that talks without a pause until it is told to stop, and checks every byte.
+fn steady(stream: TcpStream, stop: Arc<AtomicBool>) -> thread::JoinHandle<u64> {
+    thread::spawn(move || {
+        let mut count = 0;
+        while !stop.load(Ordering::Relaxed) {
+            assert_echoes(&stream, &pattern(1000 + count as usize % 3000, count));
+            count += 1;
+        }
+        count
+    })
+}
+
+/// Waits until every connection has been closed and its descriptor given back, and checks what for.
+#[track_caller]
+fn assert_all_let_go(server: &mut Server, count: usize, descriptors: usize) {
+    eventually("all are closed", || (server.count_in_log(": closed: ") == count).then_some(()));
+    eventually("the descriptors are given back", || (server.descriptors() == descriptors).then_some(()));
+    let (resets, ends) = (server.count_in_log(": closed: reset by peer"), server.count_in_log(": closed: peer closed"));
+    assert_eq!(resets + ends, count, "{resets} resets and {ends} ends of stream, of");
+    server.assert_running();
+}
+
+#[test]
+fn resets_at_every_moment_leave_the_others_alone() {
+    const ROUNDS: usize = 800;
+    let mut server = Server::start(&[TCP]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let witness = server.connect();
+    assert_echoes(&witness, b"hello");
+    let descriptors = server.descriptors();
+    let talking = steady(witness, stop.clone());
+    let mut random = Random(0x5eed);
+    for round in 0..ROUNDS {
+        let stream = connect_small(server.address(0));
+        SCRIPTS[round % SCRIPTS.len()](&stream, &mut random);
+        // A close with unread input resets as well, and is the more usual way.
+        if random.below(4) == 0 { drop(stream) } else { reset(stream) }
+    }
+    assert_all_let_go(&mut server, ROUNDS, descriptors);
+    stop.store(true, Ordering::Relaxed);
+    assert!(talking.join().unwrap() > 0);
+}
+
+/// All of it, the SYN to the reset, happens before the server looks: it accepts connections that are gone.
+#[test]
+fn resets_that_stand_in_the_backlog_are_counted_and_let_go() {
+    let mut server = Server::start(&[TCP]);
+    let witness = server.connect();
+    assert_echoes(&witness, b"hello");
+    let descriptors = server.descriptors();
+    server.signal("STOP");
+    let mut random = Random(0xacce97);
+    // A talk needs somebody who answers.
+    let scripts: [Script; 4] = [before_sending, with_bytes_on_the_way, after_half_closing, after_half_closing_in_silence];
+    for round in 0..200 {
+        let stream = server.connect();
+        scripts[round % scripts.len()](&stream, &mut random);
+        reset(stream);
+    }
+    (&witness).write_all(b"and you?").unwrap();
+    server.signal("CONT");
+    (&witness).read_exact(&mut [0; 8]).unwrap();
+    assert_all_let_go(&mut server, 200, descriptors);
+    assert_echoes(&witness, b"still here");
+}
+
+/// The resets of a whole batch of connections, and new connections that take their slots and descriptors, are one batch of events.
+#[test]
+fn resets_of_many_in_one_batch_leave_their_successors_alone() {
+    let mut server = Server::start(&[TCP]);
+    let descriptors = server.descriptors();
+    let mut old: Vec<_> = (0..100).map(|_| server.connect()).collect();
+    for round in 0..10 {
+        old.iter().for_each(|stream| assert_echoes(stream, &pattern(100, round)));
+        server.signal("STOP");
+        old.drain(..).for_each(reset);
+        let mut new: Vec<_> = (0..100).map(|_| server.connect()).collect();
+        new.iter_mut().for_each(|stream| stream.write_all(b"first words").unwrap());
+        server.signal("CONT");
+        for stream in &mut new {
+            let mut got = [0; 11];
+            stream.read_exact(&mut got).unwrap();
+            assert_eq!(&got, b"first words");
+        }
+        old = new;
+    }
+    drop(old);
+    assert_all_let_go(&mut server, 1100, descriptors);
+}
