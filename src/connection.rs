@@ -76,8 +76,8 @@ pub(crate) struct Connection<N: Net> {
     progress: Time,
     /// When the service wants to be called.
     alarm: Time,
-    /// Whether the service has spoken since it was last asked whether it has more to say.
-    spoke: bool,
+    /// Whether the service has more to say once all that it said has left.
+    has_more: bool,
     rx: Rx,
     tx: Tx,
 }
@@ -87,8 +87,8 @@ type Flow<T> = Result<T, CloseReason>;
 
 impl<N: Net> Connection<N> {
     pub(crate) fn new(stream: N::Stream, peer: Peer, service: Box<dyn Service>, now: Time) -> Connection<N> {
-        let (outbox, alarm, spoke) = (Outbox::default(), Time::NEVER, false);
-        Connection { stream, service, peer, outbox, progress: now, alarm, spoke, rx: Rx::Open, tx: Tx::Open }
+        let (outbox, alarm, has_more) = (Outbox::default(), Time::NEVER, false);
+        Connection { stream, service, peer, outbox, progress: now, alarm, has_more, rx: Rx::Open, tx: Tx::Open }
     }
 
     /// Lets the service speak first.
@@ -179,7 +179,7 @@ impl<N: Net> Connection<N> {
                 break;
             }
             if !asked && self.may_speak() {
-                (asked, self.spoke) = (true, false);
+                (asked, self.has_more) = (true, false);
                 self.call(ready, res, |service, cx, _| service.on_writable(cx))?;
                 continue;
             }
@@ -217,10 +217,10 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Whether the service is to be asked for more: it has spoken, and all of that has left. Where the socket took it at once, no event will tell.
+    /// Whether the service is to be asked for more: all that it said has left. Where the socket took it at once, no event will tell.
     #[inline]
     fn may_speak(&self) -> bool {
-        self.spoke && self.outbox.is_empty() && self.tx == Tx::Open
+        self.has_more && self.outbox.is_empty() && self.tx == Tx::Open
     }
 
     /// Reads once, at most `budget` bytes, and lets the service answer. Returns what is left of the budget.
@@ -295,15 +295,15 @@ impl<N: Net> Connection<N> {
             progress: &mut self.progress,
             alarm: &mut self.alarm,
             ready,
-            spoke: &mut self.spoke,
             failed: None,
         };
         let action = event(&mut *self.service, &mut Context::new(res.now, &self.peer, &mut wire), &res.buffer);
         if let Some(reason) = wire.failed {
             return Err(reason);
         }
+        self.has_more |= action == Action::More;
         match action {
-            Action::Continue => Ok(()),
+            Action::Continue | Action::More => Ok(()),
             Action::Finish if self.rx == Rx::Eof => self.finish(res, CloseReason::PeerClosed),
             Action::Finish => self.finish(res, CloseReason::Finished),
             Action::Abort => Err(CloseReason::Aborted),
@@ -447,7 +447,6 @@ struct StreamWire<'a, N: Net> {
     progress: &'a mut Time,
     alarm: &'a mut Time,
     ready: &'a mut Ready,
-    spoke: &'a mut bool,
     /// Why nothing can be sent any more. What is said after that is not heard.
     failed: Option<CloseReason>,
 }
@@ -486,7 +485,6 @@ impl<N: Net> StreamWire<'_, N> {
 impl<N: Net> Wire for StreamWire<'_, N> {
     #[inline]
     fn send(&mut self, bytes: &[u8]) {
-        *self.spoke |= !bytes.is_empty();
         let mut sent = 0;
         if self.may_write() && !bytes.is_empty() {
             let result = self.net.write(self.stream, bytes);
@@ -499,7 +497,6 @@ impl<N: Net> Wire for StreamWire<'_, N> {
 
     fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) {
         let size = pieces.iter().map(|piece| piece.len()).sum();
-        *self.spoke |= size > 0;
         let mut sent = 0;
         if self.may_write() && size > 0 {
             let result = self.net.write_vectored(self.stream, pieces);

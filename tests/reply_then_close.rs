@@ -54,7 +54,7 @@ impl Recite {
         let part = &rest[..rest.len().min(cx.room())];
         cx.reply(part);
         self.said += part.len();
-        if self.said == self.text.len() { Action::Finish } else { Action::Continue }
+        if self.said == self.text.len() { Action::Finish } else { Action::More }
     }
 }
 

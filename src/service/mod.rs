@@ -7,7 +7,7 @@
 //!              on_open
 //!                 │
 //!       ┌─────────▼─────────┐  on_data      bytes came; take them all
-//!       │       open        │  on_writable  everything owed has left; say more if there is more
+//!       │       open        │  on_writable  what was said has left: say more
 //!       └─────────┬─────────┘  on_alarm     the time asked for with `set_alarm` has come
 //!                 │ on_eof                  the peer will send no more; what it is owed still goes out
 //!                 ▼
@@ -54,8 +54,8 @@ pub trait Service {
         Action::Finish
     }
 
-    /// All that was said has left, and the socket takes more: the place to go on from for whoever has more to say than there was room for. Comes
-    /// after everything that is said, once a turn at the most.
+    /// Asked for by [`Action::More`]: all that was said has left, and the socket takes more. Once a turn at the most, so that a service without
+    /// end gets its share like everybody.
     fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
         let _ = cx;
         Action::Continue
@@ -85,6 +85,9 @@ impl fmt::Debug for dyn Service {
 pub enum Action {
     /// Go on.
     Continue,
+    /// Go on, and call [`Service::on_writable`] once all that was said has left: there is more to say than [`Context::room`]. Nothing on a datagram
+    /// socket.
+    More,
     /// Send what is owed, then end of stream; input from now on is thrown away. Nothing on a datagram socket.
     Finish,
     /// Reset the connection. Nothing on a datagram socket.

@@ -315,6 +315,7 @@ pub fn is_quiet(stream: &TcpStream) -> bool {
     let peeked = stream.peek(&mut [0]);
     stream.set_nonblocking(false).unwrap();
     peeked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
 
 /// Connects as a peer that leaves little room for unread bytes, so that they stand in the server and not here. With the segments of an Ethernet, because
 /// to those of the loopback, 64 KiB each, the server's kernel grants a send buffer of megabytes, and some hundreds of them exhaust its memory for TCP.
