@@ -7,13 +7,16 @@
 //! The contract is that of an edge-triggered selector, taken at its most unfriendly:
 //!
 //! * An event may come late, may come for nothing, may carry several bits or be split, and comes in any order.
-//! * After an event none follows for the same readiness until the source has answered `WouldBlock`; where
-//!   [`Net::edge_after_partial`] holds, a transfer that was shorter than asked for arms it as well.
-//! * A read that was short does not arm for an end of stream that already stood behind the bytes.
+//! * Bytes, connections and datagrams that arrive behind others which were not taken yet need not be announced: whoever stops early remembers.
+//! * What is announced again, and when, comes in two kinds ([`Net::edge_after_partial`]). epoll and kqueue announce new arrivals after `WouldBlock` *and* after
+//!   a transfer that was shorter than asked for, and an end of stream or an error whenever it comes. mio's poll(2) selector is silent after an
+//!   event until `WouldBlock` was answered, and then looks at what is there.
+//! * An end of stream that already stood behind the bytes when the event was delivered is part of that event, and gets none of its own.
 //!
 //! `tests/kernel_facts.rs` checks that the kernel under us is no more unfriendly than this.
 
 pub mod os;
+pub mod sim;
 mod socket;
 
 use std::fmt::Debug;

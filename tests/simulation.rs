@@ -1,0 +1,374 @@
+//! The real reactor over a simulated network, beside a model of what every peer may expect.
+//!
+//! A seed decides everything: what peers do, how events come, which calls fail, how the clock goes. After every turn the model checks that
+//! echoed bytes are the beginning of the sent ones, that nothing that could run stands outside the run queue, that no peer is owed more than an
+//! outbox holds, that the counters balance and that no deadline is overdue. When the peers have come to their ends it checks that everybody got
+//! everything, and after the drain that nothing is left.
+//!
+//! `SIM_SEED=n` runs one seed, `SIM_SEEDS=n` so many (256), `SIM_STEPS=n` so many steps each (400). A failure names its seed and step.
+
+use std::time::Duration;
+
+use mynah::net::sim::{Dice, PeerEnd, Rules, Selector, SimNet};
+use mynah::outbox::LIMIT;
+use mynah::{Address, CloseReason, Ending, Lifecycle, Limits, Peer, Reactor, Stats, Time, service};
+
+/// A peer of a connection, as the model knows it.
+#[derive(Debug)]
+struct Client {
+    number: usize,
+    sent: Vec<u8>,
+    got: usize,
+    has_finished: bool,
+    has_reset: bool,
+    is_stalled: bool,
+    /// What had been sent when the drain began; it is owed whatever happens then.
+    sent_before_drain: Option<usize>,
+}
+
+/// One run: the server, its peers, and what is known of them.
+struct Run {
+    seed: u64,
+    step: usize,
+    dice: Dice,
+    rules: Rules,
+    limits: Limits,
+    reactor: Reactor<SimNet>,
+    clients: Vec<Client>,
+    /// For each datagram socket, what was delivered to it: sender's port and running number.
+    datagrams: [u32; 2],
+    is_draining: bool,
+    clock_before: Time,
+}
+
+/// A port for each datagram peer; datagrams carry a running number.
+const DATAGRAM_PEERS: usize = 5;
+
+/// Connections that the model keeps under way.
+const CLIENTS: usize = 30;
+
+impl Run {
+    fn new(seed: u64) -> Run {
+        let mut dice = Dice::new(seed);
+        let rules = Rules {
+            selector: if dice.once_in(3) { Selector::Rearm } else { Selector::Edge },
+            faults: [0, 0, 300, 60][dice.below(4)],
+            descriptors: [usize::MAX, 12][dice.below(2)],
+            buffer: [64, 4096, 200_000][dice.below(3)],
+            step: Duration::from_millis(20),
+            jumps: [0, 0, 200][dice.below(3)],
+        };
+        let limits = Limits {
+            max_connections: [1000, 8][dice.below(2)],
+            idle_timeout: [None, Some(Duration::from_secs(3))][dice.below(2)],
+            write_timeout: [None, Some(Duration::from_secs(2))][dice.below(2)],
+            drain_timeout: Some(Duration::from_secs(5)),
+            busy_poll: [None, None, Some(Duration::from_micros(50))][dice.below(3)],
+        };
+        let mut reactor = Reactor::new(SimNet::new(dice.roll(), rules), limits.clone()).unwrap();
+        let echo = || service::factory("echo").unwrap();
+        reactor.catch_signals().unwrap();
+        reactor.listen(&Address::Tcp("127.0.0.1:7".parse().unwrap()), 64, echo()).unwrap();
+        reactor.bind(&Address::Udp("127.0.0.1:7".parse().unwrap()), echo()).unwrap();
+        reactor.bind(&Address::Unixgram("/sim".into()), echo()).unwrap();
+        let (clients, datagrams) = (Vec::new(), [0; 2]);
+        Run { seed, step: 0, dice, rules, limits, reactor, clients, datagrams, is_draining: false, clock_before: Time::ZERO }
+    }
+
+    /// All of it: act, settle, drain. Returns the trace, for the test that the same seed gives the same.
+    fn play(mut self, steps: usize) -> u64 {
+        let drains_early = self.dice.once_in(2);
+        let drain_at = if drains_early { self.dice.below(steps) } else { steps };
+        for step in 0..steps {
+            self.step = step;
+            if step == drain_at {
+                self.begin_drain();
+            }
+            self.act();
+            if self.dice.once_in(2) && self.turn() == Lifecycle::Stopped {
+                break;
+            }
+        }
+        if !self.is_draining {
+            self.settle();
+            self.begin_drain();
+        }
+        self.finish()
+    }
+
+    /// A peer does something.
+    fn act(&mut self) {
+        let net = self.reactor.net_mut();
+        let chosen = self.dice.below(self.clients.len());
+        match self.dice.below(20) {
+            0..=2 if self.clients.iter().filter(|client| !client.has_finished).count() < CLIENTS => {
+                if let Some(number) = net.connect(0) {
+                    let (sent, sent_before_drain) = (Vec::new(), None);
+                    self.clients.push(Client {
+                        number,
+                        sent,
+                        got: 0,
+                        has_finished: false,
+                        has_reset: false,
+                        is_stalled: false,
+                        sent_before_drain,
+                    });
+                }
+            }
+            3..=8 => self.send(chosen),
+            9..=13 => {
+                let count = 1 + self.dice.below(8000);
+                self.read(chosen, count);
+            }
+            14 => {
+                if let Some(client) = self.clients.get_mut(chosen) {
+                    net.peer_finish(client.number);
+                    client.has_finished = true;
+                }
+            }
+            15 if self.dice.once_in(4) => {
+                if let Some(client) = self.clients.get_mut(chosen) {
+                    net.peer_reset(client.number);
+                    client.has_reset = true;
+                }
+            }
+            16 => {
+                if let Some(client) = self.clients.get_mut(chosen) {
+                    client.is_stalled = !client.is_stalled;
+                }
+            }
+            17..=18 => self.send_datagram(),
+            19 => {
+                let peer = datagram_peer(self.dice.below(DATAGRAM_PEERS));
+                let is_stuck = self.dice.once_in(2);
+                net.set_stuck(1, &peer, is_stuck);
+            }
+            _ => {}
+        }
+    }
+
+    fn send(&mut self, chosen: usize) {
+        let most = if self.dice.once_in(10) { 100_000 } else { 3000 };
+        let size = 1 + self.dice.below(most);
+        let Some(client) = self.clients.get_mut(chosen) else { return };
+        if client.has_finished || client.has_reset {
+            return;
+        }
+        // Bytes that differ with the client and the place.
+        let start = client.sent.len();
+        let bytes: Vec<u8> = (start..start + size).map(|at| (at.wrapping_mul(31) >> 3) as u8 ^ client.number as u8).collect();
+        let count = self.reactor.net_mut().peer_send(client.number, &bytes);
+        client.sent.extend_from_slice(&bytes[..count]);
+    }
+
+    /// Reads, and checks that what comes is what was sent, in order.
+    fn read(&mut self, chosen: usize, count: usize) {
+        let Some(client) = self.clients.get_mut(chosen).filter(|client| !client.is_stalled) else { return };
+        let bytes = self.reactor.net_mut().peer_read(client.number, count);
+        let expected = client.sent.get(client.got..client.got + bytes.len());
+        assert!(expected == Some(&bytes[..]), "client {}: what came back at {} is not what was sent", client.number, client.got);
+        client.got += bytes.len();
+    }
+
+    fn send_datagram(&mut self) {
+        let socket = self.dice.below(2);
+        let peer = datagram_peer(self.dice.below(DATAGRAM_PEERS));
+        self.datagrams[socket] += 1;
+        let mut bytes = self.datagrams[socket].to_be_bytes().to_vec();
+        bytes.resize(4 + self.dice.below(60_000), 0);
+        self.reactor.net_mut().deliver(socket, peer, bytes);
+    }
+
+    /// One turn, and all that must hold after it.
+    fn turn(&mut self) -> Lifecycle {
+        let lifecycle = self.reactor.turn();
+        if let Err(breach) = self.reactor.audit() {
+            panic!("{breach}");
+        }
+        let live = self.reactor.stats().live() as usize;
+        assert!(live <= self.limits.max_connections, "{live} connections are open");
+        assert!(self.reactor.owed() <= live * LIMIT, "{} bytes are owed to {live} peers", self.reactor.owed());
+        self.check_deadlines();
+        lifecycle
+    }
+
+    /// No connection may outlive its idle timeout: measured by the clock before this turn, because its wait may have let the clock go on.
+    fn check_deadlines(&mut self) {
+        let before = self.clock_before;
+        let net = self.reactor.net_mut();
+        self.clock_before = net.clock();
+        let Some(idle) = self.limits.idle_timeout else { return };
+        for client in &self.clients {
+            let overdue = net.last_moved(client.number).filter(|moved| *moved + idle < before);
+            assert_eq!(overdue, None, "client {} has been idle for too long at {before}", client.number);
+        }
+    }
+
+    /// Whether nothing but the peers themselves can have kept them from getting everything.
+    fn is_undisturbed(&self, client: &Client) -> bool {
+        let timed_out = [CloseReason::IdleTimeout, CloseReason::WriteTimeout].map(|reason| self.reactor.stats().closed[reason]) != [0, 0];
+        !client.has_reset && !timed_out
+    }
+
+    /// Every peer ends its side and reads to the end, in a network without faults: everybody gets everything, and the loop comes to rest.
+    fn settle(&mut self) {
+        self.calm();
+        for client in &mut self.clients {
+            client.has_finished = true;
+            self.reactor.net_mut().peer_finish(client.number);
+        }
+        for round in 0.. {
+            for chosen in 0..self.clients.len() {
+                self.read(chosen, usize::MAX);
+            }
+            self.turn();
+            let net = self.reactor.net_mut();
+            if self.clients.iter().all(|client| net.peer_end(client.number) != PeerEnd::Open || client.has_reset) {
+                break;
+            }
+            assert!(round < 5000, "the peers are kept waiting: {:?}", self.waiting());
+        }
+        for index in 0..self.clients.len() {
+            let (is_faulted, end) = {
+                let (number, net) = (self.clients[index].number, self.reactor.net_mut());
+                (net.is_faulted(number), net.peer_end(number))
+            };
+            let client = &self.clients[index];
+            if !is_faulted && self.is_undisturbed(client) {
+                assert_eq!(end, PeerEnd::Finished, "client {}", client.number);
+                assert_eq!(client.got, client.sent.len(), "client {}: an end of stream before everything came back", client.number);
+            }
+        }
+        self.check_datagrams();
+    }
+
+    /// From now on nothing fails, and every peer reads.
+    fn calm(&mut self) {
+        self.rules = Rules { faults: 0, jumps: 0, ..self.rules };
+        let rules = self.rules;
+        self.reactor.net_mut().set_rules(rules);
+        self.clients.iter_mut().for_each(|client| client.is_stalled = false);
+        for peer in 0..DATAGRAM_PEERS {
+            self.reactor.net_mut().set_stuck(1, &datagram_peer(peer), false);
+        }
+    }
+
+    fn waiting(&mut self) -> Vec<String> {
+        let net = self.reactor.net_mut();
+        let open = self.clients.iter().filter(|client| net.peer_end(client.number) == PeerEnd::Open && !client.has_reset);
+        open.map(|client| {
+            format!("{client:?}").chars().take(60).collect::<String>() + &format!(" … got {} of {}", client.got, client.sent.len())
+        })
+        .collect()
+    }
+
+    /// Every datagram that came was answered once, in order for each peer, or counted.
+    fn check_datagrams(&mut self) {
+        for round in 0.. {
+            let stats = self.reactor.stats();
+            if stats.datagrams_in == u64::from(self.datagrams.iter().sum::<u32>()) && unanswered(stats) == 0 {
+                break;
+            }
+            assert!(round < 5000, "datagrams neither answered nor counted: {} of {:?}", self.reactor.stats(), self.datagrams);
+            self.turn();
+        }
+        for socket in 0..2 {
+            let mut last = [0; DATAGRAM_PEERS];
+            for (peer, bytes) in self.reactor.net_mut().datagrams_sent(socket) {
+                let number = u32::from_be_bytes(bytes[..4].try_into().unwrap());
+                let port = usize::from(peer.socket_addr().unwrap().port()) - 5000;
+                assert!(last[port] < number, "socket {socket}: datagram {number} of peer {port} came after {}", last[port]);
+                last[port] = number;
+            }
+        }
+    }
+
+    fn begin_drain(&mut self) {
+        self.is_draining = true;
+        for client in &mut self.clients {
+            let is_accepted = self.reactor.net_mut().is_accepted(client.number);
+            client.sent_before_drain = is_accepted.then_some(client.sent.len());
+        }
+        if self.dice.once_in(2) {
+            self.reactor.net_mut().raise();
+        } else {
+            self.reactor.handle().terminate();
+        }
+    }
+
+    /// The drain, to its end: peers that read lose nothing that they had sent before it, and the server leaves nothing behind.
+    fn finish(mut self) -> u64 {
+        self.calm();
+        for round in 0.. {
+            (0..self.clients.len()).for_each(|chosen| self.read(chosen, usize::MAX));
+            if self.turn() == Lifecycle::Stopped {
+                break;
+            }
+            assert!(round < 5000, "the drain does not end");
+        }
+        let ending = self.reactor.run();
+        (0..self.clients.len()).for_each(|chosen| self.read(chosen, usize::MAX));
+        let cut = self.reactor.stats().closed[CloseReason::Cut];
+        let unanswered = unanswered(self.reactor.stats());
+        assert_eq!(ending == Ending::Clean, cut == 0 && unanswered == 0, "{ending:?}: {cut} connections cut, {unanswered} datagrams");
+        assert_eq!(self.reactor.net_mut().open_sockets(), 0, "sockets are left open");
+        assert_eq!(self.reactor.stats().live(), 0);
+        for index in 0..self.clients.len() {
+            let is_faulted = self.reactor.net_mut().is_faulted(self.clients[index].number);
+            let client = &self.clients[index];
+            if let Some(sent) = client.sent_before_drain.filter(|_| ending == Ending::Clean && !is_faulted && self.is_undisturbed(client)) {
+                assert!(
+                    client.got >= sent,
+                    "client {}: {} of {sent} bytes that were sent before the drain came back",
+                    client.number,
+                    client.got
+                );
+            }
+        }
+        self.reactor.net_mut().trace()
+    }
+}
+
+/// Says where a run was when it failed.
+impl Drop for Run {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed with SIM_SEED={} at step {} under {:?} and {:?}", self.seed, self.step, self.rules, self.limits);
+        }
+    }
+}
+
+/// Datagrams that were received and neither answered nor given up.
+fn unanswered(stats: &Stats) -> u64 {
+    stats.datagrams_in - stats.datagrams_out - stats.datagrams_refused - stats.datagrams_overflowed
+}
+
+fn datagram_peer(index: usize) -> Peer {
+    Peer::V4([127, 0, 0, 1].into(), 5000 + index as u16)
+}
+
+fn knob(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
+fn steps() -> usize {
+    knob("SIM_STEPS").unwrap_or(400) as usize
+}
+
+#[test]
+fn whatever_happens_the_promises_hold() {
+    let seeds = match knob("SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..knob("SIM_SEEDS").unwrap_or(256),
+    };
+    for seed in seeds {
+        Run::new(seed).play(steps());
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let seed = knob("SIM_SEED").unwrap_or(4711);
+    assert_eq!(Run::new(seed).play(steps()), Run::new(seed).play(steps()));
+    assert_ne!(Run::new(seed).play(steps()), Run::new(seed + 1).play(steps()));
+}
