@@ -175,8 +175,8 @@ impl<N: Net> Connection<N> {
         let mut budget = READ_BUDGET;
         let mut asked = false;
         loop {
-            if !self.outbox.is_empty() && !self.flush(ready, res)? {
-                break;
+            if !self.outbox.is_empty() {
+                self.flush(ready, res)?;
             }
             if !asked && self.may_speak() {
                 (asked, self.has_more) = (true, false);
@@ -310,8 +310,8 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Sends what is owed until it is gone or refused; tells whether it is gone.
-    fn flush(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<bool> {
+    /// Sends what is owed until it is gone or refused.
+    fn flush(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<()> {
         while ready.contains(Ready::WRITABLE) && !self.outbox.is_empty() {
             let pending = self.outbox.pending();
             let size = pending.len();
@@ -322,14 +322,10 @@ impl<N: Net> Connection<N> {
                 res.stats.bytes_out += count as u64;
             }
         }
-        if !self.outbox.is_empty() {
-            return Ok(false);
-        }
         match self.tx {
-            Tx::Finishing(reason) => self.send_end(res, reason)?,
-            Tx::Open | Tx::Finished(_) => {}
+            Tx::Finishing(reason) if self.outbox.is_empty() => self.send_end(res, reason),
+            _ => Ok(()),
         }
-        Ok(true)
     }
 
     /// No more is said: what is owed goes out, then our end of stream.

@@ -241,7 +241,7 @@ impl<N: Net> Wire for DatagramWire<'_, N> {
         if !is_behind && self.sender.ready.contains(Ready::WRITABLE) && self.sender.send(pieces, self.peer) {
             return;
         }
-        let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        let bytes = pieces.iter().map(|piece| &**piece).collect::<Vec<_>>().concat();
         if self.queue.has_room(bytes.len()) {
             self.queue.push(self.peer.clone(), bytes.into());
         } else {
