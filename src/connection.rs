@@ -155,17 +155,25 @@ impl<N: Net> Connection<N> {
     /// The alarm's way in: asks the socket before it believes the clock.
     #[cold]
     fn drive_alarmed(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
+        self.try_drive_alarmed(ready, res).unwrap_or_else(Outcome::Done)
+    }
+
+    fn try_drive_alarmed(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<Outcome> {
+        // The service's alarm is no verdict on the peer: there is nothing to ask the socket first, and a flood must not put it off.
+        if self.alarm <= res.now && self.tx == Tx::Open {
+            self.alarm = Time::NEVER;
+            self.call(ready, res, |service, cx, _| service.on_alarm(cx))?;
+        }
         let is_due = self.deadline(res) <= res.now;
         if is_due {
             *ready |= Ready::READABLE | Ready::WRITABLE;
         }
-        match self.exchange(ready, res) {
-            Ok(Outcome::Waiting) if is_due && self.deadline(res) <= res.now => {
-                self.expire(ready, res).and_then(|()| self.exchange(ready, res)).unwrap_or_else(Outcome::Done)
-            }
-            Ok(outcome) => outcome,
-            Err(reason) => Outcome::Done(reason),
+        let outcome = self.exchange(ready, res)?;
+        if outcome != Outcome::Waiting || !is_due || self.deadline(res) > res.now {
+            return Ok(outcome);
         }
+        self.expire(res)?;
+        self.exchange(ready, res)
     }
 
     /// Writes before it reads, reads while nothing is owed, stops at the budget. A service that has more to say than there was room for is asked
@@ -352,7 +360,7 @@ impl<N: Net> Connection<N> {
     }
 
     /// A deadline has passed, and the socket had nothing to say against it.
-    fn expire(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<()> {
+    fn expire(&mut self, res: &mut Resources<N>) -> Flow<()> {
         if let Tx::Finished(reason) = self.tx {
             return Err(reason);
         }
@@ -361,10 +369,6 @@ impl<N: Net> Connection<N> {
         }
         if self.idle_deadline(res) <= res.now {
             return if self.outbox.is_empty() { self.finish(res, CloseReason::IdleTimeout) } else { Err(CloseReason::IdleTimeout) };
-        }
-        if self.alarm <= res.now {
-            self.alarm = Time::NEVER;
-            return self.call(ready, res, |service, cx, _| service.on_alarm(cx));
         }
         if res.draining && self.outbox.is_empty() && self.tx == Tx::Open {
             return self.finish(res, CloseReason::Drained);

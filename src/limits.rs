@@ -17,11 +17,14 @@ pub const ACCEPT_BUDGET: usize = 32;
 /// Datagrams that one socket may receive in one turn.
 pub const DATAGRAM_BUDGET: usize = 64;
 
-/// Bytes of replies that may wait for one blocked datagram socket: four of the longest datagrams.
+/// Bytes of replies that may wait for one blocked datagram socket: four of the longest datagrams, or 256 small ones.
 pub const DATAGRAM_QUEUE: usize = 256 * 1024;
 
 /// How soon a blocked reply to a Unix datagram peer is tried again: the peer's full queue gives no event when it empties.
 pub const DATAGRAM_RETRY: Duration = Duration::from_millis(10);
+
+/// How rarely that is tried where nothing moves. 300 peers that never read cost 12 % of a processor at 10 ms each.
+pub const DATAGRAM_RETRY_MOST: Duration = Duration::from_millis(80);
 
 /// How soon a listener (or a datagram socket that gives nothing but errors) that found no descriptors or memory tries again by
 /// itself. A descriptor that this process frees is noticed at once; this is for those that others free.

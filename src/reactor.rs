@@ -435,6 +435,8 @@ impl<N: Net> Reactor<N> {
             cut += usize::from(reason == CloseReason::Cut);
             self.retire(token, reason);
         }
+        // Handles find nobody from now on: who asks gets "none" at once, not silence.
+        self.commands = mpsc::channel().1;
         info!("stopped: {}", self.res.stats);
         if cut == 0 {
             return Ending::Clean;
