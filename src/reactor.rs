@@ -260,16 +260,14 @@ impl<N: Net> Reactor<N> {
     /// Phase 5.
     #[inline]
     fn run_queued(&mut self) {
-        for _ in 0..self.sources.queued() {
-            if let Some(token) = self.sources.dequeue() {
-                self.run_one(token);
-            }
+        for _ in 0..self.sources.begin_turn() {
+            self.run_next();
         }
     }
 
     #[inline]
-    fn run_one(&mut self, token: Token) {
-        let Some(entry) = self.sources.get_mut(token) else { return };
+    fn run_next(&mut self) {
+        let Some((token, entry)) = self.sources.dequeue() else { return };
         trace!("run {token} {}", entry.ready);
         let res = &mut self.res;
         let (outcome, deadline) = match &mut entry.source {
@@ -289,14 +287,15 @@ impl<N: Net> Reactor<N> {
             }
             Source::Waker => return,
         };
-        self.settle(token, outcome, deadline);
-        if !self.batch.is_empty() {
-            self.adopt();
+        // What nearly every message comes to: the source waits, and its alarm is set already.
+        if outcome == Outcome::Waiting && entry.is_armed_for(deadline) && self.batch.is_empty() {
+            return;
         }
+        self.settle(token, outcome, deadline);
+        self.adopt();
     }
 
     /// Files a source by the outcome of its run.
-    #[inline]
     fn settle(&mut self, token: Token, outcome: Outcome, deadline: Time) {
         match outcome {
             Outcome::Waiting => self.sources.arm(token, deadline),
