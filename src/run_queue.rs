@@ -29,14 +29,13 @@ impl RunQueue {
         self.next.push(token);
     }
 
-    /// Closes the list of this turn and tells how many sources are on it. The one before must have been taken whole.
+    /// Closes the list of this turn. The one before must have been taken whole.
     #[inline]
-    pub(crate) fn begin_turn(&mut self) -> usize {
+    pub(crate) fn begin_turn(&mut self) {
         debug_assert!(self.taken == self.turn.len(), "a turn begins before all sources of the last have run");
         self.turn.clear();
         self.taken = 0;
         std::mem::swap(&mut self.turn, &mut self.next);
-        self.turn.len()
     }
 
     /// Takes the source of this turn that has waited longest.
@@ -64,7 +63,7 @@ mod tests {
         let mut queue = RunQueue::default();
         let tokens: Vec<Token> = (0..5).map(|slot| Token::new(slot, Generation::FIRST)).collect();
         tokens.iter().for_each(|&token| queue.push(token));
-        assert_eq!(queue.begin_turn(), 5);
+        queue.begin_turn();
         let out: Vec<Token> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(out, tokens);
         assert!(queue.is_empty());
@@ -75,10 +74,12 @@ mod tests {
         let mut queue = RunQueue::default();
         let token = Token::new(1, Generation::FIRST);
         queue.push(token);
-        assert_eq!((queue.begin_turn(), queue.pop()), (1, Some(token)));
+        queue.begin_turn();
+        assert_eq!(queue.pop(), Some(token));
         queue.push(token);
         assert_eq!(queue.pop(), None);
         assert!(!queue.is_empty());
-        assert_eq!((queue.begin_turn(), queue.pop()), (1, Some(token)));
+        queue.begin_turn();
+        assert_eq!(queue.pop(), Some(token));
     }
 }

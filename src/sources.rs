@@ -100,19 +100,24 @@ impl<S> Sources<S> {
         Marked::Live
     }
 
-    /// Closes the list of the sources that run in this turn and tells how many they are: so often [`Sources::dequeue`] is to be called.
+    /// Closes the list of the sources that run in this turn.
     #[inline]
-    pub(crate) fn begin_turn(&mut self) -> usize {
-        self.queue.begin_turn()
+    pub(crate) fn begin_turn(&mut self) {
+        self.queue.begin_turn();
     }
 
-    /// Takes the next source to run off the queue, with its row. `None` stands for one that left since it was queued.
+    /// Takes the next source of this turn off the queue. It may have left since it was queued: see [`Sources::enter`].
     #[inline]
-    pub(crate) fn dequeue(&mut self) -> Option<(Token, &mut Entry<S>)> {
-        let token = self.queue.pop()?;
-        let entry = find(&mut self.entries, token)?;
+    pub(crate) fn dequeue(&mut self) -> Option<Token> {
+        self.queue.pop()
+    }
+
+    /// The row of a source that was taken off the queue, if it is still there; from now on it can be queued again.
+    #[inline]
+    pub(crate) fn enter(&mut self, token: Token) -> Option<&mut Entry<S>> {
+        let entry = self.get_mut(token)?;
         entry.queued = false;
-        Some((token, entry))
+        Some(entry)
     }
 
     /// Asks for an alarm at `at` or earlier. An alarm that is set for an earlier time is left: when it fires, the source asks again.
@@ -193,9 +198,9 @@ mod tests {
         let token = sources.insert(Ready::NONE, ());
         sources.mark(token, Ready::READABLE);
         sources.mark(token, Ready::WRITABLE);
-        assert_eq!(sources.begin_turn(), 1);
-        let (dequeued, entry) = sources.dequeue().unwrap();
-        assert_eq!((dequeued, entry.ready), (token, Ready::READABLE | Ready::WRITABLE));
+        sources.begin_turn();
+        assert_eq!((sources.dequeue(), sources.dequeue()), (Some(token), None));
+        assert_eq!(sources.enter(token).unwrap().ready, Ready::READABLE | Ready::WRITABLE);
         sources.mark(token, Ready::NONE);
         assert!(sources.is_runnable(), "off the queue it can be queued again");
     }
@@ -206,8 +211,9 @@ mod tests {
         let token = sources.insert(Ready::NONE, ());
         sources.mark(token, Ready::READABLE);
         sources.remove(token);
-        assert_eq!(sources.begin_turn(), 1);
-        assert!(sources.dequeue().is_none());
+        sources.begin_turn();
+        assert_eq!(sources.dequeue(), Some(token));
+        assert!(sources.enter(token).is_none());
         assert!(!sources.is_runnable());
     }
 
@@ -222,9 +228,9 @@ mod tests {
         sources.mark_due(at(49));
         assert!(!sources.is_runnable());
         sources.mark_due(at(200));
-        assert_eq!(sources.begin_turn(), 1);
-        let (dequeued, entry) = sources.dequeue().unwrap();
-        assert!(dequeued == token && entry.ready.take(Ready::ALARM));
+        sources.begin_turn();
+        assert_eq!(sources.dequeue(), Some(token));
+        assert!(sources.enter(token).unwrap().ready.take(Ready::ALARM));
         assert!(!sources.is_runnable(), "the superseded alarm is skipped");
         assert_eq!(sources.next_alarm(), Time::NEVER);
     }
