@@ -33,9 +33,9 @@ use std::fmt;
 use std::io::{self, IoSlice};
 
 use crate::error::CloseReason;
-use crate::limits::{DRAIN_QUIET, LINGER_BYTES, LINGER_TIME, READ_BUDGET};
+use crate::limits::{DRAIN_QUIET, LINGER_BYTES, LINGER_TIME, READ_BUDGET, READ_BUFFER};
 use crate::net::Net;
-use crate::outbox::{Full, Outbox};
+use crate::outbox::{self, Full, Outbox};
 use crate::peer::Peer;
 use crate::ready::Ready;
 use crate::resources::{Outcome, Resources};
@@ -86,6 +86,8 @@ struct Line<N: Net> {
     /// When the service wants to be called.
     alarm: Time,
 }
+
+const _: () = assert!(READ_BUFFER <= outbox::LIMIT, "an echo of a full read must fit into the outbox");
 
 /// The most that ends a run early: the reason that the connection is over.
 type Flow<T> = Result<T, CloseReason>;
@@ -242,7 +244,7 @@ impl<N: Net> Connection<N> {
         if let Rx::Lingering { left } = self.rx {
             return self.discard(ready, res, budget, left);
         }
-        let count = self.receive(ready, res, budget)?;
+        let count = self.receive(ready, res, budget.min(READ_BUFFER))?;
         if count > 0 {
             res.stats.bytes_in += count as u64;
             self.line.progress = res.now;
@@ -254,7 +256,7 @@ impl<N: Net> Connection<N> {
     /// Reads once, at most `budget` bytes, and throws them away.
     #[cold]
     fn discard(&mut self, ready: &mut Ready, res: &mut Resources<N>, budget: usize, left: u32) -> Flow<usize> {
-        let count = self.receive(ready, res, budget.min(left as usize))?;
+        let count = self.receive(ready, res, budget.min(left as usize).min(READ_BUFFER))?;
         if count > 0 {
             res.stats.bytes_lingered += count as u64;
             self.set_rx(Rx::Lingering { left: left - count as u32 });
