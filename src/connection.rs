@@ -348,7 +348,11 @@ impl<N: Net> Connection<N> {
     }
 
     fn send_end(&mut self, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
-        res.net.finish(&mut self.line.stream).map_err(|error| CloseReason::of_error(&error))?;
+        // Where the peer has ended its side there is nothing to linger for: this run ends the connection, and close sends the same end of stream
+        // with one system call less.
+        if self.rx != Rx::Eof {
+            res.net.finish(&mut self.line.stream).map_err(|error| CloseReason::of_error(&error))?;
+        }
         self.set_tx(Tx::Finished(reason));
         self.line.progress = res.now;
         Ok(())
