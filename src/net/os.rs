@@ -128,18 +128,11 @@ impl Net for OsNet {
     #[inline]
     fn events(&self) -> impl Iterator<Item = Event> {
         self.events.iter().map(|event| {
-            let mut ready = Ready::NONE;
-            for (is_set, bit) in [
-                (event.is_readable(), Ready::READABLE),
-                (event.is_writable(), Ready::WRITABLE),
-                (event.is_error(), Ready::ERROR),
-                (event.is_read_closed(), Ready::READ_CLOSED),
-                (event.is_write_closed(), Ready::WRITE_CLOSED),
-            ] {
-                if is_set {
-                    ready |= bit;
-                }
-            }
+            let ready = Ready::READABLE.when(event.is_readable())
+                | Ready::WRITABLE.when(event.is_writable())
+                | Ready::ERROR.when(event.is_error())
+                | Ready::READ_CLOSED.when(event.is_read_closed())
+                | Ready::WRITE_CLOSED.when(event.is_write_closed());
             Event::new(event.token().into(), ready)
         })
     }
