@@ -60,6 +60,9 @@ enum Source<N: Net> {
 /// Slots that are left for everything that is not a connection.
 const MAX_CONNECTIONS: usize = MAX_SOURCES - 1024;
 
+/// Rows of the table that are set aside at the start, at most; past these it grows as any vector does.
+const ROWS_SET_ASIDE: usize = 64 * 1024;
+
 /// How a reactor ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -96,7 +99,7 @@ impl<N: Net> Reactor<N> {
     /// The operating system's, where it has no descriptor for the waker.
     pub fn new(mut net: N, mut limits: Limits) -> io::Result<Reactor<N>> {
         limits.max_connections = limits.max_connections.min(MAX_CONNECTIONS);
-        let mut sources = Sources::new();
+        let mut sources = Sources::with_capacity(limits.max_connections.min(ROWS_SET_ASIDE));
         let waker = net.waker(sources.next_token())?;
         sources.insert(Ready::NONE, Source::Waker);
         let (handle, commands) = Handle::new(waker);

@@ -57,8 +57,15 @@ pub(crate) enum Marked {
 }
 
 impl<S> Sources<S> {
-    pub(crate) fn new() -> Sources<S> {
-        Sources { entries: Slab::new(), generation: Generation::FIRST, queue: RunQueue::default(), timer: Timer::default() }
+    /// A table with room set aside for `capacity` sources: address space, not memory, because pages are touched as rows are used. A table that
+    /// grows instead leaves its outgrown copies behind in the heap, and copies itself while connections wait.
+    pub(crate) fn with_capacity(capacity: usize) -> Sources<S> {
+        Sources {
+            entries: Slab::with_capacity(capacity),
+            generation: Generation::FIRST,
+            queue: RunQueue::default(),
+            timer: Timer::with_capacity(capacity),
+        }
     }
 
     /// The name that the next inserted source will have. A source is registered under it before it is inserted.
@@ -181,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_stale_event_does_not_reach_the_next_owner_of_a_slot() {
-        let mut sources = Sources::new();
+        let mut sources = Sources::with_capacity(0);
         let first = sources.insert(Ready::NONE, "first");
         sources.remove(first);
         let second = sources.insert(Ready::NONE, "second");
@@ -194,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_source_is_queued_once_however_often_it_is_marked() {
-        let mut sources = Sources::new();
+        let mut sources = Sources::with_capacity(0);
         let token = sources.insert(Ready::NONE, ());
         sources.mark(token, Ready::READABLE);
         sources.mark(token, Ready::WRITABLE);
@@ -207,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_source_that_left_while_queued_is_passed_over() {
-        let mut sources = Sources::new();
+        let mut sources = Sources::with_capacity(0);
         let token = sources.insert(Ready::NONE, ());
         sources.mark(token, Ready::READABLE);
         sources.remove(token);
@@ -219,7 +226,7 @@ mod tests {
 
     #[test]
     fn an_alarm_fires_once_and_at_its_earliest_time() {
-        let mut sources = Sources::new();
+        let mut sources = Sources::with_capacity(0);
         let token = sources.insert(Ready::NONE, ());
         sources.arm(token, at(100));
         sources.arm(token, at(50));
@@ -237,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_alarm_of_a_source_that_is_gone_does_not_wake_its_successor() {
-        let mut sources = Sources::new();
+        let mut sources = Sources::with_capacity(0);
         let token = sources.insert(Ready::NONE, ());
         sources.arm(token, at(10));
         sources.remove(token);
@@ -248,7 +255,7 @@ mod tests {
 
     #[test]
     fn connections_that_come_and_go_under_long_timeouts_do_not_fill_the_heap() {
-        let mut sources = Sources::new();
+        let mut sources = Sources::with_capacity(0);
         for _ in 0..10_000 {
             let token = sources.insert(Ready::NONE, ());
             sources.arm(token, at(1_000_000));

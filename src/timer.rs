@@ -82,6 +82,11 @@ pub struct Timer {
 const SWEEP_FLOOR: usize = 64;
 
 impl Timer {
+    /// A heap that does not grow before it holds `capacity` alarms.
+    pub fn with_capacity(capacity: usize) -> Timer {
+        Timer { heap: BinaryHeap::with_capacity(capacity) }
+    }
+
     /// Adds an alarm. `sources` is how many sources there are, and `is_live(token, at)` whether that entry is still its source's
     /// alarm; both serve to sweep out the superseded ones, at amortised constant cost.
     pub fn set(&mut self, token: Token, at: Time, sources: usize, is_live: impl Fn(Token, Time) -> bool) {
