@@ -33,9 +33,9 @@ use std::fmt;
 use std::io::{self, IoSlice};
 
 use crate::error::CloseReason;
-use crate::limits::{DRAIN_QUIET, LINGER_BYTES, LINGER_TIME, READ_BUDGET};
+use crate::limits::{DRAIN_QUIET, LINGER_BYTES, LINGER_TIME, READ_BUDGET, READ_BUFFER};
 use crate::net::Net;
-use crate::outbox::{Full, Outbox};
+use crate::outbox::{self, Full, Outbox};
 use crate::peer::Peer;
 use crate::ready::Ready;
 use crate::resources::{Outcome, Resources};
@@ -67,28 +67,35 @@ enum Tx {
 
 /// A connected stream and its conversation.
 pub(crate) struct Connection<N: Net> {
-    stream: N::Stream,
+    line: Line<N>,
     service: Box<dyn Service>,
     peer: Peer,
-    /// What the socket refused. While it is not empty, nothing is read.
-    outbox: Outbox,
-    /// When a byte last moved, in either direction; after our end of stream, when that was.
-    progress: Time,
-    /// When the service wants to be called.
-    alarm: Time,
     /// Whether the service has more to say once all that it said has left.
     has_more: bool,
     rx: Rx,
     tx: Tx,
 }
 
+/// The half of a connection that its service reaches through its [`Context`], while the connection lends it out.
+struct Line<N: Net> {
+    stream: N::Stream,
+    /// What the socket refused. While it is not empty, nothing is read.
+    outbox: Outbox,
+    /// When a byte last moved, in either direction; after our end of stream, when that was.
+    progress: Time,
+    /// When the service wants to be called.
+    alarm: Time,
+}
+
+const _: () = assert!(READ_BUFFER <= outbox::LIMIT, "an echo of a full read must fit into the outbox");
+
 /// The most that ends a run early: the reason that the connection is over.
 type Flow<T> = Result<T, CloseReason>;
 
 impl<N: Net> Connection<N> {
     pub(crate) fn new(stream: N::Stream, peer: Peer, service: Box<dyn Service>, now: Time) -> Connection<N> {
-        let (outbox, alarm, has_more) = (Outbox::default(), Time::NEVER, false);
-        Connection { stream, service, peer, outbox, progress: now, alarm, has_more, rx: Rx::Open, tx: Tx::Open }
+        let line = Line { stream, outbox: Outbox::default(), progress: now, alarm: Time::NEVER };
+        Connection { line, service, peer, has_more: false, rx: Rx::Open, tx: Tx::Open }
     }
 
     /// Lets the service speak first.
@@ -100,7 +107,7 @@ impl<N: Net> Connection<N> {
     /// Does what can be done now, within one turn's budget.
     #[inline]
     pub(crate) fn drive(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
-        if ready.take(Ready::ALARM) {
+        if ready.contains(Ready::ALARM) {
             return self.drive_alarmed(ready, res);
         }
         self.exchange(ready, res).unwrap_or_else(Outcome::Done)
@@ -110,11 +117,11 @@ impl<N: Net> Connection<N> {
     #[inline]
     pub(crate) fn deadline(&self, res: &Resources<N>) -> Time {
         let Tx::Open = self.tx else { return self.closing_deadline(res) };
-        let mut at = self.idle_deadline(res).min(self.alarm);
-        if !self.outbox.is_empty() {
+        let mut at = self.idle_deadline(res).min(self.line.alarm);
+        if !self.line.outbox.is_empty() {
             at = at.min(self.write_deadline(res));
         } else if res.draining {
-            at = at.min(self.progress + DRAIN_QUIET);
+            at = at.min(self.line.progress + DRAIN_QUIET);
         }
         at
     }
@@ -122,10 +129,10 @@ impl<N: Net> Connection<N> {
     /// Ends the connection: with a reset where the peer would otherwise take an end of stream for the end of what it was owed.
     pub(crate) fn close(mut self, net: &mut N, reason: CloseReason) {
         self.service.on_close(reason);
-        if reason.is_abortive() || !self.outbox.is_empty() {
-            net.abort(self.stream);
+        if reason.is_abortive() || !self.line.outbox.is_empty() {
+            net.abort(self.line.stream);
         } else {
-            net.close(self.stream);
+            net.close(self.line.stream);
         }
     }
 
@@ -144,28 +151,37 @@ impl<N: Net> Connection<N> {
     /// Whether one of the bits that are set could be acted on: such a source must stand in the run queue, or it is lost.
     pub(crate) fn is_runnable(&self, ready: Ready) -> bool {
         let reads = self.may_read() && ready.contains(Ready::READABLE);
-        reads || self.may_speak() || !self.outbox.is_empty() && ready.contains(Ready::WRITABLE) || ready.contains(Ready::ALARM)
+        reads || self.may_speak() || !self.line.outbox.is_empty() && ready.contains(Ready::WRITABLE) || ready.contains(Ready::ALARM)
     }
 
     /// Bytes owed to the peer.
     pub(crate) fn owed(&self) -> usize {
-        self.outbox.len()
+        self.line.outbox.len()
     }
 
     /// The alarm's way in: asks the socket before it believes the clock.
     #[cold]
     fn drive_alarmed(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
+        ready.remove(Ready::ALARM);
+        self.try_drive_alarmed(ready, res).unwrap_or_else(Outcome::Done)
+    }
+
+    fn try_drive_alarmed(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<Outcome> {
+        // The service's alarm is no verdict on the peer: there is nothing to ask the socket first, and a flood must not put it off.
+        if self.line.alarm <= res.now && self.tx == Tx::Open {
+            self.line.alarm = Time::NEVER;
+            self.call(ready, res, |service, cx, _| service.on_alarm(cx))?;
+        }
         let is_due = self.deadline(res) <= res.now;
         if is_due {
             *ready |= Ready::READABLE | Ready::WRITABLE;
         }
-        match self.exchange(ready, res) {
-            Ok(Outcome::Waiting) if is_due && self.deadline(res) <= res.now => {
-                self.expire(ready, res).and_then(|()| self.exchange(ready, res)).unwrap_or_else(Outcome::Done)
-            }
-            Ok(outcome) => outcome,
-            Err(reason) => Outcome::Done(reason),
+        let outcome = self.exchange(ready, res)?;
+        if outcome != Outcome::Waiting || !is_due || self.deadline(res) > res.now {
+            return Ok(outcome);
         }
+        self.expire(res)?;
+        self.exchange(ready, res)
     }
 
     /// Writes before it reads, reads while nothing is owed, stops at the budget. A service that has more to say than there was room for is asked
@@ -175,12 +191,12 @@ impl<N: Net> Connection<N> {
         let mut budget = READ_BUDGET;
         let mut asked = false;
         loop {
-            if !self.outbox.is_empty() && !self.flush(ready, res)? {
-                break;
+            if !self.line.outbox.is_empty() {
+                self.flush(ready, res)?;
             }
-            if !asked && self.may_speak() {
-                (asked, self.has_more) = (true, false);
-                self.call(ready, res, |service, cx, _| service.on_writable(cx))?;
+            if self.may_speak() && !asked {
+                asked = true;
+                self.speak(ready, res)?;
                 continue;
             }
             if !ready.contains(Ready::READABLE) || !self.may_read() {
@@ -197,8 +213,8 @@ impl<N: Net> Connection<N> {
             ready.remove(Ready::ERROR);
             self.take_error(res)?;
         }
-        match (self.rx, self.tx) {
-            (Rx::Eof | Rx::Lingering { left: 0 }, Tx::Finished(reason)) => Ok(Outcome::Done(reason)),
+        match self.tx {
+            Tx::Finished(reason) if !self.may_read() => Ok(Outcome::Done(reason)),
             _ if self.may_speak() => {
                 res.stats.yields += 1;
                 Ok(Outcome::More)
@@ -211,7 +227,7 @@ impl<N: Net> Connection<N> {
     #[inline]
     fn may_read(&self) -> bool {
         match self.rx {
-            Rx::Open => self.outbox.is_empty(),
+            Rx::Open => self.line.outbox.is_empty(),
             Rx::Lingering { left } => left > 0,
             Rx::Eof => false,
         }
@@ -220,62 +236,68 @@ impl<N: Net> Connection<N> {
     /// Whether the service is to be asked for more: all that it said has left. Where the socket took it at once, no event will tell.
     #[inline]
     fn may_speak(&self) -> bool {
-        self.has_more && self.outbox.is_empty() && self.tx == Tx::Open
+        self.has_more && self.line.outbox.is_empty() && self.tx == Tx::Open
+    }
+
+    /// Asks the service for more. Kept out of line, as is whatever an echo does not need: it would cost every message registers.
+    #[cold]
+    fn speak(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<()> {
+        self.has_more = false;
+        self.call(ready, res, |service, cx, _| service.on_writable(cx))
     }
 
     /// Reads once, at most `budget` bytes, and lets the service answer. Returns what is left of the budget.
     #[inline]
     fn read(&mut self, ready: &mut Ready, res: &mut Resources<N>, budget: usize) -> Flow<usize> {
-        let size = match self.rx {
-            Rx::Lingering { left } => budget.min(left as usize),
-            Rx::Open | Rx::Eof => budget,
-        };
-        match res.net.read(&mut self.stream, &mut res.buffer[..size]) {
-            Ok(0) => {
-                ready.remove(Ready::READABLE);
-                self.receive_end(ready, res)?;
-                Ok(budget)
-            }
+        if let Rx::Lingering { left } = self.rx {
+            return self.discard(ready, res, budget, left);
+        }
+        let count = self.receive(ready, res, budget.min(READ_BUFFER))?;
+        if count > 0 {
+            res.stats.bytes_in += count as u64;
+            self.line.progress = res.now;
+            self.call(ready, res, |service, cx, buffer| service.on_data(cx, &buffer[..count]))?;
+        }
+        Ok(budget - count)
+    }
+
+    /// Reads once, at most `budget` bytes, and throws them away.
+    #[cold]
+    fn discard(&mut self, ready: &mut Ready, res: &mut Resources<N>, budget: usize, left: u32) -> Flow<usize> {
+        let count = self.receive(ready, res, budget.min(left as usize).min(READ_BUFFER))?;
+        if count > 0 {
+            res.stats.bytes_lingered += count as u64;
+            self.set_rx(Rx::Lingering { left: left - count as u32 });
+        }
+        Ok(budget - count)
+    }
+
+    /// Reads once, `size` bytes at the most, to the beginning of the shared buffer. Returns how many came: 0 where there are none now, and where
+    /// the peer has ended its side, which has been dealt with then.
+    #[inline(always)]
+    fn receive(&mut self, ready: &mut Ready, res: &mut Resources<N>, size: usize) -> Flow<usize> {
+        match res.net.read(&mut self.line.stream, &mut res.buffer[..size]) {
+            Ok(0) => self.receive_end(ready, res),
             Ok(count) => {
                 // Read-closed or an error behind these bytes gives no second event: then only `Ok(0)` or an error may end the reading.
                 if count < size && res.net.edge_after_partial() && !ready.intersects(Ready::READ_CLOSED | Ready::ERROR) {
                     ready.remove(Ready::READABLE);
                 }
-                self.receive(ready, res, count)?;
-                Ok(budget - count)
+                Ok(count)
             }
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => {
-                    ready.remove(Ready::READABLE | Ready::READ_CLOSED | Ready::ERROR);
-                    Ok(budget)
-                }
-                // Costs a byte of the budget, so that no storm of signals can hold the loop here.
-                io::ErrorKind::Interrupted => Ok(budget - 1),
-                _ => Err(CloseReason::of_error(&error)),
-            },
+            Err(error) => settle_read(&error, ready),
         }
-    }
-
-    /// `count` bytes stand at the beginning of the shared buffer.
-    #[inline]
-    fn receive(&mut self, ready: &mut Ready, res: &mut Resources<N>, count: usize) -> Flow<()> {
-        if let Rx::Lingering { left } = self.rx {
-            res.stats.bytes_lingered += count as u64;
-            self.set_rx(Rx::Lingering { left: left - count as u32 });
-            return Ok(());
-        }
-        res.stats.bytes_in += count as u64;
-        self.progress = res.now;
-        self.call(ready, res, |service, cx, buffer| service.on_data(cx, &buffer[..count]))
     }
 
     /// The peer has ended its side.
-    fn receive_end(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<()> {
+    #[cold]
+    fn receive_end(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<usize> {
+        ready.remove(Ready::READABLE);
         self.set_rx(Rx::Eof);
-        match self.tx {
-            Tx::Open => self.call(ready, res, |service, cx, _| service.on_eof(cx)),
-            Tx::Finishing(_) | Tx::Finished(_) => Ok(()),
+        if self.tx == Tx::Open {
+            self.call(ready, res, |service, cx, _| service.on_eof(cx))?;
         }
+        Ok(0)
     }
 
     /// Calls the service, and does what it asks for.
@@ -286,17 +308,7 @@ impl<N: Net> Connection<N> {
         res: &mut Resources<N>,
         event: impl FnOnce(&mut dyn Service, &mut Context<'_>, &[u8]) -> Action,
     ) -> Flow<()> {
-        let mut wire = StreamWire {
-            net: &mut res.net,
-            stats: &mut res.stats,
-            now: res.now,
-            stream: &mut self.stream,
-            outbox: &mut self.outbox,
-            progress: &mut self.progress,
-            alarm: &mut self.alarm,
-            ready,
-            failed: None,
-        };
+        let mut wire = StreamWire { net: &mut res.net, stats: &mut res.stats, now: res.now, line: &mut self.line, ready, failed: None };
         let action = event(&mut *self.service, &mut Context::new(res.now, &self.peer, &mut wire), &res.buffer);
         if let Some(reason) = wire.failed {
             return Err(reason);
@@ -310,53 +322,55 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Sends what is owed until it is gone or refused; tells whether it is gone.
-    fn flush(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<bool> {
-        while ready.contains(Ready::WRITABLE) && !self.outbox.is_empty() {
-            let pending = self.outbox.pending();
+    /// Sends what is owed until it is gone or refused.
+    #[inline(never)]
+    fn flush(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<()> {
+        while ready.contains(Ready::WRITABLE) && !self.line.outbox.is_empty() {
+            let pending = self.line.outbox.pending();
             let size = pending.len();
-            let count = settle_write(res.net.write(&mut self.stream, pending), size, ready, res.net.edge_after_partial())?;
+            let count = settle_write(res.net.write(&mut self.line.stream, pending), size, ready, res.net.edge_after_partial())?;
             if count > 0 {
-                self.outbox.sent(count, res.now);
-                self.progress = res.now;
+                self.line.outbox.sent(count, res.now);
+                self.line.progress = res.now;
                 res.stats.bytes_out += count as u64;
             }
         }
-        if !self.outbox.is_empty() {
-            return Ok(false);
-        }
         match self.tx {
-            Tx::Finishing(reason) => self.send_end(res, reason)?,
-            Tx::Open | Tx::Finished(_) => {}
+            Tx::Finishing(reason) if self.line.outbox.is_empty() => self.send_end(res, reason),
+            _ => Ok(()),
         }
-        Ok(true)
     }
 
     /// No more is said: what is owed goes out, then our end of stream.
+    #[cold]
     fn finish(&mut self, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
         self.set_tx(Tx::Finishing(reason));
         if self.rx == Rx::Open {
             self.set_rx(Rx::Lingering { left: LINGER_BYTES as u32 });
         }
-        if self.outbox.is_empty() { self.send_end(res, reason) } else { Ok(()) }
+        if self.line.outbox.is_empty() { self.send_end(res, reason) } else { Ok(()) }
     }
 
     fn send_end(&mut self, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
-        res.net.finish(&mut self.stream).map_err(|error| CloseReason::of_error(&error))?;
+        // Where the peer has ended its side there is nothing to linger for: this run ends the connection, and close sends the same end of stream
+        // with one system call less.
+        if self.rx != Rx::Eof {
+            res.net.finish(&mut self.line.stream).map_err(|error| CloseReason::of_error(&error))?;
+        }
         self.set_tx(Tx::Finished(reason));
-        self.progress = res.now;
+        self.line.progress = res.now;
         Ok(())
     }
 
     fn take_error(&mut self, res: &mut Resources<N>) -> Flow<()> {
-        match res.net.take_error(&mut self.stream) {
+        match res.net.take_error(&mut self.line.stream) {
             Ok(None) => Ok(()),
             Ok(Some(error)) | Err(error) => Err(CloseReason::of_error(&error)),
         }
     }
 
     /// A deadline has passed, and the socket had nothing to say against it.
-    fn expire(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<()> {
+    fn expire(&mut self, res: &mut Resources<N>) -> Flow<()> {
         if let Tx::Finished(reason) = self.tx {
             return Err(reason);
         }
@@ -364,13 +378,9 @@ impl<N: Net> Connection<N> {
             return Err(CloseReason::WriteTimeout);
         }
         if self.idle_deadline(res) <= res.now {
-            return if self.outbox.is_empty() { self.finish(res, CloseReason::IdleTimeout) } else { Err(CloseReason::IdleTimeout) };
+            return if self.line.outbox.is_empty() { self.finish(res, CloseReason::IdleTimeout) } else { Err(CloseReason::IdleTimeout) };
         }
-        if self.alarm <= res.now {
-            self.alarm = Time::NEVER;
-            return self.call(ready, res, |service, cx, _| service.on_alarm(cx));
-        }
-        if res.draining && self.outbox.is_empty() && self.tx == Tx::Open {
+        if res.draining && self.line.outbox.is_empty() && self.tx == Tx::Open {
             return self.finish(res, CloseReason::Drained);
         }
         Ok(())
@@ -378,17 +388,17 @@ impl<N: Net> Connection<N> {
 
     #[inline]
     fn idle_deadline(&self, res: &Resources<N>) -> Time {
-        self.progress.after(res.limits.idle_timeout)
+        self.line.progress.after(res.limits.idle_timeout)
     }
 
     fn write_deadline(&self, res: &Resources<N>) -> Time {
-        self.outbox.stalled_since().after(res.limits.write_timeout)
+        self.line.outbox.stalled_since().after(res.limits.write_timeout)
     }
 
     #[cold]
     fn closing_deadline(&self, res: &Resources<N>) -> Time {
         match self.tx {
-            Tx::Finished(_) => self.progress + LINGER_TIME,
+            Tx::Finished(_) => self.line.progress + LINGER_TIME,
             Tx::Open | Tx::Finishing(_) => self.idle_deadline(res).min(self.write_deadline(res)),
         }
     }
@@ -410,9 +420,23 @@ impl<N: Net> Connection<N> {
             "the sending half cannot go from {:?} to {tx:?}",
             self.tx
         );
-        debug_assert!(tx == Tx::Open || matches!(tx, Tx::Finishing(_)) || self.outbox.is_empty(), "an end of stream before all was sent");
+        debug_assert!(
+            tx == Tx::Open || matches!(tx, Tx::Finishing(_)) || self.line.outbox.is_empty(),
+            "an end of stream before all was sent"
+        );
         self.tx = tx;
     }
+}
+
+/// What an error of a read means for readiness. There are no bytes, or the connection is over.
+#[cold]
+fn settle_read(error: &io::Error, ready: &mut Ready) -> Flow<usize> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => ready.remove(Ready::READABLE | Ready::READ_CLOSED | Ready::ERROR),
+        io::ErrorKind::Interrupted => {}
+        _ => return Err(CloseReason::of_error(error)),
+    }
+    Ok(0)
 }
 
 /// What the answer of a write means for readiness. Returns how many bytes left.
@@ -426,15 +450,18 @@ fn settle_write(result: io::Result<usize>, size: usize, ready: &mut Ready, edge_
             }
             Ok(count)
         }
-        Err(error) => match error.kind() {
-            io::ErrorKind::WouldBlock => {
-                ready.remove(Ready::WRITABLE);
-                Ok(0)
-            }
-            io::ErrorKind::Interrupted => Ok(0),
-            _ => Err(CloseReason::of_error(&error)),
-        },
+        Err(error) => settle_write_error(&error, ready),
     }
+}
+
+#[cold]
+fn settle_write_error(error: &io::Error, ready: &mut Ready) -> Flow<usize> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => ready.remove(Ready::WRITABLE),
+        io::ErrorKind::Interrupted => {}
+        _ => return Err(CloseReason::of_error(error)),
+    }
+    Ok(0)
 }
 
 /// A service's way to the socket: straight while nothing is owed, behind what is owed otherwise.
@@ -442,10 +469,7 @@ struct StreamWire<'a, N: Net> {
     net: &'a mut N,
     stats: &'a mut Stats,
     now: Time,
-    stream: &'a mut N::Stream,
-    outbox: &'a mut Outbox,
-    progress: &'a mut Time,
-    alarm: &'a mut Time,
+    line: &'a mut Line<N>,
     ready: &'a mut Ready,
     /// Why nothing can be sent any more. What is said after that is not heard.
     failed: Option<CloseReason>,
@@ -454,7 +478,7 @@ struct StreamWire<'a, N: Net> {
 impl<N: Net> StreamWire<'_, N> {
     #[inline]
     fn may_write(&self) -> bool {
-        self.outbox.is_empty() && self.ready.contains(Ready::WRITABLE) && self.failed.is_none()
+        self.line.outbox.is_empty() && self.ready.contains(Ready::WRITABLE) && self.failed.is_none()
     }
 
     /// Takes the answer of a write of `size` bytes; returns how many left.
@@ -462,7 +486,7 @@ impl<N: Net> StreamWire<'_, N> {
     fn settle(&mut self, result: io::Result<usize>, size: usize) -> usize {
         match settle_write(result, size, self.ready, self.net.edge_after_partial()) {
             Ok(count) => {
-                *self.progress = self.now;
+                self.line.progress = self.now;
                 self.stats.bytes_out += count as u64;
                 count
             }
@@ -474,9 +498,10 @@ impl<N: Net> StreamWire<'_, N> {
     }
 
     /// Keeps what the socket refused.
+    #[cold]
     fn owe(&mut self, bytes: &[u8]) {
-        if self.failed.is_none() && self.outbox.push(bytes, self.now) == Err(Full) {
-            debug_assert!(false, "a service said {} bytes where there was room for {}", bytes.len(), self.outbox.room());
+        if self.failed.is_none() && self.line.outbox.push(bytes, self.now) == Err(Full) {
+            debug_assert!(false, "a service said {} bytes where there was room for {}", bytes.len(), self.line.outbox.room());
             self.failed = Some(CloseReason::OutboxFull);
         }
     }
@@ -487,7 +512,7 @@ impl<N: Net> Wire for StreamWire<'_, N> {
     fn send(&mut self, bytes: &[u8]) {
         let mut sent = 0;
         if self.may_write() && !bytes.is_empty() {
-            let result = self.net.write(self.stream, bytes);
+            let result = self.net.write(&mut self.line.stream, bytes);
             sent = self.settle(result, bytes.len());
         }
         if sent < bytes.len() {
@@ -499,7 +524,7 @@ impl<N: Net> Wire for StreamWire<'_, N> {
         let size = pieces.iter().map(|piece| piece.len()).sum();
         let mut sent = 0;
         if self.may_write() && size > 0 {
-            let result = self.net.write_vectored(self.stream, pieces);
+            let result = self.net.write_vectored(&mut self.line.stream, pieces);
             sent = self.settle(result, size);
         }
         for piece in pieces {
@@ -510,11 +535,11 @@ impl<N: Net> Wire for StreamWire<'_, N> {
     }
 
     fn room(&self) -> usize {
-        self.outbox.room()
+        self.line.outbox.room()
     }
 
     fn set_alarm(&mut self, at: Time) {
-        *self.alarm = at;
+        self.line.alarm = at;
     }
 }
 

@@ -7,19 +7,22 @@
 //! * An empty datagram is data.
 //! * Replies that the socket refuses wait in a queue of at most [`DATAGRAM_QUEUE`] bytes, in order for each peer. A UDP socket that is full
 //!   is full for everybody, and an event tells when it is not; a Unix datagram is refused because *that peer's* queue is full, and
-//!   nothing tells when it is not, so it is tried again soon and nobody else waits for it.
+//!   nothing tells when it is not, so it is tried again soon, and the others are not kept waiting.
+//! * A limit of Linux that no program can lift: Unix datagrams that a peer leaves unread are charged to *our* send buffer (208 KiB). Peers that
+//!   leave that much unread together are refused, and everybody else on that socket with them, until one of them reads or goes.
 //!
 //! Tests: `tests/datagrams.rs`, `tests/simulation.rs`.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::time::Duration;
 
 use log::debug;
 
 use crate::endpoint::Address;
 use crate::error::CloseReason;
-use crate::limits::{DATAGRAM_BUDGET, DATAGRAM_QUEUE, DATAGRAM_RETRY, DRAIN_QUIET, STARVED_RETRY};
+use crate::limits::{DATAGRAM_BUDGET, DATAGRAM_QUEUE, DATAGRAM_RETRY, DATAGRAM_RETRY_MOST, DRAIN_QUIET, STARVED_RETRY};
 use crate::net::Net;
 use crate::peer::Peer;
 use crate::ready::Ready;
@@ -36,6 +39,8 @@ pub(crate) struct Datagram<N: Net> {
     queue: Queue,
     /// When to go on by itself: refused Unix datagrams, a socket that gave only errors, a drain's end.
     retry_at: Time,
+    /// How long after a refusal that is.
+    retry_after: Duration,
     /// While draining: when to stop receiving even if more keeps coming.
     drain_until: Option<Time>,
 }
@@ -44,12 +49,21 @@ pub(crate) struct Datagram<N: Net> {
 #[derive(Debug, Default)]
 struct Queue {
     replies: VecDeque<(Peer, Box<[u8]>)>,
-    bytes: usize,
+    /// What they count for, see [`charge`].
+    charged: usize,
 }
 
 impl<N: Net> Datagram<N> {
     pub(crate) fn new(socket: N::Datagram, address: Address, service: Box<dyn Service>) -> Datagram<N> {
-        Datagram { socket, address, service, queue: Queue::default(), retry_at: Time::NEVER, drain_until: None }
+        Datagram {
+            socket,
+            address,
+            service,
+            queue: Queue::default(),
+            retry_at: Time::NEVER,
+            retry_after: DATAGRAM_RETRY,
+            drain_until: None,
+        }
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -144,6 +158,7 @@ impl<N: Net> Datagram<N> {
 
     /// Sends the replies that wait, in order for each peer.
     fn flush(&mut self, ready: &mut Ready, res: &mut Resources<N>) {
+        let waiting = self.queue.replies.len();
         let mut blocked: Vec<Peer> = Vec::new();
         for _ in 0..self.queue.replies.len() {
             let Some((peer, bytes)) = self.queue.pop() else { break };
@@ -157,6 +172,9 @@ impl<N: Net> Datagram<N> {
             }
             self.queue.push(peer, bytes);
         }
+        // Peers that take nothing are asked more and more rarely, or a crowd of them would cost a processor.
+        let has_moved = self.queue.replies.len() < waiting;
+        self.retry_after = if has_moved { DATAGRAM_RETRY } else { DATAGRAM_RETRY_MOST.min(2 * self.retry_after) };
         if !self.queue.replies.is_empty() {
             self.retry_later(res);
         }
@@ -164,28 +182,32 @@ impl<N: Net> Datagram<N> {
 
     fn retry_later(&mut self, res: &Resources<N>) {
         if res.net.blocks_per_peer(&self.socket) {
-            self.retry_at = self.retry_at.min(res.now + DATAGRAM_RETRY);
+            self.retry_at = self.retry_at.min(res.now + self.retry_after);
         }
     }
 }
 
 impl Queue {
     fn push(&mut self, peer: Peer, bytes: Box<[u8]>) {
-        self.bytes += bytes.len();
+        self.charged += charge(bytes.len());
         self.replies.push_back((peer, bytes));
     }
 
     fn pop(&mut self) -> Option<(Peer, Box<[u8]>)> {
         let reply = self.replies.pop_front()?;
-        self.bytes -= reply.1.len();
+        self.charged -= charge(reply.1.len());
         Some(reply)
     }
 
-    /// Whether a reply of `size` bytes may still be kept. An entry costs something even where the datagram is empty.
+    /// Whether a reply of `size` bytes may still be kept.
     fn has_room(&self, size: usize) -> bool {
-        const ENTRY: usize = size_of::<(Peer, Box<[u8]>)>();
-        self.bytes + size + (self.replies.len() + 1) * ENTRY <= DATAGRAM_QUEUE
+        self.charged + charge(size) <= DATAGRAM_QUEUE
     }
+}
+
+/// What a reply of `size` bytes counts for: small ones as a kibibyte, so that the queue is short enough to be searched for a peer.
+fn charge(size: usize) -> usize {
+    size.max(1024)
 }
 
 /// The way out, with what becomes of each datagram counted.
@@ -241,7 +263,7 @@ impl<N: Net> Wire for DatagramWire<'_, N> {
         if !is_behind && self.sender.ready.contains(Ready::WRITABLE) && self.sender.send(pieces, self.peer) {
             return;
         }
-        let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        let bytes = pieces.iter().map(|piece| &**piece).collect::<Vec<_>>().concat();
         if self.queue.has_room(bytes.len()) {
             self.queue.push(self.peer.clone(), bytes.into());
         } else {

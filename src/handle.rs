@@ -44,7 +44,7 @@ impl Handle {
         self.send(Command::Stop);
     }
 
-    /// The counters as they stand between two turns; `None` once the reactor is gone. Waits for the current turn to end.
+    /// The counters as they stand between two turns; `None` once the reactor has stopped. Waits for the current turn to end.
     pub fn stats(&self) -> Option<Stats> {
         let (sender, stats) = mpsc::channel();
         self.send(Command::Stats(sender));
@@ -52,7 +52,7 @@ impl Handle {
     }
 
     fn send(&self, command: Command) {
-        // A reactor that is gone has done all that could be asked of it.
+        // A reactor that has stopped has done all that could be asked of it.
         if self.inbox.send(command).is_ok() {
             if let Err(error) = self.waker.wake() {
                 log::warn!("cannot wake the loop: {error}; it will notice with its next event");

@@ -239,8 +239,8 @@ impl<N: Net> Reactor<N> {
         self.res.limits.busy_poll.is_some_and(|busy| self.res.now < self.last_event + busy)
     }
 
-    /// Phase 4.
-    #[inline]
+    /// Phase 4. Out of line, as is phase 5: each is a loop over all events, and shares no register with the other.
+    #[inline(never)]
     fn mark(&mut self) {
         let mut events = 0;
         for event in self.res.net.events() {
@@ -258,22 +258,34 @@ impl<N: Net> Reactor<N> {
     }
 
     /// Phase 5.
-    #[inline]
+    #[inline(never)]
     fn run_queued(&mut self) {
-        for _ in 0..self.sources.queued() {
-            if let Some(token) = self.sources.dequeue() {
-                self.run_one(token);
-            }
+        self.sources.begin_turn();
+        while let Some(token) = self.sources.dequeue() {
+            self.run_one(token);
         }
     }
 
     #[inline]
     fn run_one(&mut self, token: Token) {
-        let Some(entry) = self.sources.get_mut(token) else { return };
+        let Some(entry) = self.sources.enter(token) else { return };
         trace!("run {token} {}", entry.ready);
+        let Source::Connection(connection) = &mut entry.source else { return self.run_other(token) };
+        let outcome = connection.drive(&mut entry.ready, &mut self.res);
+        let deadline = connection.deadline(&self.res);
+        // What nearly every message comes to: the connection waits, and its alarm is set already.
+        if outcome == Outcome::Waiting && entry.is_armed_for(deadline) {
+            return;
+        }
+        self.settle(token, outcome, deadline);
+    }
+
+    /// Runs a source that is not a connection.
+    #[cold]
+    fn run_other(&mut self, token: Token) {
+        let Some(entry) = self.sources.get_mut(token) else { return };
         let res = &mut self.res;
         let (outcome, deadline) = match &mut entry.source {
-            Source::Connection(connection) => (connection.drive(&mut entry.ready, res), connection.deadline(res)),
             Source::Listener(listener) => {
                 let room = res.limits.max_connections.saturating_sub(res.stats.live() as usize);
                 (listener.accept(&mut entry.ready, res, room, &mut self.batch), listener.deadline())
@@ -287,16 +299,13 @@ impl<N: Net> Reactor<N> {
                 (0..terminations).for_each(|_| self.terminate());
                 return;
             }
-            Source::Waker => return,
+            Source::Connection(_) | Source::Waker => return,
         };
         self.settle(token, outcome, deadline);
-        if !self.batch.is_empty() {
-            self.adopt();
-        }
+        self.adopt();
     }
 
     /// Files a source by the outcome of its run.
-    #[inline]
     fn settle(&mut self, token: Token, outcome: Outcome, deadline: Time) {
         match outcome {
             Outcome::Waiting => self.sources.arm(token, deadline),
@@ -435,6 +444,8 @@ impl<N: Net> Reactor<N> {
             cut += usize::from(reason == CloseReason::Cut);
             self.retire(token, reason);
         }
+        // Handles find nobody from now on: who asks gets "none" at once, not silence.
+        self.commands = mpsc::channel().1;
         info!("stopped: {}", self.res.stats);
         if cut == 0 {
             return Ending::Clean;

@@ -30,6 +30,12 @@ impl Ready {
     /// A deadline of the source has passed.
     pub const ALARM: Ready = Ready(1 << 5);
 
+    /// These bits where `holds`, none otherwise.
+    #[inline]
+    pub fn when(self, holds: bool) -> Ready {
+        Ready(self.0 * u8::from(holds))
+    }
+
     /// Whether every bit of `other` is set.
     #[inline]
     pub fn contains(self, other: Ready) -> bool {
@@ -116,5 +122,6 @@ mod tests {
         assert_eq!(ready, Ready::READABLE);
         assert!(!ready.contains(Ready::READABLE | Ready::WRITABLE));
         assert!(ready.intersects(Ready::READABLE | Ready::WRITABLE));
+        assert_eq!((ready.when(true), ready.when(false)), (ready, Ready::NONE));
     }
 }

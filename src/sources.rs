@@ -30,6 +30,12 @@ impl<S> Entry<S> {
     pub(crate) fn is_queued(&self) -> bool {
         self.queued
     }
+
+    /// Whether its alarm fires at `at` or earlier: then there is nothing to ask of [`Sources::arm`].
+    #[inline]
+    pub(crate) fn is_armed_for(&self, at: Time) -> bool {
+        self.alarm_at <= at
+    }
 }
 
 /// The table, with the queue and the heap that refer to it.
@@ -94,34 +100,31 @@ impl<S> Sources<S> {
         Marked::Live
     }
 
-    /// Takes the next source to run off the queue. `None` stands for one that left since it was queued.
+    /// Closes the list of the sources that run in this turn.
     #[inline]
-    pub(crate) fn dequeue(&mut self) -> Option<Token> {
-        let token = self.queue.pop()?;
-        self.get_mut(token)?.queued = false;
-        Some(token)
+    pub(crate) fn begin_turn(&mut self) {
+        self.queue.begin_turn();
     }
 
-    /// How many sources stand in the queue.
+    /// Takes the next source of this turn off the queue. It may have left since it was queued: see [`Sources::enter`].
     #[inline]
-    pub(crate) fn queued(&self) -> usize {
-        self.queue.len()
+    pub(crate) fn dequeue(&mut self) -> Option<Token> {
+        self.queue.pop()
+    }
+
+    /// The row of a source that was taken off the queue, if it is still there; from now on it can be queued again.
+    #[inline]
+    pub(crate) fn enter(&mut self, token: Token) -> Option<&mut Entry<S>> {
+        let entry = self.get_mut(token)?;
+        entry.queued = false;
+        Some(entry)
     }
 
     /// Asks for an alarm at `at` or earlier. An alarm that is set for an earlier time is left: when it fires, the source asks again.
-    #[inline]
-    pub(crate) fn arm(&mut self, token: Token, at: Time) {
-        let Some(entry) = self.get_mut(token) else { return };
-        if at >= entry.alarm_at {
-            return;
-        }
-        entry.alarm_at = at;
-        self.set_alarm(token, at);
-    }
-
-    /// The rare half of `arm`, kept out of the path of every message.
     #[cold]
-    fn set_alarm(&mut self, token: Token, at: Time) {
+    pub(crate) fn arm(&mut self, token: Token, at: Time) {
+        let Some(entry) = self.get_mut(token).filter(|entry| !entry.is_armed_for(at)) else { return };
+        entry.alarm_at = at;
         let entries = &self.entries;
         self.timer.set(token, at, entries.len(), |token, at| {
             entries.get(token.slot()).is_some_and(|entry| entry.generation == token.generation() && entry.alarm_at == at)
@@ -195,9 +198,9 @@ mod tests {
         let token = sources.insert(Ready::NONE, ());
         sources.mark(token, Ready::READABLE);
         sources.mark(token, Ready::WRITABLE);
-        assert_eq!(sources.queued(), 1);
-        assert_eq!(sources.dequeue(), Some(token));
-        assert_eq!(sources.get_mut(token).unwrap().ready, Ready::READABLE | Ready::WRITABLE);
+        sources.begin_turn();
+        assert_eq!((sources.dequeue(), sources.dequeue()), (Some(token), None));
+        assert_eq!(sources.enter(token).unwrap().ready, Ready::READABLE | Ready::WRITABLE);
         sources.mark(token, Ready::NONE);
         assert!(sources.is_runnable(), "off the queue it can be queued again");
     }
@@ -208,7 +211,9 @@ mod tests {
         let token = sources.insert(Ready::NONE, ());
         sources.mark(token, Ready::READABLE);
         sources.remove(token);
-        assert_eq!(sources.dequeue(), None);
+        sources.begin_turn();
+        assert_eq!(sources.dequeue(), Some(token));
+        assert!(sources.enter(token).is_none());
         assert!(!sources.is_runnable());
     }
 
@@ -223,8 +228,9 @@ mod tests {
         sources.mark_due(at(49));
         assert!(!sources.is_runnable());
         sources.mark_due(at(200));
+        sources.begin_turn();
         assert_eq!(sources.dequeue(), Some(token));
-        assert!(sources.get_mut(token).unwrap().ready.take(Ready::ALARM));
+        assert!(sources.enter(token).unwrap().ready.take(Ready::ALARM));
         assert!(!sources.is_runnable(), "the superseded alarm is skipped");
         assert_eq!(sources.next_alarm(), Time::NEVER);
     }

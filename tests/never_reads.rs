@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -22,8 +22,16 @@ const PEERS: usize = 500;
 #[track_caller]
 fn stuck_peers(server: &Server, count: usize) -> Vec<TcpStream> {
     let peers: Vec<_> = (0..count).map(|_| connect_small(server.address(0))).collect();
-    let taken = stuff(&peers, &[b'x'; 65_536]);
-    assert!(taken.iter().all(|count| *count > outbox::LIMIT), "a peer got stuck before the server owed it an outbox: {taken:?}");
+    // A server that keeps up reads little at a time, and owes no more than that when its peer gets stuck. One that finds a full receive buffer
+    // owes what is left of a great read. How much that is depends on what went before, so let that be something else for each peer.
+    for (index, mut peer) in peers.iter().enumerate() {
+        peer.write_all(&vec![b'x'; index * 131 % outbox::LIMIT]).unwrap();
+    }
+    assert_echoes(server.connect(), b"and all of that is on its way back");
+    server.signal("STOP");
+    stuff(&peers, &[b'x'; 65_536]);
+    server.signal("CONT");
+    stuff(&peers, &[b'x'; 65_536]);
     peers
 }
 
@@ -46,7 +54,7 @@ fn peers_that_never_read_cost_an_outbox_each_and_no_more() {
         let peers = stuck_peers(&server, PEERS);
         // However many rounds: what one has left behind serves the next.
         assert_within("resident bytes", server.resident(), most);
-        assert!(server.resident() > base + PEERS * outbox::LIMIT / 8, "these peers are not stuck");
+        assert!(server.resident() > base + PEERS * outbox::LIMIT / 4, "these peers are not stuck");
         assert_echoes(&mut steady, &pattern(100_000, round));
         assert_echoes(server.connect(), b"a newcomer");
         drop(peers);
@@ -91,7 +99,7 @@ fn stuck_peers_that_half_closed_cost_no_processor_time() {
     let peers = stuck_peers(&server, 100);
     peers.iter().for_each(|peer| peer.shutdown(Shutdown::Write).unwrap());
     assert_idle(&server);
-    assert_eq!(server.count_in_log("closed:"), 0, "a peer that half-closed may still read");
+    assert_eq!(server.count_in_log("closed:"), 1, "beside the one that had its say: a peer that half-closed may still read");
     assert_echoes(server.connect(), b"still here");
 }
 

@@ -7,23 +7,93 @@
 //!
 //! `SIM_SEED=n` runs one seed, `SIM_SEEDS=n` so many (256), `SIM_STEPS=n` so many steps each (400). A failure names its seed and step.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use mynah::net::sim::{Dice, PeerEnd, Rules, Selector, SimNet};
 use mynah::outbox::LIMIT;
+use mynah::service::{Action, Context, Service};
 use mynah::{Address, CloseReason, Ending, Lifecycle, Limits, Peer, Reactor, Stats, Time, service};
 
 /// A peer of a connection, as the model knows it.
 #[derive(Debug)]
 struct Client {
     number: usize,
+    /// What has been sent, and what is to come back for it.
     sent: Vec<u8>,
+    expected: Expected,
     got: usize,
     has_finished: bool,
     has_reset: bool,
     is_stalled: bool,
+    /// Who does not read for longer than the server lingers has no promise of a reply.
+    was_stalled: bool,
     /// What had been sent when the drain began; it is owed whatever happens then.
     sent_before_drain: Option<usize>,
+}
+
+/// What a client is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    /// Its own bytes.
+    Echo,
+    /// [`ANSWER`] bytes and an end of stream, as soon as it has sent anything.
+    Answer,
+}
+
+/// The length of the answer: more than the small sockets hold.
+const ANSWER: usize = 10_000;
+
+/// Answers the first input and ends.
+struct AnswerOnce;
+
+impl Service for AnswerOnce {
+    fn on_data(&mut self, cx: &mut Context<'_>, _input: &[u8]) -> Action {
+        cx.reply(&ANSWER_TEXT);
+        Action::Finish
+    }
+}
+
+static ANSWER_TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| (0..ANSWER).map(|at| (at.wrapping_mul(17) >> 2) as u8).collect());
+
+impl Client {
+    fn new(number: usize, expected: Expected) -> Client {
+        let (sent, sent_before_drain) = (Vec::new(), None);
+        Client {
+            number,
+            sent,
+            expected,
+            got: 0,
+            has_finished: false,
+            has_reset: false,
+            is_stalled: false,
+            was_stalled: false,
+            sent_before_drain,
+        }
+    }
+
+    /// The bytes at `from` and after, as many as `count`, that may come back.
+    fn owed(&self, from: usize, count: usize) -> Option<&[u8]> {
+        match self.expected {
+            Expected::Echo => self.sent.get(from..from + count),
+            Expected::Answer if self.sent.is_empty() && count > 0 => None,
+            Expected::Answer => ANSWER_TEXT.get(from..from + count),
+        }
+    }
+
+    /// How much must have come back for the first `sent` bytes.
+    fn owed_for(&self, sent: usize) -> usize {
+        match self.expected {
+            Expected::Echo => sent,
+            Expected::Answer => {
+                if sent > 0 {
+                    ANSWER
+                } else {
+                    0
+                }
+            }
+        }
+    }
 }
 
 /// One run: the server, its peers, and what is known of them.
@@ -57,6 +127,7 @@ impl Run {
             buffer: [64, 4096, 200_000][dice.below(3)],
             step: Duration::from_millis(20),
             jumps: [0, 0, 200][dice.below(3)],
+            spurious: [0, 6][dice.below(2)],
         };
         let limits = Limits {
             max_connections: [1000, 8][dice.below(2)],
@@ -69,6 +140,7 @@ impl Run {
         let echo = || service::factory("echo").unwrap();
         reactor.catch_signals().unwrap();
         reactor.listen(&Address::Tcp("127.0.0.1:7".parse().unwrap()), 64, echo()).unwrap();
+        reactor.listen(&Address::Tcp("127.0.0.1:8".parse().unwrap()), 64, Box::new(|| Box::new(AnswerOnce))).unwrap();
         reactor.bind(&Address::Udp("127.0.0.1:7".parse().unwrap()), echo()).unwrap();
         reactor.bind(&Address::Unixgram("/sim".into()), echo()).unwrap();
         let (clients, datagrams) = (Vec::new(), [0; 2]);
@@ -85,6 +157,7 @@ impl Run {
                 self.begin_drain();
             }
             self.act();
+            self.read_answers();
             if self.dice.once_in(2) && self.turn() == Lifecycle::Stopped {
                 break;
             }
@@ -102,17 +175,9 @@ impl Run {
         let chosen = self.dice.below(self.clients.len());
         match self.dice.below(20) {
             0..=2 if self.clients.iter().filter(|client| !client.has_finished).count() < CLIENTS => {
-                if let Some(number) = net.connect(0) {
-                    let (sent, sent_before_drain) = (Vec::new(), None);
-                    self.clients.push(Client {
-                        number,
-                        sent,
-                        got: 0,
-                        has_finished: false,
-                        has_reset: false,
-                        is_stalled: false,
-                        sent_before_drain,
-                    });
+                let (listener, expected) = [(0, Expected::Echo), (0, Expected::Echo), (1, Expected::Answer)][self.dice.below(3)];
+                if let Some(number) = net.connect(listener) {
+                    self.clients.push(Client::new(number, expected));
                 }
             }
             3..=8 => self.send(chosen),
@@ -135,6 +200,7 @@ impl Run {
             16 => {
                 if let Some(client) = self.clients.get_mut(chosen) {
                     client.is_stalled = !client.is_stalled;
+                    client.was_stalled = true;
                 }
             }
             17..=18 => self.send_datagram(),
@@ -165,9 +231,18 @@ impl Run {
     fn read(&mut self, chosen: usize, count: usize) {
         let Some(client) = self.clients.get_mut(chosen).filter(|client| !client.is_stalled) else { return };
         let bytes = self.reactor.net_mut().peer_read(client.number, count);
-        let expected = client.sent.get(client.got..client.got + bytes.len());
-        assert!(expected == Some(&bytes[..]), "client {}: what came back at {} is not what was sent", client.number, client.got);
+        let owed = client.owed(client.got, bytes.len());
+        assert!(owed == Some(&bytes[..]), "client {}: what came at {} is not what was owed", client.number, client.got);
         client.got += bytes.len();
+    }
+
+    /// Who waits for an answer reads it as it comes.
+    fn read_answers(&mut self) {
+        for chosen in 0..self.clients.len() {
+            if self.clients[chosen].expected == Expected::Answer {
+                self.read(chosen, usize::MAX);
+            }
+        }
     }
 
     fn send_datagram(&mut self) {
@@ -207,7 +282,8 @@ impl Run {
     /// Whether nothing but the peers themselves can have kept them from getting everything.
     fn is_undisturbed(&self, client: &Client) -> bool {
         let timed_out = [CloseReason::IdleTimeout, CloseReason::WriteTimeout].map(|reason| self.reactor.stats().closed[reason]) != [0, 0];
-        !client.has_reset && !timed_out
+        let lingered_out = client.expected == Expected::Answer && client.was_stalled;
+        !client.has_reset && !timed_out && !lingered_out
     }
 
     /// Every peer ends its side and reads to the end, in a network without faults: everybody gets everything, and the loop comes to rest.
@@ -223,7 +299,8 @@ impl Run {
             }
             self.turn();
             let net = self.reactor.net_mut();
-            if self.clients.iter().all(|client| net.peer_end(client.number) != PeerEnd::Open || client.has_reset) {
+            let is_over = self.clients.iter().all(|client| net.peer_end(client.number) != PeerEnd::Open || client.has_reset);
+            if is_over && self.reactor.stats().live() == 0 {
                 break;
             }
             assert!(round < 5000, "the peers are kept waiting: {:?}", self.waiting());
@@ -235,16 +312,19 @@ impl Run {
             };
             let client = &self.clients[index];
             if !is_faulted && self.is_undisturbed(client) {
-                assert_eq!(end, PeerEnd::Finished, "client {}", client.number);
-                assert_eq!(client.got, client.sent.len(), "client {}: an end of stream before everything came back", client.number);
+                // One that goes on sending after its answer and never ends its side is reset when the linger is over, the answer read.
+                let is_well = end == PeerEnd::Finished || client.expected == Expected::Answer;
+                assert!(is_well, "client {} came to {end:?}", client.number);
+                let owed = client.owed_for(client.sent.len());
+                assert_eq!(client.got, owed, "client {}: an end of stream before everything had come", client.number);
             }
         }
         self.check_datagrams();
     }
 
-    /// From now on nothing fails, and every peer reads.
+    /// From now on nothing fails, nothing comes by chance, and every peer reads.
     fn calm(&mut self) {
-        self.rules = Rules { faults: 0, jumps: 0, ..self.rules };
+        self.rules = Rules { faults: 0, jumps: 0, spurious: 0, ..self.rules };
         let rules = self.rules;
         self.reactor.net_mut().set_rules(rules);
         self.clients.iter_mut().for_each(|client| client.is_stalled = false);
@@ -317,9 +397,10 @@ impl Run {
             let is_faulted = self.reactor.net_mut().is_faulted(self.clients[index].number);
             let client = &self.clients[index];
             if let Some(sent) = client.sent_before_drain.filter(|_| ending == Ending::Clean && !is_faulted && self.is_undisturbed(client)) {
+                let owed = client.owed_for(sent);
                 assert!(
-                    client.got >= sent,
-                    "client {}: {} of {sent} bytes that were sent before the drain came back",
+                    client.got >= owed,
+                    "client {}: {} of {owed} bytes that were owed before the drain came",
                     client.number,
                     client.got
                 );
@@ -371,4 +452,85 @@ fn the_same_seed_gives_the_same_run() {
     let seed = knob("SIM_SEED").unwrap_or(4711);
     assert_eq!(Run::new(seed).play(steps()), Run::new(seed).play(steps()));
     assert_ne!(Run::new(seed).play(steps()), Run::new(seed + 1).play(steps()));
+}
+
+/// Says something each second, and goes on when the peer has ended its side.
+struct Clockwork;
+
+impl Service for Clockwork {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
+        cx.set_alarm(cx.now + Duration::from_secs(1));
+        Action::Continue
+    }
+
+    fn on_data(&mut self, _cx: &mut Context<'_>, _input: &[u8]) -> Action {
+        Action::Continue
+    }
+
+    fn on_eof(&mut self, _cx: &mut Context<'_>) -> Action {
+        Action::Continue
+    }
+
+    fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
+        cx.reply(b"tick");
+        self.on_open(cx)
+    }
+}
+
+/// A reactor that serves one client by clockwork, and the number of the client.
+fn clockwork() -> (Reactor<SimNet>, usize) {
+    let mut reactor = Reactor::new(SimNet::new(1, Rules::default()), Limits::default()).unwrap();
+    reactor.listen(&Address::Tcp("127.0.0.1:7".parse().unwrap()), 1, Box::new(|| Box::new(Clockwork))).unwrap();
+    let client = reactor.net_mut().connect(0).unwrap();
+    (reactor, client)
+}
+
+/// Turns until `condition` holds.
+#[track_caller]
+fn turn_until(reactor: &mut Reactor<SimNet>, what: &str, mut condition: impl FnMut(&mut Reactor<SimNet>) -> bool) {
+    for _ in 0..10_000 {
+        reactor.turn();
+        if condition(reactor) {
+            return;
+        }
+    }
+    panic!("{what} did not come: {}", reactor.stats());
+}
+
+/// With nothing to read and nothing owed, only the error itself can tell that the peer is gone.
+#[test]
+fn a_reset_is_noticed_while_a_service_waits_for_its_alarm() {
+    let (mut reactor, client) = clockwork();
+    reactor.net_mut().peer_finish(client);
+    turn_until(&mut reactor, "the first word", |reactor| reactor.net_mut().peer_read(client, 4) == b"tick");
+    reactor.net_mut().peer_reset(client);
+    let said = reactor.stats().bytes_out;
+    turn_until(&mut reactor, "the end", |reactor| reactor.stats().live() == 0);
+    assert_eq!(reactor.stats().closed[CloseReason::Reset], 1);
+    assert_eq!(reactor.stats().bytes_out, said, "it was the reset that ended it, not a word to nobody");
+}
+
+/// More input every turn than a budget takes: the alarm comes all the same.
+#[test]
+fn a_flood_does_not_put_off_an_alarm() {
+    let (mut reactor, client) = clockwork();
+    reactor.net_mut().set_rules(Rules { buffer: 1 << 20, jumps: 20, ..Rules::default() });
+    let (flood, mut words) = (vec![0; 1 << 20], Vec::new());
+    turn_until(&mut reactor, "a third word", |reactor| {
+        reactor.net_mut().peer_send(client, &flood);
+        words.extend(reactor.net_mut().peer_read(client, 100));
+        words.len() >= 12
+    });
+    assert_eq!(words, b"tickticktick");
+    assert!(reactor.stats().yields >= reactor.stats().turns - 5, "every turn but the first had a full budget: {}", reactor.stats());
+}
+
+#[test]
+fn a_handle_of_a_reactor_that_has_stopped_gets_no_answer_rather_than_silence() {
+    let (mut reactor, _) = clockwork();
+    let handle = reactor.handle();
+    handle.terminate();
+    handle.stop();
+    reactor.run();
+    assert_eq!(handle.stats(), None);
 }

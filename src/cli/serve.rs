@@ -8,6 +8,7 @@ use mynah::net::os::OsNet;
 use mynah::service::{self, Factory, Lines, Print};
 use mynah::{Address, Ending, Endpoint, Limits, Reactor};
 
+use super::log::Log;
 use super::outlet::{Outlet, Pushed};
 use super::status::{Failure, Status};
 
@@ -31,7 +32,7 @@ pub(crate) struct Config {
 const SPARE_DESCRIPTORS: usize = 16;
 
 /// Serves until a signal ends it.
-pub(crate) fn run(config: &Config) -> Result<Status, Failure> {
+pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
     let addresses = resolve(&config.endpoints)?;
     let limits = limits(config, addresses.len());
     check_backlog(config.backlog);
@@ -46,6 +47,7 @@ pub(crate) fn run(config: &Config) -> Result<Status, Failure> {
         lines.push_str(&format!("listening on {bound}\n"));
     }
     announce(&lines);
+    log.loop_begins();
     let ending = reactor.run();
     if let Some(printer) = printer {
         printer.close();

@@ -128,18 +128,11 @@ impl Net for OsNet {
     #[inline]
     fn events(&self) -> impl Iterator<Item = Event> {
         self.events.iter().map(|event| {
-            let mut ready = Ready::NONE;
-            for (is_set, bit) in [
-                (event.is_readable(), Ready::READABLE),
-                (event.is_writable(), Ready::WRITABLE),
-                (event.is_error(), Ready::ERROR),
-                (event.is_read_closed(), Ready::READ_CLOSED),
-                (event.is_write_closed(), Ready::WRITE_CLOSED),
-            ] {
-                if is_set {
-                    ready |= bit;
-                }
-            }
+            let ready = Ready::READABLE.when(event.is_readable())
+                | Ready::WRITABLE.when(event.is_writable())
+                | Ready::ERROR.when(event.is_error())
+                | Ready::READ_CLOSED.when(event.is_read_closed())
+                | Ready::WRITE_CLOSED.when(event.is_write_closed());
             Event::new(event.token().into(), ready)
         })
     }
@@ -154,13 +147,22 @@ impl Net for OsNet {
     }
 
     fn catch_signals(&mut self, token: Token) -> io::Result<Signals> {
-        let mut signals = Signals::catch()?;
+        let mut signals = Signals::catch(token)?;
         self.watch(signals.source(), token, Interest::READABLE)?;
         Ok(signals)
     }
 
     fn next_signal(&mut self, signals: &mut Signals) -> Option<Signal> {
-        signals.next()
+        let next = signals.next();
+        if next.is_none() {
+            // signal-hook empties its pipe behind mio's back, so a selector that re-arms on `WouldBlock` would not tell of the next signal:
+            // on mio's poll(2) a second SIGTERM was lost (`tests/drain.rs`). Without this the first one still works.
+            let token = signals.token();
+            if let Err(error) = self.poll.registry().reregister(signals.source(), token.into(), Interest::READABLE) {
+                log::warn!("cannot watch for further signals: {error}");
+            }
+        }
+        next
     }
 
     fn listen(&mut self, address: &Address, backlog: u32, token: Token) -> Result<(Listener, Address), StartError> {
@@ -313,17 +315,22 @@ mod caught {
     use signal_hook_mio::v1_0;
 
     use crate::signals::Signal;
+    use crate::token::Token;
 
-    /// The signals that were caught, behind a pipe.
-    pub struct Signals(v1_0::Signals);
+    /// The signals that were caught, behind a pipe, and the name that they are registered under.
+    pub struct Signals(v1_0::Signals, Token);
 
     impl Signals {
-        pub(super) fn catch() -> io::Result<Signals> {
-            v1_0::Signals::new(Signal::CAUGHT).map(Signals)
+        pub(super) fn catch(token: Token) -> io::Result<Signals> {
+            Ok(Signals(v1_0::Signals::new(Signal::CAUGHT)?, token))
         }
 
         pub(super) fn source(&mut self) -> &mut dyn mio::event::Source {
             &mut self.0
+        }
+
+        pub(super) fn token(&self) -> Token {
+            self.1
         }
 
         pub(super) fn next(&mut self) -> Option<Signal> {
@@ -343,17 +350,22 @@ mod caught {
     use std::io;
 
     use crate::signals::Signal;
+    use crate::token::Token;
 
     /// No signals are caught without the feature `cli`.
     #[derive(Debug)]
     pub enum Signals {}
 
     impl Signals {
-        pub(super) fn catch() -> io::Result<Signals> {
+        pub(super) fn catch(_token: Token) -> io::Result<Signals> {
             Err(io::Error::new(io::ErrorKind::Unsupported, "signals are caught with the feature `cli`"))
         }
 
         pub(super) fn source(&mut self) -> &mut dyn mio::event::Source {
+            match *self {}
+        }
+
+        pub(super) fn token(&self) -> Token {
             match *self {}
         }
 

@@ -84,11 +84,21 @@ pub struct Rules {
     pub step: Duration,
     /// One wait in so many, the clock jumps by a minute; 0: never.
     pub jumps: usize,
+    /// One wait in so many delivers an event for nothing, or for a source that is gone; 0: none, so that nothing hides a lost edge.
+    pub spurious: usize,
 }
 
 impl Default for Rules {
     fn default() -> Rules {
-        Rules { selector: Selector::Edge, faults: 0, descriptors: usize::MAX, buffer: 4096, step: Duration::from_millis(20), jumps: 0 }
+        Rules {
+            selector: Selector::Edge,
+            faults: 0,
+            descriptors: usize::MAX,
+            buffer: 4096,
+            step: Duration::from_millis(20),
+            jumps: 0,
+            spurious: 0,
+        }
     }
 }
 
@@ -473,7 +483,7 @@ impl SimNet {
             batch.extend(held.pop().map(|event| self.flagged(event)));
         }
         self.pending = held;
-        while self.dice.once_in(6) && !self.tokens.is_empty() {
+        while self.dice.once_in(self.rules.spurious) && !self.tokens.is_empty() {
             // For nothing, and now and then for a source that is gone.
             let token = self.tokens[self.dice.below(self.tokens.len())];
             let ready = if self.dice.once_in(2) { Ready::READABLE } else { Ready::WRITABLE };
@@ -593,6 +603,7 @@ impl Net for SimNet {
 
     fn register(&mut self, stream: &mut SimStream, token: Token) -> io::Result<()> {
         self.fault(&[libc::ENOMEM, libc::ENOSPC]).inspect_err(|_| self.connections[stream.0].is_faulted = true)?;
+        assert!(!self.tokens.contains(&token), "{token} was the name of another source: its late events would reach this one");
         self.tokens.push(token);
         let connection = &mut self.connections[stream.0];
         connection.token = Some(token);
@@ -652,8 +663,8 @@ impl Net for SimNet {
         let most = size.min(room);
         // A shortened write stands for a socket that was full for a moment: its room is announced again.
         let count = if is_shortened { most.min(1 + shortened) } else { most };
-        let bytes = pieces.iter().flat_map(|piece| piece.iter().copied());
-        connection.outbound.extend(bytes.take(count));
+        let bytes = pieces.iter().map(|piece| &**piece).collect::<Vec<_>>().concat();
+        connection.outbound.extend(&bytes[..count]);
         connection.moved = self.clock;
         if count < size && self.rules.selector == Selector::Edge {
             if count < most {
@@ -731,7 +742,7 @@ impl Net for SimNet {
         if socket.is_full || socket.stuck.contains(peer) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        let bytes = pieces.iter().map(|piece| &**piece).collect::<Vec<_>>().concat();
         socket.sent.push((peer.clone(), bytes));
         self.note(9, peer.socket_addr().map_or(0, |address| address.port().into()));
         Ok(())
