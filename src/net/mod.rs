@@ -113,6 +113,10 @@ pub trait Net: Debug {
     fn close_listener(&mut self, listener: Self::Listener);
 
     /// Registers a stream for readable and writable, once and for life.
+    ///
+    /// Readable alone, until a write first blocks, was measured on Linux and saves nothing: what a new connection is ready for comes with its
+    /// first event either way (2.04 waits a connection against 2.03, one at a time), the rate of connect, echo, close was 1.02 times this one and its
+    /// processor time 0.98 one at a time, 1.01 and 1.02 with 32 abreast, which is noise; and it would cost a call where writes block.
     fn register(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()>;
 
     /// Reads into `buffer`; 0 is the end of the stream.
