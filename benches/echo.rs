@@ -9,8 +9,8 @@
 //! * `echo_pipelined`: 50 connections, 16 messages of 64 B in one write, as from a client that does not wait for each answer.
 //! * `echo_bulk`: 4 connections, 64 KiB each; bytes count once, though they travel both ways.
 //!
-//! The servers are measured one after another, and at times a shared machine drifts meanwhile by more than they differ; `lab/compare.py` lets them
-//! take turns, and has the figures that decide.
+//! The servers are measured one after another, and at times a shared machine drifts meanwhile by more than they differ: run it twice, and trust what both
+//! runs say.
 
 mod common;
 

@@ -83,6 +83,8 @@ pub struct Reactor<N: Net> {
     batch: Vec<Accepted<N>>,
     backlog: u32,
     lifecycle: Lifecycle,
+    /// Conversations that the end of the server cost their peers something.
+    cut: usize,
     handle: Handle,
     commands: mpsc::Receiver<Command>,
     /// When there was last an event, for busy polling.
@@ -113,6 +115,7 @@ impl<N: Net> Reactor<N> {
             batch: Vec::new(),
             backlog: 0,
             lifecycle: Lifecycle::Running,
+            cut: 0,
             handle,
             commands,
             wait_failed: false,
@@ -354,6 +357,9 @@ impl<N: Net> Reactor<N> {
         match self.sources.remove(token) {
             Some(Source::Connection(connection)) => {
                 self.res.stats.closed.count(reason);
+                // A timeout during a drain loses what was received before it as surely as the drain's own.
+                let is_overdue = matches!(reason, CloseReason::WriteTimeout | CloseReason::IdleTimeout) && connection.owed() > 0;
+                self.cut += usize::from(reason == CloseReason::Cut || self.res.draining && is_overdue);
                 debug!("{token} {}: closed: {reason}", connection.peer());
                 connection.close(&mut self.res.net, reason);
             }
@@ -434,27 +440,28 @@ impl<N: Net> Reactor<N> {
         self.listeners.is_empty() && self.datagrams.is_empty() && self.res.stats.live() == 0
     }
 
-    /// Closes what is left and says how much of it was cut off.
+    /// Closes what is left and says how much was cut off.
     fn close(&mut self) -> Ending {
-        let mut cut = 0;
         for token in self.sources.tokens() {
             let Some(entry) = self.sources.get_mut(token) else { continue };
             let reason = match &entry.source {
                 Source::Connection(connection) => connection.finished().unwrap_or(CloseReason::Cut),
-                Source::Datagram(datagram) if datagram.owed() > 0 => CloseReason::Cut,
+                Source::Datagram(datagram) => {
+                    self.cut += usize::from(datagram.owed() > 0);
+                    CloseReason::Drained
+                }
                 _ => CloseReason::Drained,
             };
-            cut += usize::from(reason == CloseReason::Cut);
             self.retire(token, reason);
         }
         // Handles find nobody from now on: who asks gets "none" at once, not silence.
         self.commands = mpsc::channel().1;
         info!("stopped: {}", self.res.stats);
-        if cut == 0 {
+        if self.cut == 0 {
             return Ending::Clean;
         }
-        warn!("{cut} conversations were cut");
-        Ending::Cut(cut)
+        warn!("{} conversations were cut", self.cut);
+        Ending::Cut(self.cut)
     }
 
     fn connections(&self) -> impl Iterator<Item = (Token, Ready, &Connection<N>)> {

@@ -153,6 +153,17 @@ fn at_the_drain_timeout_the_rest_is_cut_with_a_reset() {
     assert!(server.log().contains("1 conversations were cut"), "the quiet connection had been given its end");
 }
 
+/// The write timeout may come first; what was owed is lost all the same, and the status must not hide it.
+#[test]
+fn what_a_write_timeout_ends_during_a_drain_counts_as_cut() {
+    let mut server = Server::start(&[TCP, "--write-timeout", "1s", NO_HURRY[0], NO_HURRY[1]]);
+    let stuck = stuck(&server);
+    begin_drain(&server);
+    assert_eq!(status(&mut server), 1);
+    assert_eq!(server.count_in_log("closed: write timeout"), 1);
+    drop(stuck);
+}
+
 #[test]
 fn a_second_signal_ends_at_once_what_is_under_way() {
     for (first, second) in [("TERM", "INT"), ("INT", "TERM"), ("TERM", "TERM")] {

@@ -107,7 +107,7 @@ struct Serve {
     /// Connections open at once; at this number accepting pauses and the rest wait in the backlog [default: what the descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: Option<u32>,
-    /// Close a connection on which nothing has moved for this long
+    /// Finish a connection on which nothing has moved for this long
     #[arg(long, value_name = "D", default_value = "off", value_parser = timeout)]
     idle_timeout: Timeout,
     /// Reset a peer that takes nothing of what it is owed for this long
