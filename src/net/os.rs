@@ -128,11 +128,13 @@ impl Net for OsNet {
     #[inline]
     fn events(&self) -> impl Iterator<Item = Event> {
         self.events.iter().map(|event| {
-            let ready = Ready::READABLE.when(event.is_readable())
-                | Ready::WRITABLE.when(event.is_writable())
-                | Ready::ERROR.when(event.is_error())
-                | Ready::READ_CLOSED.when(event.is_read_closed())
-                | Ready::WRITE_CLOSED.when(event.is_write_closed());
+            let mut ready = Ready::READABLE.when(event.is_readable()) | Ready::WRITABLE.when(event.is_writable());
+            // A write side that closed alone is announced as writable, and the write will tell: looking for it here would cost every event.
+            if event.is_error() || event.is_read_closed() {
+                ready |= Ready::ERROR.when(event.is_error());
+                ready |= Ready::READ_CLOSED.when(event.is_read_closed());
+                ready |= Ready::WRITE_CLOSED.when(event.is_write_closed());
+            }
             Event::new(event.token().into(), ready)
         })
     }
