@@ -28,7 +28,7 @@ fn client(server: &Server, index: usize) -> UdpSocket {
 fn assert_answers(client: &UdpSocket, message: &[u8]) {
     client.send(message).unwrap();
     let mut got = vec![0; 65_536];
-    let size = client.recv(&mut got).unwrap();
+    let size = common::again(|| client.recv(&mut got)).unwrap();
     assert!(got[..size] == *message, "{size} bytes came back, not the {} that were sent", message.len());
 }
 
@@ -41,7 +41,7 @@ fn assert_answers_in_the_end(client: &UdpSocket, number: u64) {
     common::eventually("an answer", || {
         client.send(&message).unwrap();
         let mut got = [0; 128];
-        while let Ok(size) = client.recv(&mut got) {
+        while let Ok(size) = common::again(|| client.recv(&mut got)) {
             if got[..size] == message {
                 return Some(());
             }
@@ -58,7 +58,7 @@ fn assert_every_size_comes_back(endpoint: &str, longest: usize) {
     }
     // Nothing but the answers came.
     client.set_nonblocking(true).unwrap();
-    assert_eq!(client.recv(&mut [0; 16]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(common::again(|| client.recv(&mut [0; 16])).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn each_sender_gets_its_own_answers_in_order() {
     let message = |client: usize, number: usize| format!("client {client}, datagram {number}").into_bytes();
     let expect = |client: usize, number: usize| {
         let mut got = [0; 64];
-        let size = clients[client].recv(&mut got).unwrap();
+        let size = common::again(|| clients[client].recv(&mut got)).unwrap();
         assert_eq!(String::from_utf8_lossy(&got[..size]), String::from_utf8_lossy(&message(client, number)));
     };
     for number in 0..200 {
@@ -182,7 +182,7 @@ fn a_client_with_a_tiny_buffer_loses_its_own_answers_alone() {
     // Whatever reached it is whole.
     tiny.set_nonblocking(true).unwrap();
     let mut got = [0; 2048];
-    while let Ok(size) = tiny.recv(&mut got) {
+    while let Ok(size) = common::again(|| tiny.recv(&mut got)) {
         assert!(got[..size] == bytes, "{size} bytes");
     }
     tiny.set_nonblocking(false).unwrap();
@@ -200,7 +200,7 @@ fn empty_datagrams_between_others_are_answered_in_their_order() {
     server.signal("CONT");
     for message in messages {
         let mut got = [0; 16];
-        let size = client.recv(&mut got).unwrap();
+        let size = common::again(|| client.recv(&mut got)).unwrap();
         assert_eq!(&got[..size], message);
     }
 }
@@ -217,7 +217,7 @@ fn what_a_turn_leaves_in_the_socket_is_answered_without_another_packet() {
     server.signal("CONT");
     for number in 0..150_u8 {
         let mut got = [0; 16];
-        assert_eq!((client.recv(&mut got).unwrap(), got[0]), (1, number));
+        assert_eq!((common::again(|| client.recv(&mut got)).unwrap(), got[0]), (1, number));
     }
     assert_eq!(server.stop(), 0);
     server.wait_for_log("stopped: ");
@@ -232,7 +232,7 @@ fn a_datagram_sent_in_pieces_comes_back_as_one() {
     let pieces = [IoSlice::new(b"one "), IoSlice::new(b"data"), IoSlice::new(b"gram")];
     assert_eq!(SockRef::from(&client).send_vectored(&pieces).unwrap(), 12);
     let mut got = [0; 64];
-    assert_eq!(client.recv(&mut got).unwrap(), 12);
+    assert_eq!(common::again(|| client.recv(&mut got)).unwrap(), 12);
     assert_eq!(&got[..12], b"one datagram");
 }
 
@@ -244,7 +244,7 @@ fn a_socket_that_is_not_connected_hears_from_the_address_that_it_asked() {
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     for index in [0, 1, 0] {
         socket.send_to(b"who answers?", server.address(index)).unwrap();
-        let (size, from) = socket.recv_from(&mut [0; 64]).unwrap();
+        let (size, from) = common::again(|| socket.recv_from(&mut [0; 64])).unwrap();
         assert_eq!((size, from), (12, server.address(index)));
     }
 }

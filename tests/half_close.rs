@@ -36,7 +36,7 @@ fn read_fast(stream: &mut dyn Read) -> Vec<u8> {
 fn read_slowly(stream: &mut dyn Read) -> Vec<u8> {
     let (mut got, mut bite) = (Vec::new(), [0; 256 * 1024]);
     loop {
-        match stream.read(&mut bite).unwrap() {
+        match common::again(|| stream.read(&mut bite)).unwrap() {
             0 => return got,
             count => got.extend_from_slice(&bite[..count]),
         }
@@ -101,11 +101,11 @@ fn the_server_does_not_end_its_side_first() {
         common::assert_echoes(&mut stream, message);
     }
     stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    let waited = stream.read(&mut [0]).unwrap_err().kind();
+    let waited = common::again(|| stream.read(&mut [0])).unwrap_err().kind();
     assert!(matches!(waited, std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut), "{waited:?}");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    assert_eq!(common::again(|| stream.read(&mut [0])).unwrap(), 0);
 }
 
 /// Both ends of many connections close at once; each is closed for the reason that it has.
@@ -115,7 +115,7 @@ fn connections_that_say_nothing_end_with_their_peer() {
     let streams: Vec<_> = (0..50).map(|_| server.connect()).collect();
     for mut stream in streams {
         stream.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        assert_eq!(common::again(|| stream.read(&mut [0])).unwrap(), 0);
     }
     eventually("all are closed", || (server.count_in_log("closed: peer closed") == 50).then_some(()));
 }

@@ -181,7 +181,7 @@ fn a_service_that_speaks_as_the_socket_takes_it_is_heard_to_its_end() {
         let mut stream = server.connect();
         let (mut got, mut bite) = (Vec::new(), vec![0; 32 * 1024]);
         loop {
-            match stream.read(&mut bite).unwrap() {
+            match common::again(|| stream.read(&mut bite)).unwrap() {
                 0 => break,
                 count => got.extend_from_slice(&bite[..count]),
             }

@@ -37,7 +37,7 @@ fn client(path: &Path) -> UnixDatagram {
 fn assert_answers(client: &UnixDatagram, server: &Path, message: &[u8]) {
     client.send_to(message, server).unwrap();
     let mut got = vec![0; message.len() + 1];
-    let (size, from) = client.recv_from(&mut got).unwrap();
+    let (size, from) = common::again(|| client.recv_from(&mut got)).unwrap();
     assert!(got[..size] == *message, "{size} bytes came back, not the {} that were sent", message.len());
     assert_eq!(from.as_pathname(), Some(server), "the answer comes from the path that was asked");
 }
@@ -74,7 +74,7 @@ fn a_stream_and_a_datagram_path_echo_and_go_with_the_server() {
     let mut peer = connect(&stream);
     assert_echoes(&peer, &pattern(100_000, 4));
     peer.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(peer.read(&mut [0]).unwrap(), 0, "our end of stream follows the peer's");
+    assert_eq!(common::again(|| peer.read(&mut [0])).unwrap(), 0, "our end of stream follows the peer's");
 
     assert_eq!(server.stop(), 0);
     assert!(!stands(&stream) && !stands(&datagram), "the files go with the server");
@@ -282,7 +282,7 @@ fn abstract_names_have_no_file() {
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.send_to_addr(b"abstract", &abstract_name(&datagram)).unwrap();
     let mut got = [0; 64];
-    let (size, from) = client.recv_from(&mut got).unwrap();
+    let (size, from) = common::again(|| client.recv_from(&mut got)).unwrap();
     assert_eq!((&got[..size], from.as_abstract_name()), (&b"abstract"[..], Some(datagram.as_bytes())));
 
     assert_refused(&[&endpoints[0]], "address already in use");
@@ -326,7 +326,7 @@ fn a_datagram_client_with_the_longest_name_is_answered_or_does_no_harm() {
     let client = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.send_to(b"every byte of it", &path).unwrap();
-    assert_eq!(client.recv(&mut [0; 64]).unwrap(), 16);
+    assert_eq!(common::again(|| client.recv(&mut [0; 64])).unwrap(), 16);
     server.assert_running();
 }
 
@@ -355,7 +355,7 @@ fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later()
             stuck.send_to(message, &path).unwrap();
         }
         let mut got = [0; 64];
-        let size = stuck.recv(&mut got).unwrap();
+        let size = common::again(|| stuck.recv(&mut got)).unwrap();
         assert_eq!(String::from_utf8_lossy(&got[..size]), String::from_utf8_lossy(message));
     }
     assert_answers(&stuck, &path, b"all is well again");
