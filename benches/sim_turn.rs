@@ -14,7 +14,9 @@ fn turn(c: &mut Criterion) {
     for connections in [1, 50] {
         let mut reactor = Reactor::new(SimNet::new(1, Rules::default()), Limits::default()).expect("the simulator has descriptors");
         let address = Address::Tcp("127.0.0.1:7".parse().expect("an address"));
-        reactor.listen(&address, 64, service::factory("echo").expect("a service")).expect("the simulator listens");
+        reactor
+            .listen(&address, 64, service::factory("echo", &service::Host::new("here", 1)).expect("a service"))
+            .expect("the simulator listens");
         let clients: Vec<usize> = (0..connections).filter_map(|_| reactor.net_mut().connect(0)).collect();
         group.throughput(Throughput::Elements(connections));
         group.bench_function(format!("{connections}_connections"), |b| {

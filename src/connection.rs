@@ -7,19 +7,19 @@
 //!             what we receive (Rx)                         what we send (Tx)
 //!
 //!   Open ──────────── end of stream ──▶ Eof      Open ── finish ──▶ Finishing ── all sent ──▶ Finished
-//!     │                                  ▲                           (flush)     (FIN)
+//!     │                                  ▲            half-close    (flush)     (FIN)
 //!     └── finish ──▶ Lingering ──────────┘
 //!                    (read, discard)
 //!
 //!            │ Open                   Finishing                     Finished
 //!  ──────────┼─────────────────────────────────────────────────────────────────────────────
-//!  Open      │ serve                  -                             -
+//!  Open      │ serve                  flush, serve                  serve what is told
 //!  Lingering │ -                      flush, discard input          discard until its end,
 //!            │                                                      LINGER_BYTES, LINGER_TIME
 //!  Eof       │ serve what is pulled   flush                         done
 //! ```
 //!
-//! A finish takes both halves along, so the pairs marked `-` do not occur. Why discard at all: closing a socket with unread input makes the
+//! A finish takes both halves along, so the pair marked `-` does not occur; a half-close ends our half alone. Why discard at all: closing a socket with unread input makes the
 //! kernel send a reset, and a reset destroys what the peer has not read yet (RFC 1122, 4.2.2.13; `tests/reply_then_close.rs`).
 //!
 //! **Edges.** A bit of [`Ready`] is cleared only by an answer of the socket. `WouldBlock` always is one. A short read is one where
@@ -31,6 +31,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::time::Duration;
 
 use crate::error::CloseReason;
 use crate::limits::{DRAIN_QUIET, LINGER_BYTES, LINGER_TIME, READ_BUDGET, READ_BUFFER};
@@ -85,6 +86,8 @@ struct Line<N: Net> {
     progress: Time,
     /// When the service wants to be called.
     alarm: Time,
+    /// Whether the service has no room for input.
+    is_held: bool,
 }
 
 const _: () = assert!(READ_BUFFER <= outbox::LIMIT, "an echo of a full read must fit into the outbox");
@@ -94,7 +97,7 @@ type Flow<T> = Result<T, CloseReason>;
 
 impl<N: Net> Connection<N> {
     pub(crate) fn new(stream: N::Stream, peer: Peer, service: Box<dyn Service>, now: Time) -> Connection<N> {
-        let line = Line { stream, outbox: Outbox::default(), progress: now, alarm: Time::NEVER };
+        let line = Line { stream, outbox: Outbox::default(), progress: now, alarm: Time::NEVER, is_held: false };
         Connection { line, service, peer, has_more: false, rx: Rx::Open, tx: Tx::Open }
     }
 
@@ -168,7 +171,7 @@ impl<N: Net> Connection<N> {
 
     fn try_drive_alarmed(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<Outcome> {
         // The service's alarm is no verdict on the peer: there is nothing to ask the socket first, and a flood must not put it off.
-        if self.line.alarm <= res.now && self.tx == Tx::Open {
+        if self.line.alarm <= res.now && self.has_service() {
             self.line.alarm = Time::NEVER;
             self.call(ready, res, |service, cx, _| service.on_alarm(cx))?;
         }
@@ -214,7 +217,7 @@ impl<N: Net> Connection<N> {
             self.take_error(res)?;
         }
         match self.tx {
-            Tx::Finished(reason) if !self.may_read() => Ok(Outcome::Done(reason)),
+            Tx::Finished(reason) if self.is_input_over() => Ok(Outcome::Done(reason)),
             _ if self.may_speak() => {
                 res.stats.yields += 1;
                 Ok(Outcome::More)
@@ -227,10 +230,25 @@ impl<N: Net> Connection<N> {
     #[inline]
     fn may_read(&self) -> bool {
         match self.rx {
-            Rx::Open => self.line.outbox.is_empty(),
+            Rx::Open => self.line.outbox.is_empty() && !self.line.is_held,
             Rx::Lingering { left } => left > 0,
             Rx::Eof => false,
         }
+    }
+
+    /// Whether nothing more is to be read, ever.
+    #[cold]
+    fn is_input_over(&self) -> bool {
+        match self.rx {
+            Rx::Open => false,
+            Rx::Lingering { left } => left == 0,
+            Rx::Eof => true,
+        }
+    }
+
+    /// Whether the service still hears or speaks.
+    fn has_service(&self) -> bool {
+        self.rx == Rx::Open || self.tx == Tx::Open
     }
 
     /// Whether the service is to be asked for more: all that it said has left. Where the socket took it at once, no event will tell.
@@ -293,9 +311,13 @@ impl<N: Net> Connection<N> {
     #[cold]
     fn receive_end(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<usize> {
         ready.remove(Ready::READABLE);
+        let was_open = self.rx == Rx::Open;
         self.set_rx(Rx::Eof);
-        if self.tx == Tx::Open {
+        if was_open {
             self.call(ready, res, |service, cx, _| service.on_eof(cx))?;
+        }
+        if !self.has_service() {
+            self.line.alarm = Time::NEVER;
         }
         Ok(0)
     }
@@ -308,7 +330,15 @@ impl<N: Net> Connection<N> {
         res: &mut Resources<N>,
         event: impl FnOnce(&mut dyn Service, &mut Context<'_>, &[u8]) -> Action,
     ) -> Flow<()> {
-        let mut wire = StreamWire { net: &mut res.net, stats: &mut res.stats, now: res.now, line: &mut self.line, ready, failed: None };
+        let mut wire = StreamWire {
+            net: &mut res.net,
+            stats: &mut res.stats,
+            now: res.now,
+            line: &mut self.line,
+            ready,
+            is_mute: self.tx != Tx::Open,
+            failed: None,
+        };
         let action = event(&mut *self.service, &mut Context::new(res.now, &self.peer, &mut wire), &res.buffer);
         if let Some(reason) = wire.failed {
             return Err(reason);
@@ -318,6 +348,8 @@ impl<N: Net> Connection<N> {
             Action::Continue | Action::More => Ok(()),
             Action::Finish if self.rx == Rx::Eof => self.finish(res, CloseReason::PeerClosed),
             Action::Finish => self.finish(res, CloseReason::Finished),
+            Action::HalfClose => self.half_close(res),
+            Action::TooLong => self.finish(res, CloseReason::MessageTooLong),
             Action::Abort => Err(CloseReason::Aborted),
         }
     }
@@ -341,13 +373,35 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// No more is said: what is owed goes out, then our end of stream.
+    /// No more is said and no more is heard: what is owed goes out, then our end of stream.
     #[cold]
     fn finish(&mut self, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
-        self.set_tx(Tx::Finishing(reason));
         if self.rx == Rx::Open {
             self.set_rx(Rx::Lingering { left: LINGER_BYTES as u32 });
         }
+        self.line.alarm = Time::NEVER;
+        match self.tx {
+            Tx::Open => self.end_output(res, reason),
+            // A half-close went before: the linger begins now.
+            Tx::Finishing(_) | Tx::Finished(_) => {
+                self.line.progress = res.now;
+                Ok(())
+            }
+        }
+    }
+
+    /// No more is said; what the peer says is heard to its end.
+    #[cold]
+    fn half_close(&mut self, res: &mut Resources<N>) -> Flow<()> {
+        match self.tx {
+            Tx::Open => self.end_output(res, CloseReason::PeerClosed),
+            Tx::Finishing(_) | Tx::Finished(_) => Ok(()),
+        }
+    }
+
+    /// What is owed goes out, then our end of stream.
+    fn end_output(&mut self, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
+        self.set_tx(Tx::Finishing(reason));
         if self.line.outbox.is_empty() { self.send_end(res, reason) } else { Ok(()) }
     }
 
@@ -371,7 +425,7 @@ impl<N: Net> Connection<N> {
 
     /// A deadline has passed, and the socket had nothing to say against it.
     fn expire(&mut self, res: &mut Resources<N>) -> Flow<()> {
-        if let Tx::Finished(reason) = self.tx {
+        if let (Tx::Finished(reason), Rx::Lingering { .. } | Rx::Eof) = (self.tx, self.rx) {
             return Err(reason);
         }
         if self.write_deadline(res) <= res.now {
@@ -380,7 +434,7 @@ impl<N: Net> Connection<N> {
         if self.idle_deadline(res) <= res.now {
             return if self.line.outbox.is_empty() { self.finish(res, CloseReason::IdleTimeout) } else { Err(CloseReason::IdleTimeout) };
         }
-        if res.draining && self.line.outbox.is_empty() && self.tx == Tx::Open {
+        if res.draining && self.line.outbox.is_empty() && self.has_service() {
             return self.finish(res, CloseReason::Drained);
         }
         Ok(())
@@ -397,9 +451,13 @@ impl<N: Net> Connection<N> {
 
     #[cold]
     fn closing_deadline(&self, res: &Resources<N>) -> Time {
-        match self.tx {
-            Tx::Finished(_) => self.line.progress + LINGER_TIME,
-            Tx::Open | Tx::Finishing(_) => self.idle_deadline(res).min(self.write_deadline(res)),
+        match (self.rx, self.tx) {
+            (Rx::Open, Tx::Finished(_)) => {
+                let drained = if res.draining { self.line.progress + DRAIN_QUIET } else { Time::NEVER };
+                self.idle_deadline(res).min(self.line.alarm).min(drained)
+            }
+            (_, Tx::Finished(_)) => self.line.progress + LINGER_TIME,
+            (_, Tx::Open | Tx::Finishing(_)) => self.idle_deadline(res).min(self.write_deadline(res)).min(self.line.alarm),
         }
     }
 
@@ -471,6 +529,8 @@ struct StreamWire<'a, N: Net> {
     now: Time,
     line: &'a mut Line<N>,
     ready: &'a mut Ready,
+    /// Our side has ended: what is said now is not heard.
+    is_mute: bool,
     /// Why nothing can be sent any more. What is said after that is not heard.
     failed: Option<CloseReason>,
 }
@@ -510,6 +570,9 @@ impl<N: Net> StreamWire<'_, N> {
 impl<N: Net> Wire for StreamWire<'_, N> {
     #[inline]
     fn send(&mut self, bytes: &[u8]) {
+        if self.is_mute {
+            return;
+        }
         let mut sent = 0;
         if self.may_write() && !bytes.is_empty() {
             let result = self.net.write(&mut self.line.stream, bytes);
@@ -521,6 +584,9 @@ impl<N: Net> Wire for StreamWire<'_, N> {
     }
 
     fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) {
+        if self.is_mute {
+            return;
+        }
         let size = pieces.iter().map(|piece| piece.len()).sum();
         let mut sent = 0;
         if self.may_write() && size > 0 {
@@ -536,6 +602,18 @@ impl<N: Net> Wire for StreamWire<'_, N> {
 
     fn room(&self) -> usize {
         self.line.outbox.room()
+    }
+
+    fn hold_input(&mut self, is_held: bool) {
+        self.line.is_held = is_held;
+    }
+
+    fn local(&self) -> Option<Peer> {
+        self.net.local(&self.line.stream).ok()
+    }
+
+    fn wall_clock(&mut self) -> Duration {
+        self.net.wall_clock()
     }
 
     fn set_alarm(&mut self, at: Time) {

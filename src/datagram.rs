@@ -276,6 +276,16 @@ impl<N: Net> Wire for DatagramWire<'_, N> {
         65_507
     }
 
+    fn hold_input(&mut self, _is_held: bool) {}
+
+    fn local(&self) -> Option<Peer> {
+        Some(self.sender.address.as_peer())
+    }
+
+    fn wall_clock(&mut self) -> Duration {
+        self.sender.net.wall_clock()
+    }
+
     fn set_alarm(&mut self, _at: Time) {}
 }
 

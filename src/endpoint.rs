@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::escape::Escaped;
+use crate::peer::Peer;
 
 /// An endpoint as the user wrote it. Its host may be a name that stands for several addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +79,17 @@ impl Address {
     /// Whether this is a stream socket's address rather than a datagram socket's.
     pub fn is_stream(&self) -> bool {
         matches!(self, Address::Tcp(_) | Address::Unix(_))
+    }
+
+    /// The same, as a peer's address is known.
+    pub(crate) fn as_peer(&self) -> Peer {
+        match self {
+            Address::Tcp(address) | Address::Udp(address) => Peer::from(*address),
+            Address::Unix(path) | Address::Unixgram(path) => match path.as_os_str().as_bytes() {
+                [b'@', name @ ..] => Peer::Unix([&[0], name].concat().into()),
+                path => Peer::Unix(path.into()),
+            },
+        }
     }
 
     /// The Unix path, where it is one that stands in the file system.

@@ -29,6 +29,8 @@ pub enum CloseReason {
     Aborted,
     /// The service wrote more than the outbox may hold: a defect of the service.
     OutboxFull,
+    /// The peer sent a longer message than is taken.
+    MessageTooLong,
     /// Quiet while the server was draining.
     Drained,
     /// Still at work when the drain ended: cut off.
@@ -37,7 +39,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of [`Stats::closed`](crate::Stats::closed).
-    pub const ALL: [CloseReason; 10] = [
+    pub const ALL: [CloseReason; 11] = [
         CloseReason::PeerClosed,
         CloseReason::Finished,
         CloseReason::IdleTimeout,
@@ -46,6 +48,7 @@ impl CloseReason {
         CloseReason::Failed,
         CloseReason::Aborted,
         CloseReason::OutboxFull,
+        CloseReason::MessageTooLong,
         CloseReason::Drained,
         CloseReason::Cut,
     ];
@@ -78,6 +81,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Failed => "socket error",
             CloseReason::Aborted => "aborted by the service",
             CloseReason::OutboxFull => "outbox full",
+            CloseReason::MessageTooLong => "message too long",
             CloseReason::Drained => "drained",
             CloseReason::Cut => "cut at the drain timeout",
         })

@@ -20,7 +20,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("stats", &["error"]),
     ("timer", &["token"]),
     ("peer", &["escape"]),
-    ("endpoint", &["escape"]),
+    ("endpoint", &["escape", "peer"]),
     ("outbox", &["timer"]),
     ("lifecycle", &["timer"]),
     ("run_queue", &["token"]),

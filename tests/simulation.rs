@@ -137,7 +137,7 @@ impl Run {
             busy_poll: [None, None, Some(Duration::from_micros(50))][dice.below(3)],
         };
         let mut reactor = Reactor::new(SimNet::new(dice.roll(), rules), limits.clone()).unwrap();
-        let echo = || service::factory("echo").unwrap();
+        let echo = || service::factory("echo", &service::Host::new("here", 1)).unwrap();
         reactor.catch_signals().unwrap();
         reactor.listen(&Address::Tcp("127.0.0.1:7".parse().unwrap()), 64, echo()).unwrap();
         reactor.listen(&Address::Tcp("127.0.0.1:8".parse().unwrap()), 64, Box::new(|| Box::new(AnswerOnce))).unwrap();

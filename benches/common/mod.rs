@@ -175,7 +175,7 @@ fn serve_mynah(busy_poll: Option<Duration>, announce: &Sender<Announced>) -> io:
     let mut reactor = Reactor::new(OsNet::new()?, limits)?;
     let mut addresses = Vec::new();
     for _ in 0..PORTS {
-        let echo = service::factory("echo").expect("echo is a service");
+        let echo = service::factory("echo", &service::Host::new("here", 1)).expect("echo is a service");
         match reactor.listen(&Address::Tcp(loopback()), BACKLOG, echo).map_err(io::Error::other)? {
             Address::Tcp(address) => addresses.push(address),
             other => unreachable!("{other} for a TCP endpoint"),

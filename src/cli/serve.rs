@@ -110,7 +110,8 @@ fn check_backlog(backlog: u32) {
 }
 
 fn factory(config: &Config, printer: Option<Printer>) -> Factory {
-    let mut make = service::factory(&config.service).expect("the command line takes the names of services only");
+    let mut make = service::factory(&config.service, &service::Host::new("localhost", std::process::id()))
+        .expect("the command line takes the names of services only");
     match printer {
         None => make,
         Some(printer) => Box::new(move || Box::new(Print::new(printer.clone(), make()))),

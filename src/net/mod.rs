@@ -80,6 +80,9 @@ pub trait Net: Debug {
     /// The monotonic clock.
     fn now(&mut self) -> Time;
 
+    /// The time of day, as the time since 1970-01-01 00:00:00 UTC.
+    fn wall_clock(&mut self) -> Duration;
+
     /// Waits until there are events or the timeout is over; `None` waits for ever. [`Net::events`] then has the events.
     ///
     /// # Errors
@@ -130,6 +133,9 @@ pub trait Net: Debug {
 
     /// Sends our end of stream.
     fn finish(&mut self, stream: &mut Self::Stream) -> io::Result<()>;
+
+    /// Our own address on a stream.
+    fn local(&self, stream: &Self::Stream) -> io::Result<Peer>;
 
     /// The error that stands on the socket, if any; asking clears it.
     fn take_error(&mut self, stream: &mut Self::Stream) -> io::Result<Option<io::Error>>;

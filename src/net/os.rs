@@ -6,7 +6,7 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 use mio::{Events, Interest, Poll, Waker};
@@ -116,6 +116,10 @@ impl Net for OsNet {
         Time::ZERO + self.start.elapsed()
     }
 
+    fn wall_clock(&mut self) -> Duration {
+        SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
+    }
+
     #[inline]
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let result = self.poll.poll(&mut self.events, timeout);
@@ -222,6 +226,13 @@ impl Net for OsNet {
 
     fn finish(&mut self, stream: &mut Stream) -> io::Result<()> {
         either!(stream, socket => socket.shutdown(std::net::Shutdown::Write))
+    }
+
+    fn local(&self, stream: &Stream) -> io::Result<Peer> {
+        match stream {
+            Stream::Tcp(socket) => socket.local_addr().map(Peer::from),
+            Stream::Unix(socket) => socket.local_addr().map(|address| unix_peer(&address)),
+        }
     }
 
     fn take_error(&mut self, stream: &mut Stream) -> io::Result<Option<io::Error>> {

@@ -285,6 +285,10 @@ impl Net for SimNet {
         self.clock
     }
 
+    fn wall_clock(&mut self) -> Duration {
+        self.clock - Time::ZERO
+    }
+
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.events.clear();
         if self.dice.once_in(self.rules.jumps) {
@@ -466,6 +470,10 @@ impl Net for SimNet {
         connection.server_finished = true;
         self.note(5, stream.0);
         Ok(())
+    }
+
+    fn local(&self, _stream: &SimStream) -> io::Result<Peer> {
+        Ok(Peer::V4([127, 0, 0, 1].into(), 7777))
     }
 
     fn take_error(&mut self, stream: &mut SimStream) -> io::Result<Option<io::Error>> {

@@ -27,8 +27,11 @@ mod discard;
 mod echo;
 mod print;
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::IoSlice;
+use std::rc::Rc;
+use std::time::Duration;
 
 pub use self::discard::Discard;
 pub use self::echo::Echo;
@@ -90,6 +93,11 @@ pub enum Action {
     More,
     /// Send what is owed, then end of stream; input from now on is thrown away. Nothing on a datagram socket.
     Finish,
+    /// Send what is owed, then end of stream, and go on reading to the peer's end: what a client does that has no more to ask. Nothing on a
+    /// datagram socket.
+    HalfClose,
+    /// As `Finish`, because the peer sent a longer message than is taken: closed for [`CloseReason::MessageTooLong`]. Nothing on a datagram socket.
+    TooLong,
     /// Reset the connection. Nothing on a datagram socket.
     Abort,
 }
@@ -125,6 +133,23 @@ impl<'a> Context<'a> {
         self.wire.room()
     }
 
+    /// Whether to leave what the peer sends in the kernel from now on, for as long as there is no room for it here; the peer is pushed back. A
+    /// service that holds must let go some day, from `on_writable` or `on_alarm`. Nothing on a datagram socket.
+    pub fn hold_input(&mut self, is_held: bool) {
+        self.wire.hold_input(is_held);
+    }
+
+    /// Our own address, as the peer knows it; `None` where the socket does not tell. On a datagram socket that is bound to a wildcard address,
+    /// the wildcard. Costs a system call on a stream.
+    pub fn local(&self) -> Option<Peer> {
+        self.wire.local()
+    }
+
+    /// The time of day, as the time since 1970-01-01 00:00:00 UTC. Read from the clock with each call.
+    pub fn wall_clock(&mut self) -> Duration {
+        self.wire.wall_clock()
+    }
+
     /// Asks for [`Service::on_alarm`] at `at`; replaces the time set before. [`Time::NEVER`] clears it. Nothing on a datagram socket.
     pub fn set_alarm(&mut self, at: Time) {
         self.wire.set_alarm(at);
@@ -145,6 +170,12 @@ pub trait Wire {
     fn send_vectored(&mut self, pieces: &[IoSlice<'_>]);
     /// Bytes that `send` can certainly take.
     fn room(&self) -> usize;
+    /// See [`Context::hold_input`].
+    fn hold_input(&mut self, is_held: bool);
+    /// See [`Context::local`].
+    fn local(&self) -> Option<Peer>;
+    /// See [`Context::wall_clock`].
+    fn wall_clock(&mut self) -> Duration;
     /// See [`Context::set_alarm`].
     fn set_alarm(&mut self, at: Time);
 }
@@ -152,11 +183,36 @@ pub trait Wire {
 /// Makes a service for each connection, or one for a datagram socket.
 pub type Factory = Box<dyn FnMut() -> Box<dyn Service>>;
 
+/// Where a service runs, for those that tell: the program knows, a service does not look.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The name of this machine.
+    pub name: Rc<str>,
+    /// The number of this process.
+    pub process: u32,
+    /// How many connections were numbered so far. Shared, so that no two connections of one process have the same number.
+    pub connections: Rc<Cell<u64>>,
+}
+
+impl Host {
+    /// A machine called `name`, on which this process has the number `process`.
+    pub fn new(name: &str, process: u32) -> Host {
+        Host { name: name.into(), process, connections: Rc::default() }
+    }
+
+    /// The number of the next connection, from 1. Asked for in `on_open`, so that a datagram socket keeps the number 0.
+    pub fn next_connection(&self) -> u64 {
+        self.connections.set(self.connections.get() + 1);
+        self.connections.get()
+    }
+}
+
 /// Names of the services, as on the command line.
 pub const NAMES: [&str; 2] = ["echo", "discard"];
 
-/// The maker of the service called `name`; `None` where there is no such service.
-pub fn factory(name: &str) -> Option<Factory> {
+/// The maker of the service called `name`, on `host`; `None` where there is no such service.
+pub fn factory(name: &str, host: &Host) -> Option<Factory> {
+    let _ = host;
     match name {
         "echo" => Some(Box::new(|| Box::new(Echo))),
         "discard" => Some(Box::new(|| Box::new(Discard))),
@@ -169,10 +225,21 @@ pub(crate) mod tests {
     use super::*;
 
     /// A wire that keeps everything, for tests of services.
-    #[derive(Debug, Default)]
+    #[derive(Debug)]
     pub(crate) struct Kept {
         pub(crate) sent: Vec<u8>,
         pub(crate) calls: usize,
+        /// What [`Context::room`] says; a test that wants it used up subtracts by itself.
+        pub(crate) room: usize,
+        pub(crate) is_held: bool,
+        pub(crate) local: Option<Peer>,
+        pub(crate) wall_clock: Duration,
+    }
+
+    impl Default for Kept {
+        fn default() -> Kept {
+            Kept { sent: Vec::new(), calls: 0, room: usize::MAX, is_held: false, local: None, wall_clock: Duration::ZERO }
+        }
     }
 
     impl Wire for Kept {
@@ -187,7 +254,19 @@ pub(crate) mod tests {
         }
 
         fn room(&self) -> usize {
-            usize::MAX
+            self.room
+        }
+
+        fn hold_input(&mut self, is_held: bool) {
+            self.is_held = is_held;
+        }
+
+        fn local(&self) -> Option<Peer> {
+            self.local.clone()
+        }
+
+        fn wall_clock(&mut self) -> Duration {
+            self.wall_clock
         }
 
         fn set_alarm(&mut self, _at: Time) {}
@@ -202,8 +281,9 @@ pub(crate) mod tests {
 
     #[test]
     fn every_name_makes_a_service() {
-        assert!(NAMES.iter().all(|name| factory(name).is_some()));
-        assert!(factory("parrot").is_none());
+        let host = Host::new("here", 1);
+        assert!(NAMES.iter().all(|name| factory(name, &host).is_some()));
+        assert!(factory("parrot", &host).is_none());
     }
 
     #[test]
