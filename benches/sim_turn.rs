@@ -17,7 +17,7 @@ fn turn(c: &mut Criterion) {
         reactor
             .listen(&address, 64, service::factory("echo", &service::Host::new("here", 1)).expect("a service"))
             .expect("the simulator listens");
-        let clients: Vec<usize> = (0..connections).filter_map(|_| reactor.net_mut().connect(0)).collect();
+        let clients: Vec<usize> = (0..connections).filter_map(|_| reactor.net_mut().peer_connect(0)).collect();
         group.throughput(Throughput::Elements(connections));
         group.bench_function(format!("{connections}_connections"), |b| {
             b.iter(|| {

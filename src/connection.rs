@@ -6,6 +6,8 @@
 //! ```text
 //!             what we receive (Rx)                         what we send (Tx)
 //!
+//!                                                 Connecting ── made ──▶ Open, when we began it
+//!
 //!   Open ──────────── end of stream ──▶ Eof      Open ── finish ──▶ Finishing ── all sent ──▶ Finished
 //!     │                                  ▲            half-close    (flush)     (FIN)
 //!     └── finish ──▶ Lingering ──────────┘
@@ -58,6 +60,8 @@ enum Rx {
 /// The sending half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tx {
+    /// The connection is being made; the input is held until it is.
+    Connecting,
     /// The service may speak.
     Open,
     /// What is owed is sent, and nothing is added.
@@ -101,6 +105,14 @@ impl<N: Net> Connection<N> {
         Connection { line, service, peer, has_more: false, rx: Rx::Open, tx: Tx::Open }
     }
 
+    /// A connection that we began.
+    pub(crate) fn connecting(stream: N::Stream, peer: Peer, service: Box<dyn Service>, now: Time) -> Connection<N> {
+        let mut connection = Connection::new(stream, peer, service, now);
+        connection.tx = Tx::Connecting;
+        connection.line.is_held = true;
+        connection
+    }
+
     /// Lets the service speak first.
     pub(crate) fn open(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
         let opened = self.call(ready, res, |service, cx, _| service.on_open(cx));
@@ -139,6 +151,13 @@ impl<N: Net> Connection<N> {
         }
     }
 
+    /// Makes the service's alarm due.
+    pub(crate) fn alarm_at(&mut self, at: Time) {
+        if self.has_service() {
+            self.line.alarm = at;
+        }
+    }
+
     pub(crate) fn peer(&self) -> &Peer {
         &self.peer
     }
@@ -147,7 +166,7 @@ impl<N: Net> Connection<N> {
     pub(crate) fn finished(&self) -> Option<CloseReason> {
         match self.tx {
             Tx::Finished(reason) => Some(reason),
-            Tx::Open | Tx::Finishing(_) => None,
+            Tx::Connecting | Tx::Open | Tx::Finishing(_) => None,
         }
     }
 
@@ -218,11 +237,35 @@ impl<N: Net> Connection<N> {
         }
         match self.tx {
             Tx::Finished(reason) if self.is_input_over() => Ok(Outcome::Done(reason)),
+            Tx::Connecting => self.establish(ready, res),
             _ if self.may_speak() => {
                 res.stats.yields += 1;
                 Ok(Outcome::More)
             }
             _ => Ok(Outcome::Waiting),
+        }
+    }
+
+    /// Asks whether the connection is made, once the selector has said something of it.
+    #[cold]
+    fn establish(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<Outcome> {
+        if !ready.contains(Ready::WRITABLE) {
+            return Ok(Outcome::Waiting);
+        }
+        match res.net.is_connected(&mut self.line.stream) {
+            Ok(true) => {
+                self.set_tx(Tx::Open);
+                self.line.is_held = false;
+                self.line.progress = res.now;
+                self.call(ready, res, |service, cx, _| service.on_open(cx))?;
+                self.exchange(ready, res)
+            }
+            Ok(false) => {
+                ready.remove(Ready::WRITABLE);
+                Ok(Outcome::Waiting)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Outcome::More),
+            Err(error) => Err(CloseReason::of_error(&error)),
         }
     }
 
@@ -248,7 +291,7 @@ impl<N: Net> Connection<N> {
 
     /// Whether the service still hears or speaks.
     fn has_service(&self) -> bool {
-        self.rx == Rx::Open || self.tx == Tx::Open
+        (self.rx == Rx::Open || self.tx == Tx::Open) && self.tx != Tx::Connecting
     }
 
     /// Whether the service is to be asked for more: all that it said has left. Where the socket took it at once, no event will tell.
@@ -383,7 +426,7 @@ impl<N: Net> Connection<N> {
         match self.tx {
             Tx::Open => self.end_output(res, reason),
             // A half-close went before: the linger begins now.
-            Tx::Finishing(_) | Tx::Finished(_) => {
+            Tx::Connecting | Tx::Finishing(_) | Tx::Finished(_) => {
                 self.line.progress = res.now;
                 Ok(())
             }
@@ -395,7 +438,7 @@ impl<N: Net> Connection<N> {
     fn half_close(&mut self, res: &mut Resources<N>) -> Flow<()> {
         match self.tx {
             Tx::Open => self.end_output(res, CloseReason::PeerClosed),
-            Tx::Finishing(_) | Tx::Finished(_) => Ok(()),
+            Tx::Connecting | Tx::Finishing(_) | Tx::Finished(_) => Ok(()),
         }
     }
 
@@ -425,6 +468,9 @@ impl<N: Net> Connection<N> {
 
     /// A deadline has passed, and the socket had nothing to say against it.
     fn expire(&mut self, res: &mut Resources<N>) -> Flow<()> {
+        if self.tx == Tx::Connecting {
+            return Err(CloseReason::TimedOut);
+        }
         if let (Tx::Finished(reason), Rx::Lingering { .. } | Rx::Eof) = (self.tx, self.rx) {
             return Err(reason);
         }
@@ -452,6 +498,7 @@ impl<N: Net> Connection<N> {
     #[cold]
     fn closing_deadline(&self, res: &Resources<N>) -> Time {
         match (self.rx, self.tx) {
+            (_, Tx::Connecting) => self.line.progress.after(res.limits.connect_timeout),
             (Rx::Open, Tx::Finished(_)) => {
                 let drained = if res.draining { self.line.progress + DRAIN_QUIET } else { Time::NEVER };
                 self.idle_deadline(res).min(self.line.alarm).min(drained)
@@ -474,7 +521,7 @@ impl<N: Net> Connection<N> {
     /// The only door through which the sending half changes.
     fn set_tx(&mut self, tx: Tx) {
         debug_assert!(
-            matches!((self.tx, tx), (Tx::Open, Tx::Finishing(_)) | (Tx::Finishing(_), Tx::Finished(_))),
+            matches!((self.tx, tx), (Tx::Connecting, Tx::Open) | (Tx::Open, Tx::Finishing(_)) | (Tx::Finishing(_), Tx::Finished(_))),
             "the sending half cannot go from {:?} to {tx:?}",
             self.tx
         );

@@ -11,6 +11,8 @@
 //! * A limit of Linux that no program can lift: Unix datagrams that a peer leaves unread are charged to *our* send buffer (208 KiB). Peers that
 //!   leave that much unread together are refused, and everybody else on that socket with them, until one of them reads or goes.
 //!
+//! A socket that we opened to one peer ([`Datagram::to`]) speaks unasked as well: when its service's alarm is due, and when what it said has left.
+//!
 //! Tests: `tests/datagrams.rs`, `tests/simulation.rs`.
 
 use std::collections::VecDeque;
@@ -27,7 +29,7 @@ use crate::net::Net;
 use crate::peer::Peer;
 use crate::ready::Ready;
 use crate::resources::{Outcome, Resources};
-use crate::service::{Context, Service, Wire};
+use crate::service::{Action, Context, Service, Wire};
 use crate::stats::Stats;
 use crate::timer::Time;
 
@@ -41,6 +43,12 @@ pub(crate) struct Datagram<N: Net> {
     retry_at: Time,
     /// How long after a refusal that is.
     retry_after: Duration,
+    /// Who is spoken to unasked.
+    remote: Option<Peer>,
+    /// When the service wants to be called.
+    alarm: Time,
+    /// Whether the service has more to say once the queue is empty.
+    has_more: bool,
     /// While draining: when to stop receiving even if more keeps coming.
     drain_until: Option<Time>,
 }
@@ -62,8 +70,22 @@ impl<N: Net> Datagram<N> {
             queue: Queue::default(),
             retry_at: Time::NEVER,
             retry_after: DATAGRAM_RETRY,
+            remote: None,
+            alarm: Time::NEVER,
+            has_more: false,
             drain_until: None,
         }
+    }
+
+    /// A client's: its service may speak to `remote` unasked.
+    pub(crate) fn to(mut self, remote: Peer) -> Datagram<N> {
+        self.remote = Some(remote);
+        self
+    }
+
+    /// Makes the service's alarm due.
+    pub(crate) fn alarm_at(&mut self, at: Time) {
+        self.alarm = at;
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -76,7 +98,7 @@ impl<N: Net> Datagram<N> {
     }
 
     pub(crate) fn deadline(&self) -> Time {
-        self.retry_at
+        self.retry_at.min(self.alarm)
     }
 
     /// Replies that are still owed.
@@ -90,7 +112,7 @@ impl<N: Net> Datagram<N> {
 
     /// Sends what waits, then receives and answers, within one turn's budget.
     pub(crate) fn run(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
-        let is_due = ready.take(Ready::ALARM);
+        let is_due = ready.take(Ready::ALARM) && (self.retry_at <= res.now || self.drain_until.is_some());
         if is_due {
             *ready |= Ready::READABLE | Ready::WRITABLE;
             self.retry_at = Time::NEVER;
@@ -100,7 +122,13 @@ impl<N: Net> Datagram<N> {
         if is_due || !res.net.blocks_per_peer(&self.socket) {
             self.flush(ready, res);
         }
-        let outcome = self.receive(ready, res);
+        if self.remote.is_some() {
+            self.speak(ready, res);
+        }
+        let outcome = match self.receive(ready, res) {
+            Outcome::Waiting if self.may_speak() => Outcome::More,
+            outcome => outcome,
+        };
         let Some(until) = self.drain_until else { return outcome };
         if !self.queue.replies.is_empty() {
             return outcome;
@@ -108,6 +136,43 @@ impl<N: Net> Datagram<N> {
         match outcome {
             Outcome::More if res.now < until => outcome,
             _ => Outcome::Done(CloseReason::Drained),
+        }
+    }
+
+    /// Whether the service is to be asked for more.
+    fn may_speak(&self) -> bool {
+        self.has_more && self.queue.replies.is_empty()
+    }
+
+    /// Calls the service of a client that has something to say, or whose time has come.
+    fn speak(&mut self, ready: &mut Ready, res: &mut Resources<N>) {
+        if self.alarm <= res.now {
+            self.alarm = Time::NEVER;
+            self.call_unasked(ready, res, |service, cx| service.on_alarm(cx));
+        } else if self.may_speak() {
+            self.has_more = false;
+            self.call_unasked(ready, res, |service, cx| service.on_writable(cx));
+        }
+    }
+
+    fn call_unasked(
+        &mut self,
+        ready: &mut Ready,
+        res: &mut Resources<N>,
+        event: impl FnOnce(&mut dyn Service, &mut Context<'_>) -> Action,
+    ) {
+        let Some(peer) = &self.remote else { return };
+        let sender = Sender { net: &mut res.net, stats: &mut res.stats, socket: &mut self.socket, address: &self.address, ready };
+        let mut wire =
+            DatagramWire { sender, queue: &mut self.queue, peer, alarm: Some(&mut self.alarm), may_send: Allowance::Any, error: None };
+        let action = event(&mut *self.service, &mut Context::new(res.now, peer, &mut wire));
+        let error = wire.error.take();
+        self.has_more |= action == Action::More;
+        if !self.queue.replies.is_empty() {
+            self.retry_later(res);
+        }
+        if let Some(error) = error {
+            self.service.on_error(&error);
         }
     }
 
@@ -127,6 +192,7 @@ impl<N: Net> Datagram<N> {
                 Err(error) => {
                     res.stats.datagram_errors += 1;
                     debug!("{}: receiving: {error}", self.address);
+                    self.service.on_error(&error);
                 }
             }
         }
@@ -148,7 +214,8 @@ impl<N: Net> Datagram<N> {
         }
         res.stats.datagrams_in += 1;
         let sender = Sender { net: &mut res.net, stats: &mut res.stats, socket: &mut self.socket, address: &self.address, ready };
-        let mut wire = DatagramWire { sender, queue: &mut self.queue, peer, answered: false };
+        let alarm = self.remote.is_some().then_some(&mut self.alarm);
+        let mut wire = DatagramWire { sender, queue: &mut self.queue, peer, alarm, may_send: Allowance::One, error: None };
         // Nothing to finish or abort here: there is no connection.
         let _ = self.service.on_data(&mut Context::new(res.now, peer, &mut wire), &res.buffer[..size]);
         if !self.queue.replies.is_empty() {
@@ -159,13 +226,21 @@ impl<N: Net> Datagram<N> {
     /// Sends the replies that wait, in order for each peer.
     fn flush(&mut self, ready: &mut Ready, res: &mut Resources<N>) {
         let waiting = self.queue.replies.len();
+        let mut refusal = None;
         let mut blocked: Vec<Peer> = Vec::new();
         for _ in 0..self.queue.replies.len() {
             let Some((peer, bytes)) = self.queue.pop() else { break };
             let may_send = ready.contains(Ready::WRITABLE) && !blocked.contains(&peer);
             let mut sender = Sender { net: &mut res.net, stats: &mut res.stats, socket: &mut self.socket, address: &self.address, ready };
-            if may_send && sender.send(&[IoSlice::new(&bytes)], &peer) {
-                continue;
+            if may_send {
+                match sender.send(&[IoSlice::new(&bytes)], &peer) {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(error) => {
+                        refusal = Some(error);
+                        continue;
+                    }
+                }
             }
             if may_send {
                 blocked.push(peer.clone());
@@ -177,6 +252,9 @@ impl<N: Net> Datagram<N> {
         self.retry_after = if has_moved { DATAGRAM_RETRY } else { DATAGRAM_RETRY_MOST.min(2 * self.retry_after) };
         if !self.queue.replies.is_empty() {
             self.retry_later(res);
+        }
+        if let Some(error) = refusal {
+            self.service.on_error(&error);
         }
     }
 
@@ -220,22 +298,23 @@ struct Sender<'a, N: Net> {
 }
 
 impl<N: Net> Sender<'_, N> {
-    /// Tries to send. Returns whether the datagram is dealt with, sent or refused for good; if not, it must wait.
-    fn send(&mut self, pieces: &[IoSlice<'_>], peer: &Peer) -> bool {
+    /// Tries to send. Returns whether the datagram has gone; if not, it must wait. An error refuses it for good.
+    fn send(&mut self, pieces: &[IoSlice<'_>], peer: &Peer) -> io::Result<bool> {
         match self.net.send(self.socket, pieces, peer) {
             Ok(()) => self.stats.datagrams_out += 1,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if !self.net.blocks_per_peer(self.socket) {
                     self.ready.remove(Ready::WRITABLE);
                 }
-                return false;
+                return Ok(false);
             }
             Err(error) => {
                 self.stats.datagrams_refused += 1;
-                debug!("{}: {peer}: reply refused: {error}", self.address);
+                debug!("{}: {peer}: sending refused: {error}", self.address);
+                return Err(error);
             }
         }
-        true
+        Ok(true)
     }
 }
 
@@ -244,7 +323,22 @@ struct DatagramWire<'a, N: Net> {
     sender: Sender<'a, N>,
     queue: &'a mut Queue,
     peer: &'a Peer,
-    answered: bool,
+    /// A client's alone: nothing calls the service of a server unasked.
+    alarm: Option<&'a mut Time>,
+    may_send: Allowance,
+    /// What the last datagram was refused with.
+    error: Option<io::Error>,
+}
+
+/// How many datagrams a service may send in one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Allowance {
+    /// Its answer was sent.
+    None,
+    /// The one answer to what came.
+    One,
+    /// A client speaks as it likes.
+    Any,
 }
 
 impl<N: Net> Wire for DatagramWire<'_, N> {
@@ -253,15 +347,23 @@ impl<N: Net> Wire for DatagramWire<'_, N> {
     }
 
     fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) {
-        debug_assert!(!self.answered, "a service answered one datagram twice");
-        if self.answered {
-            return;
+        debug_assert!(self.may_send != Allowance::None, "a service answered one datagram twice");
+        match self.may_send {
+            Allowance::None => return,
+            Allowance::One => self.may_send = Allowance::None,
+            Allowance::Any => {}
         }
-        self.answered = true;
         // Behind what already waits for the same peer, or its datagrams would change their order here.
         let is_behind = self.queue.replies.iter().any(|(peer, _)| peer == self.peer);
-        if !is_behind && self.sender.ready.contains(Ready::WRITABLE) && self.sender.send(pieces, self.peer) {
-            return;
+        if !is_behind && self.sender.ready.contains(Ready::WRITABLE) {
+            match self.sender.send(pieces, self.peer) {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    self.error = Some(error);
+                    return;
+                }
+            }
         }
         let bytes = pieces.iter().map(|piece| &**piece).collect::<Vec<_>>().concat();
         if self.queue.has_room(bytes.len()) {
@@ -271,22 +373,26 @@ impl<N: Net> Wire for DatagramWire<'_, N> {
         }
     }
 
-    /// The longest payload of UDP over IPv4.
+    /// The longest payload of UDP over IPv4, or what the queue still holds for certain.
     fn room(&self) -> usize {
-        65_507
+        (DATAGRAM_QUEUE - self.queue.charged).min(65_507)
     }
 
     fn hold_input(&mut self, _is_held: bool) {}
 
     fn local(&self) -> Option<Peer> {
-        Some(self.sender.address.as_peer())
+        (self.may_send != Allowance::Any).then(|| self.sender.address.as_peer())
     }
 
     fn wall_clock(&mut self) -> Duration {
         self.sender.net.wall_clock()
     }
 
-    fn set_alarm(&mut self, _at: Time) {}
+    fn set_alarm(&mut self, at: Time) {
+        if let Some(alarm) = &mut self.alarm {
+            **alarm = at;
+        }
+    }
 }
 
 impl<N: Net> fmt::Debug for Datagram<N> {

@@ -23,6 +23,12 @@ pub enum CloseReason {
     WriteTimeout,
     /// The peer reset the connection, or went away while it was owed bytes.
     Reset,
+    /// Nobody listens at the address that was connected to.
+    Refused,
+    /// The connection could not be made in time, or the peer's machine has stopped answering.
+    TimedOut,
+    /// No way leads to the peer.
+    Unreachable,
     /// The socket reported another error.
     Failed,
     /// The service asked to abort.
@@ -39,12 +45,15 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of [`Stats::closed`](crate::Stats::closed).
-    pub const ALL: [CloseReason; 11] = [
+    pub const ALL: [CloseReason; 14] = [
         CloseReason::PeerClosed,
         CloseReason::Finished,
         CloseReason::IdleTimeout,
         CloseReason::WriteTimeout,
         CloseReason::Reset,
+        CloseReason::Refused,
+        CloseReason::TimedOut,
+        CloseReason::Unreachable,
         CloseReason::Failed,
         CloseReason::Aborted,
         CloseReason::OutboxFull,
@@ -59,12 +68,15 @@ impl CloseReason {
         matches!(self, CloseReason::WriteTimeout | CloseReason::Aborted | CloseReason::OutboxFull | CloseReason::Cut)
     }
 
-    /// The reason that an I/O error of an open connection amounts to.
+    /// The reason that an I/O error of a connection amounts to, whether it is open or still to be made.
     pub fn of_error(error: &io::Error) -> CloseReason {
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => CloseReason::Reset,
             // What shutdown says after a reset: behind an end of stream no read tells of it any more.
             io::ErrorKind::NotConnected => CloseReason::Reset,
+            io::ErrorKind::ConnectionRefused => CloseReason::Refused,
+            io::ErrorKind::TimedOut => CloseReason::TimedOut,
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => CloseReason::Unreachable,
             _ => CloseReason::Failed,
         }
     }
@@ -78,6 +90,9 @@ impl fmt::Display for CloseReason {
             CloseReason::IdleTimeout => "idle timeout",
             CloseReason::WriteTimeout => "write timeout",
             CloseReason::Reset => "reset by peer",
+            CloseReason::Refused => "refused",
+            CloseReason::TimedOut => "timed out",
+            CloseReason::Unreachable => "unreachable",
             CloseReason::Failed => "socket error",
             CloseReason::Aborted => "aborted by the service",
             CloseReason::OutboxFull => "outbox full",
@@ -192,9 +207,12 @@ mod tests {
         for code in [libc::ECONNRESET, libc::EPIPE, libc::ENOTCONN, libc::ECONNABORTED] {
             assert_eq!(reason(code), CloseReason::Reset, "errno {code}");
         }
-        for code in [libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::EIO] {
-            assert_eq!(reason(code), CloseReason::Failed, "errno {code}");
+        assert_eq!(reason(libc::ECONNREFUSED), CloseReason::Refused);
+        assert_eq!(reason(libc::ETIMEDOUT), CloseReason::TimedOut);
+        for code in [libc::EHOSTUNREACH, libc::ENETUNREACH, libc::ENETDOWN] {
+            assert_eq!(reason(code), CloseReason::Unreachable, "errno {code}");
         }
+        assert_eq!(reason(libc::EIO), CloseReason::Failed);
     }
 
     #[test]

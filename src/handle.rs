@@ -9,6 +9,7 @@ use std::sync::mpsc;
 
 use crate::net::Wake;
 use crate::stats::Stats;
+use crate::token::Token;
 
 /// What a handle can ask for.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) enum Command {
     Terminate,
     /// Stop now.
     Stop,
+    /// Call the alarm of a source's service.
+    Wake(Token),
     /// Send the counters.
     Stats(mpsc::Sender<Stats>),
 }
@@ -42,6 +45,12 @@ impl Handle {
     /// Stops the reactor at once: what is open is cut.
     pub fn stop(&self) {
         self.send(Command::Stop);
+    }
+
+    /// Makes the reactor call [`Service::on_alarm`](crate::service::Service::on_alarm) of the source that `token` names, if it is still there: how
+    /// another thread tells a service that there is something to do.
+    pub fn wake(&self, token: Token) {
+        self.send(Command::Wake(token));
     }
 
     /// The counters as they stand between two turns; `None` once the reactor has stopped. Waits for the current turn to end.

@@ -57,6 +57,8 @@ pub const DRAIN_QUIET: Duration = Duration::from_secs(1);
 pub struct Limits {
     /// Connections open at once; at this number accepting pauses and the rest wait in the backlog.
     pub max_connections: usize,
+    /// A connection of our own that is not made within this time is given up. `None`: when the operating system gives up.
+    pub connect_timeout: Option<Duration>,
     /// A connection on which no byte has moved in either direction for this long is closed.
     pub idle_timeout: Option<Duration>,
     /// A peer that takes nothing of what it is owed for this long is reset.
@@ -72,6 +74,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             max_connections: 1024,
+            connect_timeout: Some(Duration::from_secs(10)),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(30)),
             drain_timeout: Some(Duration::from_secs(5)),

@@ -40,7 +40,7 @@ use crate::listener::{Accepted, Listener};
 use crate::net::Net;
 use crate::ready::Ready;
 use crate::resources::{Outcome, Resources};
-use crate::service::Factory;
+use crate::service::{Factory, Service};
 use crate::signals::Signal;
 use crate::sources::{Entry, Marked, Sources};
 use crate::stats::Stats;
@@ -151,6 +151,37 @@ impl<N: Net> Reactor<N> {
         let datagram = Datagram::new(socket, bound.clone(), make());
         self.datagrams.push(self.sources.insert(Ready::WRITABLE, Source::Datagram(Box::new(datagram))));
         Ok(bound)
+    }
+
+    /// Begins a connection to the stream address `remote`, from `local` where one is given, and drives `service` on it as on any that was
+    /// accepted: [`Service::on_open`] when it is made, [`Service::on_close`] with the reason where it is not.
+    ///
+    /// # Errors
+    ///
+    /// What was tried, and why it failed at once; the service has then been told nothing.
+    pub fn connect(&mut self, remote: &Address, local: Option<&Address>, service: Box<dyn Service>) -> Result<Token, StartError> {
+        let stream = self.res.net.connect(remote, local, self.sources.next_token())?;
+        let connection = Connection::connecting(stream, remote.as_peer(), service, self.res.now);
+        let deadline = connection.deadline(&self.res);
+        let token = self.sources.insert(Ready::NONE, Source::Connection(connection));
+        self.sources.arm(token, deadline);
+        self.res.stats.connects += 1;
+        debug!("{token} {remote}: connecting");
+        Ok(token)
+    }
+
+    /// Drives `service` on a datagram socket that talks to `remote` alone, from `local` where one is given. It speaks when it is called: see
+    /// [`Handle::wake`].
+    ///
+    /// # Errors
+    ///
+    /// What was tried, and why it failed.
+    pub fn associate(&mut self, remote: &Address, local: Option<&Address>, service: Box<dyn Service>) -> Result<Token, StartError> {
+        let socket = self.res.net.associate(remote, local, self.sources.next_token())?;
+        let datagram = Datagram::new(socket, remote.clone(), service).to(remote.as_peer());
+        let token = self.sources.insert(Ready::WRITABLE, Source::Datagram(Box::new(datagram)));
+        self.datagrams.push(token);
+        Ok(token)
     }
 
     /// From now on SIGTERM and SIGINT begin a drain, and the second of them ends at once.
@@ -398,12 +429,23 @@ impl<N: Net> Reactor<N> {
                 Command::Stop => {
                     self.lifecycle.stop();
                 }
+                Command::Wake(token) => self.wake(token),
                 Command::Stats(sender) => {
                     // Whoever asked may have given up; then nobody is waiting for the answer.
                     let _ = sender.send(self.res.stats.clone());
                 }
             }
         }
+    }
+
+    fn wake(&mut self, token: Token) {
+        let now = self.res.now;
+        match self.sources.get_mut(token).map(|entry| &mut entry.source) {
+            Some(Source::Connection(connection)) => connection.alarm_at(now),
+            Some(Source::Datagram(datagram)) => datagram.alarm_at(now),
+            _ => return,
+        }
+        self.sources.mark(token, Ready::ALARM);
     }
 
     fn terminate(&mut self) {

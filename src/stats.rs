@@ -1,5 +1,5 @@
 //! Plain counters. Every limit has one; the tests take them for an oracle, so they must balance:
-//! `accepted = live + Σ closed` after every turn.
+//! `accepted + connects = live + Σ closed` after every turn.
 
 use std::fmt;
 use std::ops::Index;
@@ -36,6 +36,8 @@ counters! {
     wait_errors,
     /// Connections accepted.
     accepted,
+    /// Connections that we began ourselves, made or not.
+    connects,
     /// Connections that could not be registered with the selector and were closed at once; not part of `accepted`.
     unregistered,
     /// Accepts that failed with an error of the connection or the network.
@@ -71,7 +73,7 @@ counters! {
 impl Stats {
     /// Connections that are open now.
     pub fn live(&self) -> u64 {
-        self.accepted - self.closed.total()
+        self.accepted + self.connects - self.closed.total()
     }
 }
 

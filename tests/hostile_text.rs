@@ -115,7 +115,7 @@ fn the_name_of_a_peer_is_escaped_wherever_it_is_shown() {
     client.send_to(b"bye", scratch.path("echo")).unwrap();
     drop(client);
     server.signal("CONT");
-    server.wait_for_log("reply refused");
+    server.wait_for_log("sending refused");
 
     let stream = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
     stream.bind(&socket2::SockAddr::unix(scratch.path("").join(OsStr::from_bytes(b"s\r\n\x1b"))).unwrap()).unwrap();

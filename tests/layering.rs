@@ -38,7 +38,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("connection", &["error", "limits", "net", "outbox", "peer", "ready", "resources", "service", "stats", "timer"]),
     ("listener", &["endpoint", "error", "limits", "net", "peer", "ready", "resources", "service", "timer"]),
     ("datagram", &["endpoint", "error", "limits", "net", "peer", "ready", "resources", "service", "stats", "timer"]),
-    ("handle", &["net", "stats"]),
+    ("handle", &["net", "stats", "token"]),
     (
         "reactor",
         &[

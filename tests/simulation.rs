@@ -132,6 +132,7 @@ impl Run {
         let limits = Limits {
             max_connections: [1000, 8][dice.below(2)],
             idle_timeout: [None, Some(Duration::from_secs(3))][dice.below(2)],
+            connect_timeout: None,
             write_timeout: [None, Some(Duration::from_secs(2))][dice.below(2)],
             drain_timeout: Some(Duration::from_secs(5)),
             busy_poll: [None, None, Some(Duration::from_micros(50))][dice.below(3)],
@@ -176,7 +177,7 @@ impl Run {
         match self.dice.below(20) {
             0..=2 if self.clients.iter().filter(|client| !client.has_finished).count() < CLIENTS => {
                 let (listener, expected) = [(0, Expected::Echo), (0, Expected::Echo), (1, Expected::Answer)][self.dice.below(3)];
-                if let Some(number) = net.connect(listener) {
+                if let Some(number) = net.peer_connect(listener) {
                     self.clients.push(Client::new(number, expected));
                 }
             }
@@ -491,7 +492,7 @@ impl Service for Clockwork {
 fn clockwork() -> (Reactor<SimNet>, usize) {
     let mut reactor = Reactor::new(SimNet::new(1, Rules::default()), Limits::default()).unwrap();
     reactor.listen(&Address::Tcp("127.0.0.1:7".parse().unwrap()), 1, Box::new(|| Box::new(Clockwork))).unwrap();
-    let client = reactor.net_mut().connect(0).unwrap();
+    let client = reactor.net_mut().peer_connect(0).unwrap();
     (reactor, client)
 }
 

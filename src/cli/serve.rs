@@ -87,6 +87,7 @@ fn limits(config: &Config, endpoints: usize) -> Limits {
         idle_timeout: config.idle_timeout,
         write_timeout: config.write_timeout,
         drain_timeout: config.drain_timeout,
+        connect_timeout: None,
         busy_poll: config.busy_poll,
     }
 }

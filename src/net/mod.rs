@@ -115,6 +115,13 @@ pub trait Net: Debug {
     /// Closes a listener; what stands in its backlog is reset.
     fn close_listener(&mut self, listener: Self::Listener);
 
+    /// Begins a connection to a stream address, from `local` where one is given, registered under `token` as [`Net::register`] does. That it is
+    /// made, or that it failed, is announced as writable; [`Net::is_connected`] then tells.
+    fn connect(&mut self, remote: &Address, local: Option<&Address>, token: Token) -> Result<Self::Stream, StartError>;
+
+    /// Whether a connection that was begun is made; the error where it never will be. `false`: the announcement came for nothing.
+    fn is_connected(&mut self, stream: &mut Self::Stream) -> io::Result<bool>;
+
     /// Registers a stream for readable and writable, once and for life.
     ///
     /// Readable alone, until a write first blocks, was measured on Linux and saves nothing: what a new connection is ready for comes with its
@@ -148,6 +155,10 @@ pub trait Net: Debug {
 
     /// Binds a datagram socket, registered under `token`. Returns the address in use as well.
     fn bind(&mut self, address: &Address, token: Token) -> Result<(Self::Datagram, Address), StartError>;
+
+    /// A datagram socket that talks to `remote` alone, from `local` where one is given, registered under `token`. Refusals that the network
+    /// reports show as errors of the next call.
+    fn associate(&mut self, remote: &Address, local: Option<&Address>, token: Token) -> Result<Self::Datagram, StartError>;
 
     /// Receives one datagram into `buffer` and tells who sent it. A datagram that fills the buffer may have been longer.
     fn receive(&mut self, socket: &mut Self::Datagram, buffer: &mut [u8]) -> io::Result<(usize, Peer)>;

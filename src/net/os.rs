@@ -59,6 +59,14 @@ impl OsNet {
         Ok(OsNet { poll: Poll::new()?, events: Events::with_capacity(EVENTS), start: Instant::now() })
     }
 
+    fn watch_datagram(&self, datagram: &mut Datagram, token: Token) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match datagram {
+            Datagram::Udp(socket) => self.watch(socket, token, interest),
+            Datagram::Unix(_, socket) => self.watch(socket, token, interest),
+        }
+    }
+
     fn watch(&self, source: &mut dyn mio::event::Source, token: Token, interest: Interest) -> io::Result<()> {
         self.poll.registry().register(source, token.into(), interest)
     }
@@ -205,6 +213,31 @@ impl Net for OsNet {
         drop(listener);
     }
 
+    fn connect(&mut self, remote: &Address, local: Option<&Address>, token: Token) -> Result<Stream, StartError> {
+        let socket = socket::connect(remote, local)?;
+        let mut stream = match remote {
+            Address::Tcp(_) => Stream::Tcp(TcpStream::from_std(socket.into())),
+            _ => Stream::Unix(UnixStream::from_std(socket.into())),
+        };
+        self.register(&mut stream, token).map_err(|error| StartError::new(format!("watch {remote}"), error))?;
+        Ok(stream)
+    }
+
+    fn is_connected(&mut self, stream: &mut Stream) -> io::Result<bool> {
+        if let Some(error) = self.take_error(stream)? {
+            return Err(error);
+        }
+        let named = match stream {
+            Stream::Tcp(socket) => socket.peer_addr().map(|_| ()),
+            Stream::Unix(socket) => socket.peer_addr().map(|_| ()),
+        };
+        match named {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn register(&mut self, stream: &mut Stream, token: Token) -> io::Result<()> {
         either!(stream, socket => self.watch(socket, token, Interest::READABLE | Interest::WRITABLE))
     }
@@ -258,13 +291,18 @@ impl Net for OsNet {
             Address::Udp(_) => Datagram::Udp(UdpSocket::from_std(bound.socket.into())),
             _ => Datagram::Unix(bound.path.map(OwnedPath), UnixDatagram::from_std(bound.socket.into())),
         };
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let watched = match &mut datagram {
-            Datagram::Udp(socket) => self.watch(socket, token, interest),
-            Datagram::Unix(_, socket) => self.watch(socket, token, interest),
-        };
-        watched.map_err(|error| StartError::new(format!("watch {address}"), error))?;
+        self.watch_datagram(&mut datagram, token).map_err(|error| StartError::new(format!("watch {address}"), error))?;
         Ok((datagram, bound.address))
+    }
+
+    fn associate(&mut self, remote: &Address, local: Option<&Address>, token: Token) -> Result<Datagram, StartError> {
+        let socket = socket::associate(remote, local)?;
+        let mut datagram = match remote {
+            Address::Udp(_) => Datagram::Udp(UdpSocket::from_std(socket.into())),
+            _ => Datagram::Unix(None, UnixDatagram::from_std(socket.into())),
+        };
+        self.watch_datagram(&mut datagram, token).map_err(|error| StartError::new(format!("watch {remote}"), error))?;
+        Ok(datagram)
     }
 
     fn receive(&mut self, socket: &mut Datagram, buffer: &mut [u8]) -> io::Result<(usize, Peer)> {

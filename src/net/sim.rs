@@ -144,6 +144,8 @@ struct Connection {
     server_finished: bool,
     end: End,
     is_accepted: bool,
+    /// Whether we began it and it is not made yet.
+    is_connecting: bool,
     /// Whether an error was injected: then promises about its bytes do not hold.
     is_faulted: bool,
     read_armed: bool,
@@ -175,6 +177,24 @@ impl Wake for Woken {
 }
 
 impl Connection {
+    fn new(now: Time) -> Connection {
+        Connection {
+            token: None,
+            inbound: VecDeque::new(),
+            outbound: VecDeque::new(),
+            peer_finished: false,
+            peer_reset: false,
+            server_finished: false,
+            end: End::Open,
+            is_accepted: false,
+            is_connecting: false,
+            is_faulted: false,
+            read_armed: true,
+            write_armed: false,
+            moved: now,
+        }
+    }
+
     fn reset_by_server(&mut self) {
         self.end = End::Reset;
         self.outbound.clear();
@@ -384,6 +404,28 @@ impl Net for SimNet {
         }
     }
 
+    /// Its number is that of the peers' ends: they are named in the order of their beginning, whoever began. It is made when the selector has said so,
+    /// or is refused, times out or leads nowhere, as faults are thrown.
+    fn connect(&mut self, _remote: &Address, _local: Option<&Address>, token: Token) -> Result<SimStream, StartError> {
+        let mut stream = SimStream(self.connections.len());
+        self.connections.push(Connection { is_accepted: true, is_connecting: true, ..Connection::new(self.clock) });
+        self.register(&mut stream, token).map_err(|error| StartError::new("connect", error))?;
+        self.note(10, stream.0);
+        Ok(stream)
+    }
+
+    fn is_connected(&mut self, stream: &mut SimStream) -> io::Result<bool> {
+        self.fault(&[libc::ECONNREFUSED, libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ENETUNREACH])
+            .inspect_err(|_| self.connections[stream.0].is_faulted = true)?;
+        let is_late = self.dice.once_in(3);
+        if is_late {
+            self.announce(stream.0, Ready::WRITABLE);
+            return Ok(false);
+        }
+        self.connections[stream.0].is_connecting = false;
+        Ok(true)
+    }
+
     fn register(&mut self, stream: &mut SimStream, token: Token) -> io::Result<()> {
         self.fault(&[libc::ENOMEM, libc::ENOSPC]).inspect_err(|_| self.connections[stream.0].is_faulted = true)?;
         assert!(!self.tokens.contains(&token), "{token} was the name of another source: its late events would reach this one");
@@ -433,6 +475,7 @@ impl Net for SimNet {
         let shortened = self.dice.below(64);
         let is_shortened = self.dice.once_in(3);
         let connection = &mut self.connections[stream.0];
+        assert!(!connection.is_connecting, "a write before there is a connection");
         assert!(!connection.server_finished, "a write behind our own end of stream");
         if connection.peer_reset {
             return Err(io::Error::from_raw_os_error(libc::EPIPE));
@@ -506,6 +549,10 @@ impl Net for SimNet {
         let (inbound, sent, stuck) = (VecDeque::new(), Vec::new(), Vec::new());
         self.sockets.push(Socket { token, is_open: true, per_peer, inbound, sent, stuck, is_full: false, read_armed: true });
         Ok((SimDatagram(self.sockets.len() - 1), address.clone()))
+    }
+
+    fn associate(&mut self, remote: &Address, _local: Option<&Address>, token: Token) -> Result<SimDatagram, StartError> {
+        self.bind(remote, token).map(|(socket, _)| socket)
     }
 
     fn receive(&mut self, socket: &mut SimDatagram, buffer: &mut [u8]) -> io::Result<(usize, Peer)> {

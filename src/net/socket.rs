@@ -7,6 +7,7 @@
 //! * `IPV6_V6ONLY` set by us, before bind: `tcp://[::]:P` and `tcp://0.0.0.0:P` can stand side by side, whatever the system's default is.
 //! * `TCP_NODELAY` on the listener: Linux hands it down, which costs nothing for each connection; forgetting it costs 44 ms a
 //!   64 KiB message. Elsewhere `os.rs` sets it on what was accepted.
+//! * A client's socket is connected, of datagrams too: then it hears its peer alone and is told when nobody is there.
 //! * Non-blocking and close-on-exec on everything.
 //!
 //! Tests: `tests/unix_paths.rs`, `tests/addresses.rs`.
@@ -45,6 +46,62 @@ pub(super) fn listen(address: &Address, backlog: u32) -> Result<Bound, StartErro
 pub(super) fn bind(address: &Address) -> Result<Bound, StartError> {
     debug_assert!(!address.is_stream(), "{address} is no datagram endpoint");
     bind_any(address, Type::DGRAM).map_err(|error| start_error("bind", address, error))
+}
+
+/// Begins to connect a stream socket to `remote`.
+pub(super) fn connect(remote: &Address, local: Option<&Address>) -> Result<Socket, StartError> {
+    reach(remote, local, Type::STREAM)
+}
+
+/// A datagram socket that is connected to `remote`, which for datagrams means: it sends there, hears nobody else, and is told of refusals.
+pub(super) fn associate(remote: &Address, local: Option<&Address>) -> Result<Socket, StartError> {
+    reach(remote, local, Type::DGRAM)
+}
+
+fn reach(remote: &Address, local: Option<&Address>, kind: Type) -> Result<Socket, StartError> {
+    let socket = reach_from(remote, kind).map_err(|error| reach_error(remote, error))?;
+    if let Some(local) = local {
+        socket_name(local).and_then(|name| socket.bind(&name)).map_err(|error| start_error("bind", local, error))?;
+    } else if matches!(remote, Address::Unixgram(_)) && cfg!(target_os = "linux") {
+        // Who has no name cannot be answered: the kernel gives one.
+        SockAddr::unix("").and_then(|any| socket.bind(&any)).map_err(|error| start_error("bind", remote, error))?;
+    }
+    // Elsewhere a connected datagram socket refuses to be told where to send.
+    if kind == Type::DGRAM && !cfg!(target_os = "linux") {
+        return Ok(socket);
+    }
+    match socket_name(remote).and_then(|name| socket.connect(&name)) {
+        Ok(()) => Ok(socket),
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(socket),
+        Err(error) => Err(reach_error(remote, error)),
+    }
+}
+
+/// A socket that can reach `remote`, with the options of a client.
+fn reach_from(remote: &Address, kind: Type) -> io::Result<Socket> {
+    let (domain, is_tcp) = match remote {
+        Address::Tcp(ip) => (Domain::for_address(*ip), true),
+        Address::Udp(ip) => (Domain::for_address(*ip), false),
+        Address::Unix(_) | Address::Unixgram(_) => (Domain::UNIX, false),
+    };
+    let socket = Socket::new(domain, kind, None)?;
+    socket.set_nonblocking(true)?;
+    if is_tcp {
+        socket.set_tcp_nodelay(true)?;
+    }
+    // A port that was asked for by name: of TCP because the last connection from it may be in TIME_WAIT, of UDP because several sockets, each
+    // with a peer of its own, send from it; the kernel tells them apart by the peer.
+    if domain != Domain::UNIX {
+        socket.set_reuse_address(true)?;
+    }
+    Ok(socket)
+}
+
+fn socket_name(address: &Address) -> io::Result<SockAddr> {
+    match address {
+        Address::Tcp(ip) | Address::Udp(ip) => Ok((*ip).into()),
+        Address::Unix(path) | Address::Unixgram(path) => unix_name(path),
+    }
 }
 
 fn bind_any(address: &Address, kind: Type) -> io::Result<Bound> {
@@ -144,6 +201,20 @@ impl Drop for SocketPath {
 fn start_error(verb: &str, address: &Address, error: io::Error) -> StartError {
     let hint = hint(address, &error);
     StartError::new(format!("{verb} {address}"), error).with_hint(hint)
+}
+
+fn reach_error(address: &Address, error: io::Error) -> StartError {
+    let is_unix = matches!(address, Address::Unix(_) | Address::Unixgram(_));
+    let hint = match (error.kind(), is_unix) {
+        (io::ErrorKind::ConnectionRefused, true) => Some("nobody listens on that socket file"),
+        (io::ErrorKind::ConnectionRefused, false) => Some("nobody listens there"),
+        (io::ErrorKind::NotFound, true) => Some("there is no such socket file"),
+        (io::ErrorKind::PermissionDenied, true) => Some("you may not write to that socket file"),
+        (io::ErrorKind::WouldBlock, true) => Some("its backlog is full"),
+        _ if error.raw_os_error() == Some(libc::EPROTOTYPE) => Some("it is a socket of the other kind: try unix: or unixgram:"),
+        _ => None,
+    };
+    StartError::new(format!("connect to {address}"), error).with_hint(hint)
 }
 
 /// What the user can do about an address that cannot be had.

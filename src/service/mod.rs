@@ -29,7 +29,7 @@ mod print;
 
 use std::cell::Cell;
 use std::fmt;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -68,6 +68,12 @@ pub trait Service {
     fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
         let _ = cx;
         Action::Continue
+    }
+
+    /// A datagram socket reported an error: what was sent was refused, now or, told late by ICMP, some time ago. Datagrams alone; of a stream's
+    /// errors [`on_close`](Service::on_close) tells.
+    fn on_error(&mut self, error: &io::Error) {
+        let _ = error;
     }
 
     /// The connection is over. Nothing can be said any more.
@@ -117,7 +123,7 @@ impl<'a> Context<'a> {
         Context { now, peer, wire }
     }
 
-    /// Answers with `bytes`: on a stream behind all that was said before, on a datagram socket as one datagram.
+    /// Answers with `bytes`: on a stream behind all that was said before, on a datagram socket as one datagram. A datagram client may say several in one call.
     #[inline]
     pub fn reply(&mut self, bytes: &[u8]) {
         self.wire.send(bytes);
@@ -150,7 +156,7 @@ impl<'a> Context<'a> {
         self.wire.wall_clock()
     }
 
-    /// Asks for [`Service::on_alarm`] at `at`; replaces the time set before. [`Time::NEVER`] clears it. Nothing on a datagram socket.
+    /// Asks for [`Service::on_alarm`] at `at`; replaces the time set before. [`Time::NEVER`] clears it. On a datagram socket, of a client's alone.
     pub fn set_alarm(&mut self, at: Time) {
         self.wire.set_alarm(at);
     }

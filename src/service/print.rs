@@ -49,6 +49,10 @@ impl<L: Lines> Service for Print<L> {
         self.inner.on_alarm(cx)
     }
 
+    fn on_error(&mut self, error: &std::io::Error) {
+        self.inner.on_error(error);
+    }
+
     fn on_close(&mut self, reason: CloseReason) {
         self.inner.on_close(reason);
     }

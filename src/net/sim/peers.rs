@@ -22,7 +22,7 @@ pub enum PeerEnd {
     Reset,
 }
 
-/// What tests do and see. A connection is named by the number that [`SimNet::connect`] gave.
+/// What tests do and see. A connection is named by the number that [`SimNet::peer_connect`] gave.
 impl SimNet {
     /// A network that behaves by `rules`, with everything that they leave open decided by `seed`.
     pub fn new(seed: u64, rules: Rules) -> SimNet {
@@ -45,27 +45,14 @@ impl SimNet {
     }
 
     /// A peer connects to the listener that was made as number `listener`; `None` where it is closed.
-    pub fn connect(&mut self, listener: usize) -> Option<usize> {
+    pub fn peer_connect(&mut self, listener: usize) -> Option<usize> {
         let number = self.connections.len();
         let backlog = self.listeners.get_mut(listener).filter(|backlog| backlog.is_open)?;
         backlog.waiting.push_back(number);
         if std::mem::replace(&mut backlog.is_armed, false) {
             self.pending.push(Event::new(backlog.token, Ready::READABLE));
         }
-        self.connections.push(Connection {
-            token: None,
-            inbound: VecDeque::new(),
-            outbound: VecDeque::new(),
-            peer_finished: false,
-            peer_reset: false,
-            server_finished: false,
-            end: End::Open,
-            is_accepted: false,
-            is_faulted: false,
-            read_armed: true,
-            write_armed: false,
-            moved: self.clock,
-        });
+        self.connections.push(Connection::new(self.clock));
         Some(number)
     }
 
