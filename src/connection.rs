@@ -1,7 +1,7 @@
 //! One stream connection: two halves, and the bytes between them.
 //!
-//! Owns the socket, the service, what the peer is owed, and everything that changes a half. Must never wait, never read while it owes,
-//! and never tell a peer "end of stream" before all that it was owed has left.
+//! Owns the socket, the service, what the peer is owed, and everything that changes a half. Must never wait, never read from who is
+//! owed (save where it is we who ask), and never tell a peer "end of stream" before all that it was owed has left.
 //!
 //! ```text
 //!             what we receive (Rx)                         what we send (Tx)
@@ -84,7 +84,7 @@ pub(crate) struct Connection<N: Net> {
 /// The half of a connection that its service reaches through its [`Context`], while the connection lends it out.
 struct Line<N: Net> {
     stream: N::Stream,
-    /// What the socket refused. While it is not empty, nothing is read.
+    /// What the socket refused. While it is not empty, who answers reads nothing.
     outbox: Outbox,
     /// When a byte last moved, in either direction; after our end of stream, when that was.
     progress: Time,
@@ -92,6 +92,8 @@ struct Line<N: Net> {
     alarm: Time,
     /// Whether the service has no room for input.
     is_held: bool,
+    /// Whether input is read while something is owed: by who asks, not by who answers.
+    asks: bool,
 }
 
 const _: () = assert!(READ_BUFFER <= outbox::LIMIT, "an echo of a full read must fit into the outbox");
@@ -101,7 +103,7 @@ type Flow<T> = Result<T, CloseReason>;
 
 impl<N: Net> Connection<N> {
     pub(crate) fn new(stream: N::Stream, peer: Peer, service: Box<dyn Service>, now: Time) -> Connection<N> {
-        let line = Line { stream, outbox: Outbox::default(), progress: now, alarm: Time::NEVER, is_held: false };
+        let line = Line { stream, outbox: Outbox::default(), progress: now, alarm: Time::NEVER, is_held: false, asks: false };
         Connection { line, service, peer, has_more: false, rx: Rx::Open, tx: Tx::Open }
     }
 
@@ -110,6 +112,7 @@ impl<N: Net> Connection<N> {
         let mut connection = Connection::new(stream, peer, service, now);
         connection.tx = Tx::Connecting;
         connection.line.is_held = true;
+        connection.line.asks = true;
         connection
     }
 
@@ -269,11 +272,12 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Who is owed is not read from, and a lingering peer is read from only so far.
+    /// Who is owed is not read from, and a lingering peer is read from only so far. Who asks reads on: where both sides waited for the other to
+    /// take what it is owed, both would wait for ever (`tests/connect.rs`).
     #[inline]
     fn may_read(&self) -> bool {
         match self.rx {
-            Rx::Open => self.line.outbox.is_empty() && !self.line.is_held,
+            Rx::Open => (self.line.outbox.is_empty() || self.line.asks) && !self.line.is_held,
             Rx::Lingering { left } => left > 0,
             Rx::Eof => false,
         }

@@ -12,6 +12,7 @@ fn main() -> ExitCode {
     let log = cli::log::init(invocation.level);
     let ended = match invocation.command {
         cli::Command::Serve(config) => cli::serve::run(&config, &log),
+        cli::Command::Connect(config) => cli::connect::run(&config),
     };
     // The last lines of the log come before the one that says why there are no more.
     log.close();

@@ -274,10 +274,10 @@ fn sockets_are_made_below_the_seam_alone() {
     assert_only_in(&["net", "net::os", "net::socket"], &words);
 }
 
-/// One thread runs the loop; the others of the program wait for its output.
+/// One thread runs the loop; the others of the program wait for its input and output.
 #[test]
-fn threads_are_started_by_the_outlet_alone() {
-    assert_only_in(&["cli::outlet"], &["thread::", "std::thread"]);
+fn threads_are_started_by_the_outlet_and_the_inlet_alone() {
+    assert_only_in(&["cli::outlet", "cli::connect::inlet"], &["thread::Builder", "thread::spawn"]);
 }
 
 #[test]

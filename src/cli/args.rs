@@ -10,6 +10,8 @@ use log::LevelFilter;
 use mynah::service;
 use mynah::{Endpoint, Escaped};
 
+use super::charset::Charset;
+use super::connect::{self, Local};
 use super::serve::Config;
 use super::status::{Failure, Status};
 
@@ -25,6 +27,8 @@ pub(crate) struct Invocation {
 pub(crate) enum Command {
     /// Run the service.
     Serve(Config),
+    /// Talk to a peer.
+    Connect(connect::Config),
 }
 
 /// Where there is nothing to do but to answer.
@@ -60,8 +64,12 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
         0 => Answer::Text(error),
         _ => Answer::Usage(Failure::new(Status::Usage, one_line(&error))),
     })?;
-    let Words::Serve(serve) = cli.words;
-    Ok(Invocation { level: level(cli.verbose, cli.quiet), command: Command::Serve(serve.into()) })
+    let command = match cli.words {
+        Words::Serve(serve) => Command::Serve(serve.into()),
+        Words::Connect(connect) => Command::Connect(connect.try_into().map_err(Answer::Usage)?),
+    };
+    let level = level(cli.verbose, cli.quiet, &command);
+    Ok(Invocation { level, command })
 }
 
 /// An echo and response server for TCP, UDP and Unix sockets.
@@ -82,6 +90,7 @@ struct Cli {
 enum Words {
     // No doc comment: clap would show it in the place of all that `Serve` says of itself.
     Serve(Serve),
+    Connect(Connect),
 }
 
 /// Run the service until SIGTERM or SIGINT.
@@ -137,6 +146,56 @@ impl From<Serve> for Config {
     }
 }
 
+/// Talk to a peer: standard input to it, and what it says to standard output.
+///
+/// Over a stream, the end of the input ends the sending side, and reading goes on to the peer's end of stream. With datagram endpoints each line
+/// of the input is one datagram, without its end, to every endpoint; answers are printed, one a line.
+///
+/// Into a pipe or a file goes what came, byte for byte; on a terminal control characters are escaped.
+///
+/// Exit status: 0 done, 1 another failure, 2 wrong usage, 3 refused, 4 timed out, 5 reset by the peer, 6 unreachable, 7 a name does not resolve.
+#[derive(Args, Debug)]
+struct Connect {
+    /// One of tcp://HOST:PORT and unix:PATH, or any number of udp://HOST:PORT and unixgram:PATH
+    #[arg(value_name = "ENDPOINT", required = true)]
+    endpoints: Vec<Endpoint>,
+    /// Speak from this address: IP, IP:PORT, or a path for Unix datagrams
+    #[arg(long, value_name = "ADDR", value_parser = Local::parse)]
+    bind: Option<Local>,
+    /// Stop at a line that is exactly this, which is not sent
+    #[arg(long, value_name = "WORD")]
+    until: Option<String>,
+    /// Text encoding of the wire: the input is written in it, and what comes is read in it; standard input and output are UTF-8
+    #[arg(long, value_name = "LABEL", default_value = "utf-8", value_parser = Charset::parse)]
+    encoding: Charset,
+    /// Give an address up that does not answer within this time, and try the next
+    #[arg(long, value_name = "D", default_value = "10s", value_parser = timeout)]
+    timeout: Timeout,
+    /// How long to wait for answers to datagrams after the input has ended; off waits for ever
+    #[arg(long, value_name = "D", default_value = "1s", value_parser = duration)]
+    wait: Timeout,
+}
+
+impl TryFrom<Connect> for connect::Config {
+    type Error = Failure;
+
+    fn try_from(words: Connect) -> Result<connect::Config, Failure> {
+        let stream = words.endpoints.iter().find(|endpoint| matches!(endpoint, Endpoint::Tcp(_) | Endpoint::Unix(_)));
+        if let (Some(stream), 2..) = (stream, words.endpoints.len()) {
+            let why = "a stream has one peer; only datagrams can go to several: give one endpoint, or udp:// and unixgram: alone";
+            return Err(Failure::new(Status::Usage, format_args!("{stream} beside another endpoint: {why}; see --help")));
+        }
+        Ok(connect::Config {
+            endpoints: words.endpoints,
+            bind: words.bind,
+            until: words.until,
+            charset: words.encoding,
+            timeout: words.timeout.0,
+            wait: words.wait.0,
+        })
+    }
+}
+
 /// A duration, or off. A type of its own, because clap takes a bare `Option` for an argument that may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Timeout(Option<Duration>);
@@ -171,12 +230,13 @@ fn timeout(text: &str) -> Result<Timeout, String> {
     }
 }
 
-fn level(verbose: u8, quiet: bool) -> LevelFilter {
-    match (quiet, verbose) {
-        (true, _) => LevelFilter::Warn,
-        (false, 0) => LevelFilter::Info,
-        (false, 1) => LevelFilter::Debug,
-        (false, _) => LevelFilter::Trace,
+/// A client says on its own what matters; the log is for those who ask.
+fn level(verbose: u8, quiet: bool, command: &Command) -> LevelFilter {
+    match (command, quiet, verbose) {
+        (_, true, _) | (Command::Connect(_), _, 0) => LevelFilter::Warn,
+        (_, _, 0) => LevelFilter::Info,
+        (_, _, 1) => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
     }
 }
 
@@ -205,7 +265,7 @@ mod tests {
     fn config(words: &str) -> Config {
         match parse_words(words) {
             Ok(Invocation { command: Command::Serve(config), .. }) => config,
-            Err(answer) => panic!("{words}: {answer:?}"),
+            other => panic!("{words}: {other:?}"),
         }
     }
 

@@ -4,6 +4,8 @@
 //! prints nothing, so all of it is tested as a table. Must never let a wrong word cost more than one clear line.
 
 mod args;
+mod charset;
+pub(crate) mod connect;
 pub(crate) mod log;
 mod outlet;
 pub(crate) mod serve;

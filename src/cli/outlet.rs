@@ -40,6 +40,16 @@ struct Queue {
     is_writing: bool,
     /// The reader is gone: nothing will ever be written again.
     is_broken: bool,
+    /// Whom to tell when something has been written, or never will be.
+    notice: Option<Notice>,
+}
+
+struct Notice(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Notice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Notice")
+    }
 }
 
 /// What became of a line.
@@ -51,6 +61,12 @@ pub(crate) enum Pushed {
     FirstDropped,
     /// It was dropped, as others before it.
     Dropped,
+}
+
+impl Queue {
+    fn is_busy(&mut self) -> bool {
+        !self.is_broken && (self.is_writing || !self.waiting.is_empty())
+    }
 }
 
 impl Outlet {
@@ -87,6 +103,26 @@ impl Outlet {
         Pushed::Taken { dropped_before: std::mem::take(&mut queue.dropped) }
     }
 
+    /// Whether `size` more bytes can be pushed now. Where not, `notice` is called, once, when there is more room, or will never be any.
+    pub(crate) fn has_room(&self, size: usize, notice: impl FnOnce() + Send + 'static) -> bool {
+        let mut queue = self.lock();
+        if queue.is_broken {
+            drop(queue);
+            notice();
+            return false;
+        }
+        let has_room = queue.waiting.len() + size <= QUEUE_BYTES;
+        if !has_room {
+            queue.notice = Some(Notice(Box::new(notice)));
+        }
+        has_room
+    }
+
+    /// Waits until all is written, or the reader is gone, however long that takes.
+    pub(crate) fn finish(&self) {
+        drop(self.0.changed.wait_while(self.lock(), Queue::is_busy).unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Whether the reader is gone.
     pub(crate) fn is_broken(&self) -> bool {
         self.lock().is_broken
@@ -94,8 +130,7 @@ impl Outlet {
 
     /// Waits, for a bounded time, until all is written. Returns how many lines were dropped and not yet reported.
     pub(crate) fn close(&self) -> u64 {
-        let still_busy = |queue: &mut Queue| !queue.is_broken && (queue.is_writing || !queue.waiting.is_empty());
-        let (queue, _) = self.0.changed.wait_timeout_while(self.lock(), CLOSE_TIME, still_busy).unwrap_or_else(PoisonError::into_inner);
+        let (queue, _) = self.0.changed.wait_timeout_while(self.lock(), CLOSE_TIME, Queue::is_busy).unwrap_or_else(PoisonError::into_inner);
         queue.dropped
     }
 
@@ -114,7 +149,12 @@ impl Outlet {
             queue.is_writing = false;
             queue.is_broken = written.is_err();
             self.0.changed.notify_all();
-            if queue.is_broken {
+            let (notice, is_broken) = (queue.notice.take(), queue.is_broken);
+            drop(queue);
+            if let Some(Notice(call)) = notice {
+                call();
+            }
+            if is_broken {
                 return;
             }
         }

@@ -59,7 +59,7 @@ pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
 }
 
 /// Before the loop, because looking up a name may take seconds.
-fn resolve(endpoints: &[Endpoint]) -> Result<Vec<Address>, Failure> {
+pub(super) fn resolve(endpoints: &[Endpoint]) -> Result<Vec<Address>, Failure> {
     let mut addresses = Vec::new();
     for endpoint in endpoints {
         let found = endpoint.resolve().map_err(|error| {

@@ -13,6 +13,14 @@ pub(crate) enum Status {
     Failed = 1,
     /// The command line is wrong.
     Usage = 2,
+    /// Nobody listens at the address.
+    Refused = 3,
+    /// No answer came in time.
+    TimedOut = 4,
+    /// The peer reset the connection.
+    Reset = 5,
+    /// No way leads to the address.
+    Unreachable = 6,
     /// A name does not resolve.
     Unresolved = 7,
 }

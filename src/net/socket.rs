@@ -207,7 +207,6 @@ fn reach_error(address: &Address, error: io::Error) -> StartError {
     let is_unix = matches!(address, Address::Unix(_) | Address::Unixgram(_));
     let hint = match (error.kind(), is_unix) {
         (io::ErrorKind::ConnectionRefused, true) => Some("nobody listens on that socket file"),
-        (io::ErrorKind::ConnectionRefused, false) => Some("nobody listens there"),
         (io::ErrorKind::NotFound, true) => Some("there is no such socket file"),
         (io::ErrorKind::PermissionDenied, true) => Some("you may not write to that socket file"),
         (io::ErrorKind::WouldBlock, true) => Some("its backlog is full"),
