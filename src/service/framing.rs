@@ -151,7 +151,8 @@ impl Search {
     }
 
     /// What the end of the stream makes of an incomplete message: a line may go without its end, anything else is not whole.
-    pub fn rest<'a>(framing: &Framing, bytes: &'a [u8]) -> Option<Frame<'a>> {
+    pub fn rest<'a>(&mut self, framing: &Framing, bytes: &'a [u8]) -> Option<Frame<'a>> {
+        *self = Search::default();
         (*framing == Framing::Line && !bytes.is_empty()).then_some(Frame { body: bytes, end: b"" })
     }
 
@@ -277,7 +278,7 @@ mod tests {
                 }
             }
         }
-        got.extend(Search::rest(framing, &kept).map(|frame| (frame.body.to_vec(), frame.end.to_vec())));
+        got.extend(search.rest(framing, &kept).map(|frame| (frame.body.to_vec(), frame.end.to_vec())));
         (got, false)
     }
 

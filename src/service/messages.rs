@@ -207,10 +207,11 @@ impl Messages {
             let (frame, size) = match self.search.next(&rules.framing, rules.max_message, rest) {
                 Next::Message(frame, size) => (frame, size),
                 Next::TooLong => break Worked::Over(Action::TooLong),
-                Next::Incomplete => match Search::rest(&rules.framing, rest).filter(|_| self.is_ended) {
+                Next::Incomplete if self.is_ended => match self.search.rest(&rules.framing, rest) {
                     Some(frame) => (frame, rest.len()),
                     None => break Worked::Off,
                 },
+                Next::Incomplete => break Worked::Off,
             };
             consumed += size;
             match self.answer(cx, rules, scratch, frame, consumed == bytes.len()) {
