@@ -64,7 +64,7 @@ mod tests {
             let net = SimNet::new(1, Rules { buffer, ..Rules::default() });
             let mut reactor = Reactor::new(net, Limits::default()).unwrap();
             reactor.listen(&Address::Tcp("127.0.0.1:7070".parse().unwrap()), 1, Box::new(|| Box::<Count>::default())).unwrap();
-            let peer = reactor.net_mut().connect(0).unwrap();
+            let peer = reactor.net_mut().peer_connect(0).unwrap();
             let mut sent = 0;
             while sent < text.len() {
                 sent += reactor.net_mut().peer_send(peer, &text[sent..]);

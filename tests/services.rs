@@ -289,7 +289,7 @@ fn chargen_hears_its_peer_through_a_socket_that_is_smaller_than_a_piece() {
     let mut reactor = Reactor::new(SimNet::new(7, Rules { buffer: 256, ..Rules::default() }), Limits::default()).unwrap();
     let make = factory("chargen", &Host::new("here", 1)).unwrap();
     reactor.listen(&Address::Tcp("127.0.0.1:19".parse().unwrap()), 1, make).unwrap();
-    let peer = reactor.net_mut().connect(0).unwrap();
+    let peer = reactor.net_mut().peer_connect(0).unwrap();
     let (mut sent, mut got) = (0, Vec::new());
     for _ in 0..100_000 {
         reactor.turn();
