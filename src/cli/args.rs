@@ -324,7 +324,7 @@ mod tests {
             ("sreve", "'sreve'"),
             ("serve --bakclog 3", "--backlog"),
             ("serve 127.0.0.1:80", "an endpoint is tcp://"),
-            ("serve --service parrot", "[possible values: echo, discard]"),
+            ("serve --service parrot", "[possible values: echo, discard, chargen, daytime, time, qotd, whoami]"),
             ("serve --backlog 0", "0 is not in 1"),
             ("serve --max-connections 0", "0 is not in 1"),
             ("serve --max-connections x", "'x'"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use log::{info, warn};
 use mynah::net::os::OsNet;
-use mynah::service::{self, Factory, Lines, Print};
+use mynah::service::{self, Factory, Host, Lines, Print};
 use mynah::{Address, Ending, Endpoint, Limits, Reactor};
 
 use super::log::Log;
@@ -40,8 +40,9 @@ pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
     let mut reactor = OsNet::new().and_then(|net| Reactor::new(net, limits)).map_err(|error| failed("start the loop", &error))?;
     reactor.catch_signals().map_err(|error| failed("catch signals", &error))?;
     let mut lines = String::new();
+    let host = host();
     for address in addresses {
-        let make = factory(config, printer.clone());
+        let make = factory(config, &host, printer.clone());
         let bound = if address.is_stream() { reactor.listen(&address, config.backlog, make) } else { reactor.bind(&address, make) };
         let bound = bound.map_err(|error| Failure::new(Status::Failed, error))?;
         lines.push_str(&format!("listening on {bound}\n"));
@@ -110,9 +111,13 @@ fn check_backlog(backlog: u32) {
     }
 }
 
-fn factory(config: &Config, printer: Option<Printer>) -> Factory {
-    let mut make = service::factory(&config.service, &service::Host::new("localhost", std::process::id()))
-        .expect("the command line takes the names of services only");
+/// This machine and this process, one for all endpoints, so that no two connections have the same number.
+fn host() -> Host {
+    Host::new(&rustix::system::uname().nodename().to_string_lossy(), std::process::id())
+}
+
+fn factory(config: &Config, host: &Host, printer: Option<Printer>) -> Factory {
+    let mut make = service::factory(&config.service, host).expect("the command line takes the names of services only");
     match printer {
         None => make,
         Some(printer) => Box::new(move || Box::new(Print::new(printer.clone(), make()))),
