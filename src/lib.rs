@@ -176,7 +176,7 @@ mod token;
 
 pub use endpoint::{Address, Endpoint, EndpointError, HostPort};
 pub use error::{CloseReason, StartError};
-pub use escape::Escaped;
+pub use escape::{Escaped, Hex};
 pub use handle::Handle;
 pub use lifecycle::Lifecycle;
 pub use limits::Limits;
