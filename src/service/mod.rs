@@ -23,9 +23,13 @@
 //! * On a datagram socket one service answers all peers: there is no `on_open`, `on_eof` or `on_close`, each datagram is one `on_data`,
 //!   and the first [`Context::reply`] to it is the one datagram that goes back.
 
+mod calendar;
 mod discard;
 mod echo;
+mod framing;
+mod messages;
 mod print;
+mod template;
 
 use std::cell::Cell;
 use std::fmt;
@@ -35,7 +39,10 @@ use std::time::Duration;
 
 pub use self::discard::Discard;
 pub use self::echo::Echo;
+pub use self::framing::{Delimiter, Frame, Framing, Next, Search, Width};
+pub use self::messages::{Messages, Rules, Tap, TapFactory};
 pub use self::print::{Lines, Print};
+pub use self::template::{Template, TemplateError};
 use crate::error::CloseReason;
 use crate::peer::Peer;
 use crate::timer::Time;

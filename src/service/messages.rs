@@ -1,0 +1,403 @@
+//! Conversations of messages: a greeting, an answer to each message, an end.
+//!
+//! Owns what of the input is not worked off yet: the beginning of a message, or what there was no room to answer. Must never say more than there is
+//! room for, and never keep more than one message, one read and one answer.
+//!
+//! ```text
+//!             ┌─────────────── nothing kept ───────────────┐
+//!             │                                            │
+//!   on_data ──┴─▶ search ─▶ message ─▶ tap ─▶ answer ──────┴─▶ room? ─ yes ─▶ straight to the socket
+//!                   │                                            │
+//!                   └─ incomplete: kept                          no: kept, input held, on_writable goes on
+//! ```
+//!
+//! * An answer is one vectored write of pieces that lie where they are: the template's, the message's. Only where one input holds many messages are
+//!   their answers gathered, because a copy of some bytes costs less than a system call.
+//! * While work is left the input is held, so a peer whose small messages have large answers costs no more than any other.
+//! * Without a template an inner service answers, and gets the bytes as they came; framing then serves the tap and the limit alone.
+//! * On a datagram socket one datagram is one message, whatever the framing, and its answer is one datagram.
+//!
+//! Tests: below, `tests/messages.rs`.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+
+use log::debug;
+
+use super::framing::{Around, Frame, Framing, Next, Search};
+use super::template::{Template, Values};
+use super::{Action, Context, Factory, Host, Service};
+use crate::error::CloseReason;
+use crate::peer::Peer;
+
+/// Bytes that one call says, about: then others get their turn.
+const SAY_BUDGET: usize = 64 * 1024;
+
+/// Pieces of an answer that is not copied; one of more is put together first.
+const MOST_PIECES: usize = 16;
+
+/// Is shown the messages of one connection, or of all peers of a datagram socket. Must not block.
+pub trait Tap {
+    /// A message. `is_whole` is false where it is a piece of a stream as one read gave it: a character may go on in the next one.
+    fn message(&mut self, peer: &Peer, message: &[u8], is_whole: bool);
+
+    /// The stream has ended, well or badly. Called once; never on a datagram socket.
+    fn end(&mut self, peer: &Peer);
+}
+
+/// What a conversation is, alike for all connections of an endpoint.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// What one message is.
+    pub framing: Framing,
+    /// The longest message that is taken, in bytes.
+    pub max_message: usize,
+    /// Said first on a stream; empty for nothing. At most an [outbox](crate::outbox::LIMIT).
+    pub greeting: Box<[u8]>,
+    /// The answer to each message; without one the inner service answers.
+    pub reply: Option<Template>,
+    /// Whether to end a stream after the first answer, or, without a template, after the greeting.
+    pub close: bool,
+    /// Where this runs.
+    pub host: Host,
+}
+
+/// Makes taps.
+pub type TapFactory = Box<dyn FnMut() -> Box<dyn Tap>>;
+
+/// What all connections of an endpoint share.
+struct Shared {
+    rules: Rules,
+    scratch: RefCell<Scratch>,
+}
+
+/// Buffers for the length of one call. Idle connections own none.
+#[derive(Default)]
+struct Scratch {
+    /// Texts of the fields of one answer.
+    texts: String,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+    /// Answers that are said together.
+    batch: Vec<u8>,
+}
+
+/// The service.
+pub struct Messages {
+    shared: Rc<Shared>,
+    inner: Box<dyn Service>,
+    tap: Option<Box<dyn Tap>>,
+    /// Whose stream is tapped, until the tap was told of its end.
+    tapped: Option<Peer>,
+    is_stream: bool,
+    connection: u64,
+    sequence: u64,
+    local: Option<Box<str>>,
+    search: Search,
+    /// Input that is not worked off.
+    kept: Vec<u8>,
+    /// An answer for which there was no room, and how much of it has been said.
+    unsaid: Vec<u8>,
+    said: usize,
+    is_held: bool,
+    /// The peer has ended its side.
+    is_ended: bool,
+    /// The last answer is on its way.
+    is_closing: bool,
+}
+
+/// How working off came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Worked {
+    /// All messages that are complete were answered.
+    Off,
+    /// There is no room, or others want their turn.
+    Stalled,
+    /// The conversation is over.
+    Over(Action),
+}
+
+impl Messages {
+    /// The maker of conversations by `rules`, with what `inner` makes where there is no template, each tapped by what `tap` makes.
+    pub fn factory(rules: Rules, mut inner: Factory, mut tap: Option<TapFactory>) -> Factory {
+        let shared = Rc::new(Shared { rules, scratch: RefCell::default() });
+        Box::new(move || Box::new(Messages::new(shared.clone(), inner(), tap.as_mut().map(|tap| tap()))))
+    }
+
+    fn new(shared: Rc<Shared>, inner: Box<dyn Service>, tap: Option<Box<dyn Tap>>) -> Messages {
+        Messages {
+            shared,
+            inner,
+            tap,
+            tapped: None,
+            is_stream: false,
+            connection: 0,
+            sequence: 0,
+            local: None,
+            search: Search::default(),
+            kept: Vec::new(),
+            unsaid: Vec::new(),
+            said: 0,
+            is_held: false,
+            is_ended: false,
+            is_closing: false,
+        }
+    }
+
+    fn answers(&self) -> bool {
+        self.shared.rules.reply.is_some()
+    }
+
+    /// Works off `input` behind what is kept, and keeps what is left.
+    fn work(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
+        let worked = if self.kept.is_empty() {
+            let (consumed, worked) = self.work_off(cx, input);
+            self.kept = input[consumed..].to_vec();
+            worked
+        } else {
+            let mut bytes = std::mem::take(&mut self.kept);
+            bytes.extend_from_slice(input);
+            let (consumed, worked) = self.work_off(cx, &bytes);
+            self.kept = match consumed {
+                0 => bytes,
+                _ => bytes[consumed..].to_vec(),
+            };
+            worked
+        };
+        match worked {
+            Worked::Over(action) => {
+                self.kept = Vec::new();
+                action
+            }
+            Worked::Stalled => {
+                self.hold(cx, true);
+                Action::More
+            }
+            Worked::Off => {
+                self.hold(cx, false);
+                if self.is_ended { Action::Finish } else { Action::Continue }
+            }
+        }
+    }
+
+    fn hold(&mut self, cx: &mut Context<'_>, is_held: bool) {
+        if std::mem::replace(&mut self.is_held, is_held) != is_held {
+            cx.hold_input(is_held);
+        }
+    }
+
+    /// Answers the messages in `bytes` while there is room. Returns how much of them is done.
+    fn work_off(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> (usize, Worked) {
+        let shared = self.shared.clone();
+        let rules = &shared.rules;
+        let scratch = &mut *shared.scratch.borrow_mut();
+        scratch.batch.clear();
+        let (mut consumed, mut said) = (0, 0);
+        let worked = loop {
+            said += self.say_unsaid(cx);
+            if !self.unsaid.is_empty() || said + scratch.batch.len() >= SAY_BUDGET {
+                break Worked::Stalled;
+            }
+            if self.is_closing {
+                break Worked::Over(Action::Finish);
+            }
+            let rest = &bytes[consumed..];
+            let (frame, size) = match self.search.next(&rules.framing, rules.max_message, rest) {
+                Next::Message(frame, size) => (frame, size),
+                Next::TooLong => break Worked::Over(Action::TooLong),
+                Next::Incomplete if self.is_ended => match self.search.rest(&rules.framing, rest) {
+                    Some(frame) => (frame, rest.len()),
+                    None => break Worked::Off,
+                },
+                Next::Incomplete => break Worked::Off,
+            };
+            consumed += size;
+            match self.answer(cx, rules, scratch, frame, consumed == bytes.len()) {
+                Some(count) => said += count,
+                None => break Worked::Over(Action::TooLong),
+            }
+        };
+        if !scratch.batch.is_empty() {
+            cx.reply(&scratch.batch);
+        }
+        (consumed, worked)
+    }
+
+    /// Says what is left of an answer, as far as there is room.
+    fn say_unsaid(&mut self, cx: &mut Context<'_>) -> usize {
+        let count = cx.room().min(self.unsaid.len() - self.said).min(SAY_BUDGET);
+        if count > 0 {
+            cx.reply(&self.unsaid[self.said..self.said + count]);
+            self.said += count;
+            if self.said == self.unsaid.len() {
+                (self.unsaid, self.said) = (Vec::new(), 0);
+            }
+        }
+        count
+    }
+
+    /// Answers one message of a stream: straight away, with the others of this input, or as far as there is room. Returns how much was said at
+    /// once; `None` where the answer cannot keep the frame.
+    fn answer(&mut self, cx: &mut Context<'_>, rules: &Rules, scratch: &mut Scratch, frame: Frame<'_>, is_last: bool) -> Option<usize> {
+        self.note(cx, frame.body);
+        let Some(template) = &rules.reply else { return Some(0) };
+        self.is_closing = rules.close;
+        self.write_fields(cx, template, scratch);
+        let Scratch { texts, ends, batch } = scratch;
+        let body_size: usize = template.pieces(frame.body, texts, ends).map(<[u8]>::len).sum();
+        let says_end = matches!(&rules.framing, Framing::Until(delimiter) if template.says(delimiter.text()));
+        let around = Around::of(&rules.framing, body_size, frame.end, says_end)?;
+        let size = body_size + around.size();
+        let pieces = || [around.head()].into_iter().chain(template.pieces(frame.body, texts, ends)).chain([around.tail]);
+        let room = cx.room();
+        if batch.len() + size <= room && !(is_last && batch.is_empty()) {
+            pieces().for_each(|piece| batch.extend_from_slice(piece));
+            return Some(0);
+        }
+        let mut said = batch.len();
+        if !batch.is_empty() {
+            cx.reply(batch);
+            batch.clear();
+        }
+        if size > cx.room() || template.len() + 2 > MOST_PIECES {
+            self.unsaid = pieces().flatten().copied().collect();
+            return Some(said);
+        }
+        let mut slices = [IoSlice::new(b""); MOST_PIECES];
+        let mut used = 0;
+        for piece in pieces().filter(|piece| !piece.is_empty()) {
+            slices[used] = IoSlice::new(piece);
+            used += 1;
+        }
+        match &slices[..used] {
+            [] => {}
+            [piece] => cx.reply(piece),
+            slices => cx.reply_vectored(slices),
+        }
+        said += size;
+        Some(said)
+    }
+
+    /// Counts and shows a message.
+    fn note(&mut self, cx: &Context<'_>, message: &[u8]) {
+        self.sequence += 1;
+        if let Some(tap) = &mut self.tap {
+            let is_whole = !self.is_stream || self.shared.rules.framing != Framing::Chunk;
+            tap.message(cx.peer, message, is_whole);
+        }
+    }
+
+    fn write_fields(&mut self, cx: &mut Context<'_>, template: &Template, scratch: &mut Scratch) {
+        scratch.texts.clear();
+        scratch.ends.clear();
+        if template.wants_local() && self.local.is_none() {
+            self.local = Some(cx.local().map_or_else(|| "unknown".into(), |local| local.to_string().into()));
+        }
+        let values = Values {
+            peer: cx.peer,
+            local: self.local.as_deref().unwrap_or_default(),
+            connection: self.connection,
+            sequence: self.sequence,
+            wall_clock: if template.wants_time() { cx.wall_clock() } else { std::time::Duration::ZERO },
+        };
+        template.write_fields(&values, &mut scratch.texts, &mut scratch.ends);
+    }
+
+    /// A datagram is a message, and its answer is one.
+    fn answer_datagram(&mut self, cx: &mut Context<'_>, message: &[u8]) -> Action {
+        self.note(cx, message);
+        let shared = self.shared.clone();
+        let Some(template) = &shared.rules.reply else { return self.inner.on_data(cx, message) };
+        let scratch = &mut *shared.scratch.borrow_mut();
+        self.write_fields(cx, template, scratch);
+        let slices: Vec<IoSlice<'_>> = template.pieces(message, &scratch.texts, &scratch.ends).map(IoSlice::new).collect();
+        let size: usize = slices.iter().map(|slice| slice.len()).sum();
+        if size <= cx.room() {
+            cx.reply_vectored(&slices);
+        } else {
+            debug!("{}: an answer of {size} bytes is longer than a datagram can be; not sent", cx.peer);
+        }
+        Action::Continue
+    }
+
+    /// Shows what the inner service is about to get. `false`: a message was too long.
+    fn watch(&mut self, cx: &mut Context<'_>, input: &[u8]) -> bool {
+        if self.shared.rules.framing == Framing::Chunk {
+            self.note(cx, input);
+            return true;
+        }
+        !matches!(self.work(cx, input), Action::TooLong)
+    }
+
+    fn tap_ends(&mut self) {
+        if let (Some(tap), Some(peer)) = (&mut self.tap, self.tapped.take()) {
+            tap.end(&peer);
+        }
+    }
+}
+
+impl Service for Messages {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
+        self.is_stream = true;
+        self.connection = self.shared.rules.host.next_connection();
+        self.tapped = self.tap.is_some().then(|| cx.peer.clone());
+        let Rules { greeting, close, .. } = &self.shared.rules;
+        if !greeting.is_empty() {
+            cx.reply(greeting);
+        }
+        match (self.answers(), *close) {
+            (true, _) => Action::Continue,
+            (false, true) => Action::Finish,
+            (false, false) => self.inner.on_open(cx),
+        }
+    }
+
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
+        if !self.is_stream {
+            return self.answer_datagram(cx, input);
+        }
+        if self.answers() {
+            return self.work(cx, input);
+        }
+        let is_taken = self.watch(cx, input);
+        let action = self.inner.on_data(cx, input);
+        if is_taken { action } else { Action::TooLong }
+    }
+
+    fn on_eof(&mut self, cx: &mut Context<'_>) -> Action {
+        self.is_ended = true;
+        let worked = self.work(cx, b"");
+        if worked != Action::More {
+            self.tap_ends();
+        }
+        if self.answers() { worked } else { self.inner.on_eof(cx) }
+    }
+
+    fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
+        if self.answers() { self.work(cx, b"") } else { self.inner.on_writable(cx) }
+    }
+
+    fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
+        if self.answers() { Action::Continue } else { self.inner.on_alarm(cx) }
+    }
+
+    fn on_error(&mut self, error: &io::Error) {
+        self.inner.on_error(error);
+    }
+
+    fn on_close(&mut self, reason: CloseReason) {
+        if !self.kept.is_empty() {
+            debug!("the stream ended within a message, after {} bytes of it", self.kept.len());
+        }
+        self.tap_ends();
+        self.inner.on_close(reason);
+    }
+}
+
+impl fmt::Debug for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Messages").field("rules", &self.shared.rules).field("kept", &self.kept.len()).finish_non_exhaustive()
+    }
+}

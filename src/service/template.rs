@@ -1,0 +1,243 @@
+//! Answers with blanks to fill in: `got {} from {peer}`.
+//!
+//! Owns the grammar, and the text of each field. Parsed once, at start, so that what is wrong is known before anybody connects. Must never copy the
+//! message that it repeats: an answer is pieces, some of the template, some of the input.
+//!
+//! Tests: below, `tests/messages.rs`.
+
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use super::calendar;
+use crate::peer::Peer;
+
+/// A parsed template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Vec<Piece>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(Box<[u8]>),
+    Message,
+    Field(Field),
+}
+
+/// What is filled in beside the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Peer,
+    Local,
+    Conn,
+    Seq,
+    Time,
+}
+
+/// What the fields stand for, for one message.
+pub(super) struct Values<'a> {
+    pub(super) peer: &'a Peer,
+    pub(super) local: &'a str,
+    pub(super) connection: u64,
+    pub(super) sequence: u64,
+    pub(super) wall_clock: Duration,
+}
+
+/// Why a text is no template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateError {
+    /// Where in the text, in bytes.
+    pub at: usize,
+    what: String,
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for TemplateError {}
+
+impl TemplateError {
+    fn new(at: usize, what: impl Into<String>) -> TemplateError {
+        TemplateError { at, what: what.into() }
+    }
+}
+
+impl Template {
+    /// Just the message: an echo.
+    pub fn message() -> Template {
+        Template(vec![Piece::Message])
+    }
+
+    /// Parses a text. Its literal parts go through `write`, with their place in the text, which makes the bytes of the wire of them.
+    ///
+    /// # Errors
+    ///
+    /// Where a brace stands alone or a field has no such name, and those of `write`.
+    pub fn parse<E: From<TemplateError>>(text: &str, mut write: impl FnMut(usize, &str) -> Result<Vec<u8>, E>) -> Result<Template, E> {
+        let mut pieces = Vec::new();
+        let mut at = 0;
+        while at < text.len() {
+            let rest = &text[at..];
+            let brace = rest.find(['{', '}']).unwrap_or(rest.len());
+            if brace > 0 {
+                pieces.push(Piece::Text(write(at, &rest[..brace])?.into()));
+                at += brace;
+                continue;
+            }
+            if rest.starts_with("{{") || rest.starts_with("}}") {
+                pieces.push(Piece::Text(write(at, &rest[..1])?.into()));
+                at += 2;
+                continue;
+            }
+            let Some(inside) = rest.strip_prefix('{') else {
+                return Err(TemplateError::new(at, "a brace closes what nothing opened; write }} for a brace").into());
+            };
+            let Some(end) = inside.find('}') else {
+                return Err(TemplateError::new(at, "a brace is never closed; write {{ for a brace").into());
+            };
+            pieces.push(field(&inside[..end]).ok_or_else(|| TemplateError::new(at, unknown(&inside[..end])))?);
+            at += end + 2;
+        }
+        Ok(Template(joined(pieces)))
+    }
+
+    /// How long an answer is at the least: its literal text.
+    pub fn least(&self) -> usize {
+        self.texts().map(<[u8]>::len).sum()
+    }
+
+    /// Whether its literal text contains `bytes`.
+    pub fn says(&self, bytes: &[u8]) -> bool {
+        self.texts().any(|text| text.windows(bytes.len().max(1)).any(|window| window == bytes))
+    }
+
+    /// Whether the address of our end is asked for, which costs a system call.
+    pub(super) fn wants_local(&self) -> bool {
+        self.0.contains(&Piece::Field(Field::Local))
+    }
+
+    /// Whether the time of day is asked for.
+    pub(super) fn wants_time(&self) -> bool {
+        self.0.contains(&Piece::Field(Field::Time))
+    }
+
+    /// Writes the texts of the fields, one behind the other, and notes where each ends.
+    pub(super) fn write_fields(&self, values: &Values<'_>, texts: &mut String, ends: &mut Vec<usize>) {
+        for piece in &self.0 {
+            let Piece::Field(field) = piece else { continue };
+            // Writing to a string cannot fail.
+            let _ = match field {
+                Field::Peer => write!(texts, "{}", values.peer),
+                Field::Local => texts.write_str(values.local),
+                Field::Conn => write!(texts, "{}", values.connection),
+                Field::Seq => write!(texts, "{}", values.sequence),
+                Field::Time => write!(texts, "{}", calendar::rfc3339(values.wall_clock)),
+            };
+            ends.push(texts.len());
+        }
+    }
+
+    /// The pieces of an answer to `message`, with the fields as [`Template::write_fields`] left them.
+    pub(super) fn pieces<'a>(&'a self, message: &'a [u8], texts: &'a str, ends: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
+        let mut fields = ends.iter().scan(0, move |from, end| Some(&texts.as_bytes()[std::mem::replace(from, *end)..*end]));
+        self.0.iter().map(move |piece| match piece {
+            Piece::Text(text) => text,
+            Piece::Message => message,
+            Piece::Field(_) => fields.next().unwrap_or_default(),
+        })
+    }
+
+    /// How many pieces there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Text(text) => Some(&**text),
+            Piece::Message | Piece::Field(_) => None,
+        })
+    }
+}
+
+fn field(name: &str) -> Option<Piece> {
+    Some(match name {
+        "" => Piece::Message,
+        "peer" => Piece::Field(Field::Peer),
+        "local" => Piece::Field(Field::Local),
+        "conn" => Piece::Field(Field::Conn),
+        "seq" => Piece::Field(Field::Seq),
+        "time" => Piece::Field(Field::Time),
+        _ => return None,
+    })
+}
+
+fn unknown(name: &str) -> String {
+    format!(
+        "there is no field {{{name}}}; the message is {{}}, the others are {{peer}} {{local}} {{conn}} {{seq}} {{time}}, and {{{{ is a brace"
+    )
+}
+
+/// Joins texts that stand beside each other: a piece fewer is a slice fewer in every answer.
+fn joined(pieces: Vec<Piece>) -> Vec<Piece> {
+    let mut joined: Vec<Piece> = Vec::new();
+    for piece in pieces {
+        match (joined.last_mut(), piece) {
+            (Some(Piece::Text(before)), Piece::Text(text)) => *before = [&**before, &*text].concat().into(),
+            (_, piece) => joined.push(piece),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Template, TemplateError> {
+        Template::parse(text, |_, text| Ok(text.as_bytes().to_vec()))
+    }
+
+    fn rendered(text: &str, message: &[u8]) -> String {
+        let peer = Peer::from(std::net::SocketAddr::from(([127, 0, 0, 1], 5)));
+        let values = Values { peer: &peer, local: "here", connection: 7, sequence: 9, wall_clock: Duration::from_millis(1_500) };
+        let (template, mut texts, mut ends) = (parse(text).unwrap(), String::new(), Vec::new());
+        template.write_fields(&values, &mut texts, &mut ends);
+        let bytes: Vec<u8> = template.pieces(message, &texts, &ends).flatten().copied().collect();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn every_field_is_filled_in() {
+        assert_eq!(rendered("{conn}.{seq} {peer}>{local} {{{}}} {}", b"hi"), "7.9 127.0.0.1:5>here {hi} hi");
+        assert_eq!(rendered("at {time}", b""), "at 1970-01-01T00:00:01.500Z");
+        assert_eq!(rendered("收到您的消息:{}", b"x"), "收到您的消息:x");
+        assert_eq!(rendered("", b"x"), "");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_at_its_place() {
+        for (text, at, words) in [
+            ("ab{", 2, "never closed"),
+            ("a{peer", 1, "never closed"),
+            ("a}b", 1, "nothing opened"),
+            ("{{}", 2, "nothing opened"),
+            ("é{user}", 2, "no field {user}"),
+            ("{ }", 0, "no field { }"),
+        ] {
+            let error = parse(text).expect_err(text);
+            assert_eq!(error.at, at, "{text}");
+            assert!(error.to_string().contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn texts_are_joined_and_known() {
+        let template = parse("a{{b}}{}c").unwrap();
+        assert_eq!(template.len(), 3);
+        assert_eq!(template.least(), 5);
+        assert!(template.says(b"{b") && !template.says(b"bc") && !template.wants_local() && !template.wants_time());
+        assert!(parse("{local}{time}").is_ok_and(|template| template.wants_local() && template.wants_time()));
+    }
+}
