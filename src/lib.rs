@@ -9,7 +9,7 @@
 //!
 //! ```text
 //!               bytes in, bytes out: no sockets, no clock
-//!   service/    echo  discard  print                       trait Service
+//!   service/    echo  discard  messages                    trait Service
 //!      ▲        on_open · on_data · on_eof · on_writable · on_alarm · on_close
 //!      │
 //!   connection.rs   datagram.rs   listener.rs              one state machine

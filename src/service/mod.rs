@@ -28,7 +28,6 @@ mod discard;
 mod echo;
 mod framing;
 mod messages;
-mod print;
 mod template;
 
 use std::cell::Cell;
@@ -41,7 +40,6 @@ pub use self::discard::Discard;
 pub use self::echo::Echo;
 pub use self::framing::{Delimiter, Frame, Framing, Next, Search, Width};
 pub use self::messages::{Messages, Rules, Tap, TapFactory};
-pub use self::print::{Lines, Print};
 pub use self::template::{Template, TemplateError};
 use crate::error::CloseReason;
 use crate::peer::Peer;

@@ -1,19 +1,22 @@
 //! The definition of the command line, and its parsing.
+//!
+//! Owns the words that all commands share, and the form of a usage error: one line. A command's own words are in the file of its name.
+
+mod connect;
+mod serve;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use log::LevelFilter;
-use mynah::service;
-use mynah::{Endpoint, Escaped};
+use mynah::Escaped;
 
-use super::charset::Charset;
-use super::connect::{self, Local};
-use super::serve::Config;
 use super::status::{Failure, Status};
+use super::{connect as connecting, serve as serving};
 
 /// What the user asked for.
 #[derive(Debug)]
@@ -26,9 +29,13 @@ pub(crate) struct Invocation {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Run the service.
-    Serve(Config),
+    Serve(serving::Config),
     /// Talk to a peer.
-    Connect(connect::Config),
+    Connect(connecting::Config),
+    /// Write the manual page.
+    Man,
+    /// Write the completions of a shell.
+    Completions(Shell),
 }
 
 /// Where there is nothing to do but to answer.
@@ -62,14 +69,22 @@ impl Answer {
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Answer> {
     let cli = Cli::try_parse_from(words).map_err(|error| match error.exit_code() {
         0 => Answer::Text(error),
-        _ => Answer::Usage(Failure::new(Status::Usage, one_line(&error))),
+        _ => Answer::Usage(Failure::new(Status::Usage, one_line(error))),
     })?;
     let command = match cli.words {
-        Words::Serve(serve) => Command::Serve(serve.into()),
+        Words::Serve(serve) => Command::Serve(serve.try_into().map_err(Answer::Usage)?),
+        Words::Receive(receive) => Command::Serve(receive.try_into().map_err(Answer::Usage)?),
         Words::Connect(connect) => Command::Connect(connect.try_into().map_err(Answer::Usage)?),
+        Words::Man => Command::Man,
+        Words::Completions { shell } => Command::Completions(shell),
     };
     let level = level(cli.verbose, cli.quiet, &command);
     Ok(Invocation { level, command })
+}
+
+/// The definition of the whole command line, for those that describe it.
+pub(crate) fn definition() -> clap::Command {
+    Cli::command()
 }
 
 /// An echo and response server for TCP, UDP and Unix sockets.
@@ -89,8 +104,17 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Words {
     // No doc comment: clap would show it in the place of all that `Serve` says of itself.
-    Serve(Serve),
-    Connect(Connect),
+    Serve(serve::Serve),
+    Connect(connect::Connect),
+    Receive(serve::Receive),
+    /// Write the manual page to standard output, as in: mynah man > mynah.1
+    Man,
+    /// Write the completions of a shell to standard output, as in: mynah completions bash > /etc/bash_completion.d/mynah
+    Completions {
+        /// Whose completions
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
 }
 
 /// A client says on its own what matters; the log is for those who ask.
@@ -103,68 +127,52 @@ fn level(verbose: u8, quiet: bool, command: &Command) -> LevelFilter {
     }
 }
 
-/// clap's message without its paragraphs: what is wrong, then its tip, then where to read on.
-fn one_line(error: &clap::Error) -> String {
+/// clap's message without its paragraphs: what is wrong, then its tip, then where to read on. It repeats the words that are wrong, and those may come
+/// from anywhere, so they are escaped before anything is made of them.
+fn one_line(mut error: clap::Error) -> String {
+    error.remove(ContextKind::Usage);
+    let context: Vec<(ContextKind, ContextValue)> = error.context().map(|(kind, value)| (kind, value.clone())).collect();
+    for (kind, value) in context {
+        error.insert(kind, escaped(value));
+    }
     let text = error.render().to_string();
-    let parts: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
-        .filter(|line| !line.is_empty())
-        .map(|line| line.strip_prefix("error: ").unwrap_or(line))
-        .collect();
-    // It repeats the words that are wrong, and those may come from anywhere.
-    format!("{}; see --help", Escaped(parts.join("; ").as_bytes()))
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let parts: Vec<&str> = lines.map(|line| line.strip_prefix("error: ").unwrap_or(line)).collect();
+    format!("{}; see --help", parts.join("; "))
+}
+
+fn escaped(value: ContextValue) -> ContextValue {
+    let escape = |text: &str| Escaped(text.as_bytes()).to_string();
+    let escape_styled = |text: &StyledStr| StyledStr::from(escape(&text.to_string()));
+    match value {
+        ContextValue::String(text) => ContextValue::String(escape(&text)),
+        ContextValue::Strings(texts) => ContextValue::Strings(texts.iter().map(|text| escape(text)).collect()),
+        ContextValue::StyledStr(text) => ContextValue::StyledStr(escape_styled(&text)),
+        ContextValue::StyledStrs(texts) => ContextValue::StyledStrs(texts.iter().map(escape_styled).collect()),
+        other => other,
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn parse_words(words: &str) -> Result<Invocation, Answer> {
+    pub(super) fn parse_words(words: &str) -> Result<Invocation, Answer> {
         parse(std::iter::once("mynah").chain(words.split_whitespace()).map(OsString::from))
     }
 
-    fn config(words: &str) -> Config {
-        match parse_words(words) {
-            Ok(Invocation { command: Command::Serve(config), .. }) => config,
-            other => panic!("{words}: {other:?}"),
-        }
-    }
-
-    fn complaint(words: &str) -> String {
-        match parse_words(words) {
+    /// The one line that is said about `words`.
+    #[track_caller]
+    pub(super) fn complaint<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+        let words: Vec<&str> = words.into_iter().collect();
+        match parse(["mynah"].iter().chain(&words).map(OsString::from)) {
             Err(Answer::Usage(failure)) => {
                 assert_eq!(failure.status, Status::Usage);
+                assert!(!failure.message.chars().any(char::is_control) && failure.message.ends_with("; see --help"), "{}", failure.message);
                 failure.message
             }
-            other => panic!("{words}: {other:?}"),
+            other => panic!("{words:?}: {other:?}"),
         }
-    }
-
-    #[test]
-    fn nothing_configured_is_the_main_job() {
-        let config = config("serve");
-        let endpoints: Vec<String> = config.endpoints.iter().map(ToString::to_string).collect();
-        assert_eq!(endpoints, ["tcp://127.0.0.1:7777", "udp://127.0.0.1:7777"]);
-        assert_eq!((config.service.as_str(), config.print, config.backlog, config.max_connections), ("echo", false, 4096, None));
-        assert_eq!((config.idle_timeout, config.busy_poll), (None, None));
-        assert_eq!(config.write_timeout, Some(Duration::from_secs(30)));
-        assert_eq!(config.drain_timeout, Some(Duration::from_secs(5)));
-    }
-
-    #[test]
-    fn every_option_reaches_the_configuration() {
-        let config = config(
-            "serve unix:/tmp/a udp://[::1]:0 --service discard --print --backlog 7 --max-connections 9 \
-             --idle-timeout 500ms --write-timeout off --drain-timeout 0s --busy-poll 50us",
-        );
-        assert_eq!(config.endpoints.len(), 2);
-        assert_eq!((config.service.as_str(), config.print, config.backlog, config.max_connections), ("discard", true, 7, Some(9)));
-        assert_eq!(config.idle_timeout, Some(Duration::from_millis(500)));
-        assert_eq!(config.write_timeout, None);
-        assert_eq!(config.drain_timeout, Some(Duration::ZERO));
-        assert_eq!(config.busy_poll, Some(Duration::from_micros(50)));
     }
 
     #[test]
@@ -188,25 +196,38 @@ mod tests {
             ("serve --bakclog 3", "--backlog"),
             ("serve 127.0.0.1:80", "an endpoint is tcp://"),
             ("serve --service parrot", "[possible values: echo, discard]"),
-            ("serve --backlog 0", "0 is not in 1"),
-            ("serve --max-connections 0", "0 is not in 1"),
-            ("serve --max-connections x", "'x'"),
-            ("serve --idle-timeout 30", "whole number with its unit"),
-            ("serve --idle-timeout s", "number is missing"),
-            ("serve --idle-timeout 0s", "off means never"),
-            ("serve --write-timeout 1.5s", "whole number with its unit"),
-            ("serve --drain-timeout 99999999999h", "584 years"),
             ("serve -q -v", "cannot be used with"),
+            ("receive", "<ENDPOINT>"),
+            ("completions", "<SHELL>"),
+            ("completions tcsh", "[possible values: bash, elvish, fish, powershell, zsh]"),
         ] {
-            let line = complaint(words);
+            let line = complaint(words.split_whitespace());
             assert!(line.contains(named), "{words}: {line}");
-            assert!(!line.contains('\n') && line.ends_with("see --help"), "{words}: {line}");
+        }
+    }
+
+    /// Nor do they end the line where they look like a part of clap's.
+    #[test]
+    fn wrong_words_are_shown_whole_and_escaped() {
+        const HOSTILE: &str = "a\nUsage: b\nFor more information\n\x1b[2J\u{202e}";
+        const SHOWN: &str = r"a\nUsage: b\nFor more information\n\x1b[2J\u{202e}";
+        let option = format!("--{HOSTILE}");
+        for words in
+            [&[HOSTILE][..], &["serve", HOSTILE], &["serve", &option], &["serve", "--service", HOSTILE], &["serve", "--backlog", HOSTILE]]
+        {
+            let line = complaint(words.iter().copied());
+            assert!(line.contains(SHOWN), "{words:?}: {line}");
         }
     }
 
     #[test]
+    fn the_definition_is_consistent() {
+        definition().debug_assert();
+    }
+
+    #[test]
     fn help_and_version_are_answers_not_errors() {
-        for words in ["--help", "serve --help", "--version", "help"] {
+        for words in ["--help", "serve --help", "receive --help", "--version", "help"] {
             assert!(matches!(parse_words(words), Err(Answer::Text(_))), "{words}");
         }
     }
