@@ -37,7 +37,14 @@ fn page() -> io::Result<Vec<u8>> {
         page.extend(section(command)?);
     }
     program.render_version_section(&mut page)?;
-    Ok(page)
+    Ok(without_repeated_preamble(&String::from_utf8_lossy(&page)).into_bytes())
+}
+
+/// Each section comes with the same two lines before it that define an apostrophe; once is enough.
+fn without_repeated_preamble(page: &str) -> String {
+    let preamble: Vec<&str> = page.lines().take_while(|line| !line.starts_with(".TH")).collect();
+    let is_new = |(number, line): &(usize, &str)| *number < preamble.len() || !preamble.contains(line);
+    page.lines().enumerate().filter(is_new).map(|(_, line)| format!("{line}\n")).collect()
 }
 
 /// What would be a page of `command`, one level down.

@@ -154,7 +154,7 @@ fn escaped(value: ContextValue) -> ContextValue {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub(super) fn parse_words(words: &str) -> Result<Invocation, Answer> {
