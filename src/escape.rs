@@ -43,6 +43,16 @@ fn escape(f: &mut fmt::Formatter<'_>, character: char) -> fmt::Result {
     }
 }
 
+/// Shows each byte as `\xHH`: for bytes that are known to be no text in the encoding of their sender, whatever they would be in UTF-8.
+#[derive(Clone, Copy, Debug)]
+pub struct Hex<'a>(pub &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex(f, self.0)
+    }
+}
+
 fn hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))
 }
@@ -73,6 +83,11 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_spelt_out() {
         assert_eq!(escaped(b"\xff\xfeok\xe6\x9c"), "\\xff\\xfeok\\xe6\\x9c");
+    }
+
+    #[test]
+    fn bytes_of_another_encoding_are_all_spelt_out() {
+        assert_eq!(Hex(b"\x810 \xe6\x9c\x8d\\\n").to_string(), "\\x81\\x30\\x20\\xe6\\x9c\\x8d\\x5c\\x0a");
     }
 
     proptest! {

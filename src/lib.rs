@@ -9,7 +9,7 @@
 //!
 //! ```text
 //!               bytes in, bytes out: no sockets, no clock
-//!   service/    echo  discard  chargen  whoami  print …    trait Service
+//!   service/    echo  discard  chargen  whoami  messages …    trait Service
 //!      ▲        on_open · on_data · on_eof · on_writable · on_alarm · on_close
 //!      │
 //!   connection.rs   datagram.rs   listener.rs              one state machine
@@ -176,7 +176,7 @@ mod token;
 
 pub use endpoint::{Address, Endpoint, EndpointError, HostPort};
 pub use error::{CloseReason, StartError};
-pub use escape::Escaped;
+pub use escape::{Escaped, Hex};
 pub use handle::Handle;
 pub use lifecycle::Lifecycle;
 pub use limits::Limits;

@@ -13,6 +13,8 @@ fn main() -> ExitCode {
     let ended = match invocation.command {
         cli::Command::Serve(config) => cli::serve::run(&config, &log),
         cli::Command::Connect(config) => cli::connect::run(&config),
+        cli::Command::Man => cli::pages::man(),
+        cli::Command::Completions(shell) => cli::pages::completions(shell),
     };
     // The last lines of the log come before the one that says why there are no more.
     log.close();

@@ -19,7 +19,7 @@ const HOSTILE: &[(&[u8], &str)] = &[
     (b"\r\n[2026-01-01T00:00:00Z ERROR mynah] forged", "\\r\\n[2026-01-01T00:00:00Z ERROR mynah] forged"),
     (b"over\rwritten", "over\\rwritten"),
     (b"end\0of\x0bstring\x0c", "end\\x00of\\x0bstring\\x0c"),
-    (b"\xff\xfe \xc3( \xed\xa0\x80 \xf0\x9f", "\\xff\\xfe \\xc3( \\xed\\xa0\\x80 \\xf0\\x9f"),
+    (b"\xff\xfe \xc3( \xed\xa0\x80 \xf0\x9f!", "\\xff\\xfe \\xc3( \\xed\\xa0\\x80 \\xf0\\x9f!"),
     ("C1: \u{9b}31m\u{90}\u{85}".as_bytes(), "C1: \\xc2\\x9b31m\\xc2\\x90\\xc2\\x85"),
     (
         "\u{202e}desrever\u{2066}\u{200f}\u{2028}\u{2029}\u{feff}".as_bytes(),

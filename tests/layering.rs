@@ -63,7 +63,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     // The front page shows everything; the program uses the library as anybody else would.
     ("lib", EVERYTHING),
-    ("cli", &["lib", "net::os", "service"]),
+    ("cli", &["lib", "limits", "net::os", "outbox", "service"]),
     ("main", &["cli"]),
 ];
 

@@ -8,7 +8,11 @@ mod charset;
 pub(crate) mod connect;
 pub(crate) mod log;
 mod outlet;
+pub(crate) mod pages;
+mod print;
 pub(crate) mod serve;
 mod status;
+mod text;
+mod values;
 
 pub(crate) use self::args::{Command, parse};

@@ -78,7 +78,8 @@ impl Outlet {
         Ok(outlet)
     }
 
-    /// Leaves bytes for the writer, whole or not at all. Never waits for the reader.
+    /// Leaves bytes for the writer, whole or not at all. Never waits for the reader. A line that is longer than the queue, as one of a long message
+    /// may be, is taken where it is alone, or no reader would ever be fast enough for it.
     pub(crate) fn push(&self, bytes: &[u8]) -> Pushed {
         self.push_into(self.lock(), bytes)
     }
@@ -94,7 +95,8 @@ impl Outlet {
     }
 
     fn push_into(&self, mut queue: MutexGuard<'_, Queue>, bytes: &[u8]) -> Pushed {
-        if queue.is_broken || queue.waiting.len() + bytes.len() > QUEUE_BYTES {
+        let is_full = queue.waiting.len() + bytes.len() > QUEUE_BYTES && !queue.waiting.is_empty();
+        if queue.is_broken || is_full {
             queue.dropped += 1;
             return if queue.dropped == 1 && !queue.is_broken { Pushed::FirstDropped } else { Pushed::Dropped };
         }
@@ -216,6 +218,20 @@ mod tests {
         outlet.lock().waiting.clear();
         assert_eq!(outlet.push_noting(b"short", note), Pushed::Taken { dropped_before: 3 });
         assert_eq!(outlet.lock().waiting, b"3 before this oneshort");
+    }
+
+    #[test]
+    fn a_line_longer_than_the_queue_is_taken_where_it_is_alone() {
+        let outlet = Outlet::new("test", Stuck).unwrap();
+        outlet.push(b"taken by the writer");
+        while !outlet.lock().waiting.is_empty() {
+            thread::yield_now();
+        }
+        let line = vec![b'x'; 2 * QUEUE_BYTES];
+        assert_eq!(outlet.push(&line), Pushed::Taken { dropped_before: 0 });
+        assert_eq!(outlet.push(&line), Pushed::FirstDropped);
+        assert_eq!(outlet.push(b"x"), Pushed::Dropped);
+        assert_eq!(outlet.lock().waiting.len(), line.len());
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use log::{info, warn};
 use mynah::net::os::OsNet;
-use mynah::service::{self, Factory, Host, Lines, Print};
+use mynah::service::{self, Factory, Framing, Host, Messages, Rules, Template};
 use mynah::{Address, Ending, Endpoint, Limits, Reactor};
 
+use super::charset::Charset;
 use super::log::Log;
-use super::outlet::{Outlet, Pushed};
+use super::print::Printer;
 use super::status::{Failure, Status};
 
 /// What to serve, where, and within which limits.
@@ -17,7 +18,28 @@ use super::status::{Failure, Status};
 pub(crate) struct Config {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) service: String,
-    pub(crate) print: bool,
+    pub(crate) speech: Speech,
+    /// Whether to print what arrives, and in which encoding that is.
+    pub(crate) print: Option<Charset>,
+    /// Whether to say at the end how much was received.
+    pub(crate) is_counted: bool,
+    pub(crate) limits: Bounds,
+}
+
+/// What a message is, and what is said to whom beside or instead of the service.
+#[derive(Clone, Debug)]
+pub(crate) struct Speech {
+    pub(crate) framing: Framing,
+    pub(crate) max_message: usize,
+    /// In the encoding of the wire, as all of this; empty for none.
+    pub(crate) greeting: Box<[u8]>,
+    pub(crate) reply: Option<Template>,
+    pub(crate) close: bool,
+}
+
+/// How much, and for how long.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
     pub(crate) backlog: u32,
     /// `None`: what the descriptor limit allows.
     pub(crate) max_connections: Option<u32>,
@@ -34,16 +56,16 @@ const SPARE_DESCRIPTORS: usize = 16;
 /// Serves until a signal ends it.
 pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
     let addresses = resolve(&config.endpoints)?;
-    let limits = limits(config, addresses.len());
-    check_backlog(config.backlog);
-    let printer = if config.print { Some(Printer::new()?) } else { None };
+    let limits = limits(&config.limits, addresses.len());
+    check_backlog(config.limits.backlog);
+    let printer = config.print.map(Printer::new).transpose().map_err(|error| failed("start the printer", &error))?;
     let mut reactor = OsNet::new().and_then(|net| Reactor::new(net, limits)).map_err(|error| failed("start the loop", &error))?;
     reactor.catch_signals().map_err(|error| failed("catch signals", &error))?;
     let mut lines = String::new();
     let host = host();
     for address in addresses {
-        let make = factory(config, &host, printer.clone());
-        let bound = if address.is_stream() { reactor.listen(&address, config.backlog, make) } else { reactor.bind(&address, make) };
+        let make = factory(config, &host, printer.as_ref());
+        let bound = if address.is_stream() { reactor.listen(&address, config.limits.backlog, make) } else { reactor.bind(&address, make) };
         let bound = bound.map_err(|error| Failure::new(Status::Failed, error))?;
         lines.push_str(&format!("listening on {bound}\n"));
     }
@@ -51,7 +73,10 @@ pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
     log.loop_begins();
     let ending = reactor.run();
     if let Some(printer) = printer {
-        printer.close();
+        let count = printer.close();
+        if config.is_counted {
+            tell(log, &format!("received {count}\n"));
+        }
     }
     Ok(match ending {
         Ending::Clean => Status::Done,
@@ -73,10 +98,10 @@ pub(super) fn resolve(endpoints: &[Endpoint]) -> Result<Vec<Address>, Failure> {
     Ok(addresses)
 }
 
-fn limits(config: &Config, endpoints: usize) -> Limits {
+fn limits(bounds: &Bounds, endpoints: usize) -> Limits {
     let descriptors = raise_descriptor_limit();
     let most = descriptors.saturating_sub(SPARE_DESCRIPTORS + endpoints).max(1);
-    let max_connections = config.max_connections.map_or(most, |asked| asked as usize);
+    let max_connections = bounds.max_connections.map_or(most, |asked| asked as usize);
     info!("descriptor limit {descriptors}, at most {max_connections} connections");
     if max_connections > most {
         warn!(
@@ -85,11 +110,11 @@ fn limits(config: &Config, endpoints: usize) -> Limits {
     }
     Limits {
         max_connections,
-        idle_timeout: config.idle_timeout,
-        write_timeout: config.write_timeout,
-        drain_timeout: config.drain_timeout,
+        idle_timeout: bounds.idle_timeout,
+        write_timeout: bounds.write_timeout,
+        drain_timeout: bounds.drain_timeout,
         connect_timeout: None,
-        busy_poll: config.busy_poll,
+        busy_poll: bounds.busy_poll,
     }
 }
 
@@ -116,11 +141,24 @@ fn host() -> Host {
     Host::new(&rustix::system::uname().nodename().to_string_lossy(), std::process::id())
 }
 
-fn factory(config: &Config, host: &Host, printer: Option<Printer>) -> Factory {
-    let mut make = service::factory(&config.service, host).expect("the command line takes the names of services only");
-    match printer {
-        None => make,
-        Some(printer) => Box::new(move || Box::new(Print::new(printer.clone(), make()))),
+fn factory(config: &Config, host: &Host, printer: Option<&Printer>) -> Factory {
+    let make = service::factory(&config.service, host).expect("the command line takes the names of services only");
+    if printer.is_none() && config.speech.is_plain() {
+        return make;
+    }
+    let tap = printer.cloned().map(|printer| -> service::TapFactory { Box::new(move || printer.tap()) });
+    Messages::factory(config.speech.rules(host), make, tap)
+}
+
+impl Speech {
+    /// Whether the service by itself does all that is asked for.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.framing == Framing::Chunk && self.greeting.is_empty() && self.reply.is_none() && !self.close
+    }
+
+    fn rules(&self, host: &Host) -> Rules {
+        let Speech { framing, max_message, greeting, reply, close } = self.clone();
+        Rules { framing, max_message, greeting, reply, close, host: host.clone() }
     }
 }
 
@@ -135,30 +173,9 @@ fn failed(what: &str, error: &io::Error) -> Failure {
     Failure::new(Status::Failed, format_args!("cannot {what}: {error}"))
 }
 
-/// Where `--print` goes: standard output, by way of an outlet.
-#[derive(Clone, Debug)]
-struct Printer(Outlet);
-
-impl Printer {
-    fn new() -> Result<Printer, Failure> {
-        Outlet::new("printer", io::stdout()).map(Printer).map_err(|error| failed("start the printer", &error))
-    }
-
-    fn close(self) {
-        let dropped = self.0.close();
-        if dropped > 0 && !self.0.is_broken() {
-            warn!("{dropped} printed lines were dropped");
-        }
-    }
-}
-
-impl Lines for Printer {
-    fn line(&mut self, mut line: String) {
-        line.push('\n');
-        match self.0.push(line.as_bytes()) {
-            Pushed::FirstDropped => warn!("standard output is not read fast enough; printed lines are dropped"),
-            Pushed::Taken { dropped_before: dropped @ 1.. } => warn!("{dropped} printed lines were dropped"),
-            Pushed::Taken { .. } | Pushed::Dropped => {}
-        }
-    }
+/// The last word, on standard error behind the log, whatever the level of that is.
+fn tell(log: &Log, line: &str) {
+    log.clone().close();
+    // If standard error is closed there is nobody left to tell.
+    let _ = io::stderr().write_all(line.as_bytes());
 }

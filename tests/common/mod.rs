@@ -67,6 +67,12 @@ impl Server {
         Server::spawn(Command::new(binary()).arg("serve").arg("-v").args(args), endpoints_in(args))
     }
 
+    /// The same with `mynah receive ARGS…`.
+    #[track_caller]
+    pub fn receive(args: &[&str]) -> Server {
+        Server::spawn(Command::new(binary()).arg("receive").arg("-v").args(args), endpoints_in(args))
+    }
+
     /// The same, with at most `descriptors` descriptors.
     #[track_caller]
     pub fn start_with_descriptors(descriptors: usize, args: &[&str]) -> Server {

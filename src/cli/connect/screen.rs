@@ -5,7 +5,7 @@
 //!
 //! Tests: below, `tests/connect.rs`, `tests/terminal.rs`.
 
-use mynah::Escaped;
+use mynah::{Escaped, Hex};
 
 use super::bell::Bell;
 use crate::cli::charset::{Charset, Decoder, Piece};
@@ -95,7 +95,7 @@ impl Form {
                 let mut shown = String::new();
                 decoder.decode(bytes, is_last, |piece| match piece {
                     Piece::Text(text) => text.chars().for_each(|character| add_safely(&mut shown, character, has_return)),
-                    Piece::Invalid(bytes) => bytes.iter().for_each(|byte| shown.push_str(&format!("\\x{byte:02x}"))),
+                    Piece::Invalid(bytes) => shown.push_str(&Hex(bytes).to_string()),
                 });
                 if is_last && std::mem::take(has_return) {
                     shown.push_str("\\r");

@@ -1,0 +1,59 @@
+//! The words of `mynah connect`.
+
+use clap::Args;
+use mynah::Endpoint;
+
+use crate::cli::charset::Charset;
+use crate::cli::connect::{self, Local};
+use crate::cli::status::{Failure, Status};
+use crate::cli::values::{Timeout, duration, timeout};
+
+/// Talk to a peer: standard input to it, and what it says to standard output.
+///
+/// Over a stream, the end of the input ends the sending side, and reading goes on to the peer's end of stream. With datagram endpoints each line
+/// of the input is one datagram, without its end, to every endpoint; answers are printed, one a line.
+///
+/// Into a pipe or a file goes what came, byte for byte; on a terminal control characters are escaped.
+///
+/// Exit status: 0 done, 1 another failure, 2 wrong usage, 3 refused, 4 timed out, 5 reset by the peer, 6 unreachable, 7 a name does not resolve.
+#[derive(Args, Debug)]
+pub(super) struct Connect {
+    /// One of tcp://HOST:PORT and unix:PATH, or any number of udp://HOST:PORT and unixgram:PATH
+    #[arg(value_name = "ENDPOINT", required = true)]
+    endpoints: Vec<Endpoint>,
+    /// Speak from this address: IP, IP:PORT, or a path for Unix datagrams
+    #[arg(long, value_name = "ADDR", value_parser = Local::parse)]
+    bind: Option<Local>,
+    /// Stop at a line that is exactly this, which is not sent
+    #[arg(long, value_name = "WORD")]
+    until: Option<String>,
+    /// Text encoding of the wire: the input is written in it, and what comes is read in it; standard input and output are UTF-8
+    #[arg(long, value_name = "LABEL", default_value = "utf-8", value_parser = Charset::parse)]
+    encoding: Charset,
+    /// Give an address up that does not answer within this time, and try the next
+    #[arg(long, value_name = "D", default_value = "10s", value_parser = timeout)]
+    timeout: Timeout,
+    /// How long to wait for answers to datagrams after the input has ended; off waits for ever
+    #[arg(long, value_name = "D", default_value = "1s", value_parser = duration)]
+    wait: Timeout,
+}
+
+impl TryFrom<Connect> for connect::Config {
+    type Error = Failure;
+
+    fn try_from(words: Connect) -> Result<connect::Config, Failure> {
+        let stream = words.endpoints.iter().find(|endpoint| matches!(endpoint, Endpoint::Tcp(_) | Endpoint::Unix(_)));
+        if let (Some(stream), 2..) = (stream, words.endpoints.len()) {
+            let why = "a stream has one peer; only datagrams can go to several: give one endpoint, or udp:// and unixgram: alone";
+            return Err(Failure::new(Status::Usage, format_args!("{stream} beside another endpoint: {why}; see --help")));
+        }
+        Ok(connect::Config {
+            endpoints: words.endpoints,
+            bind: words.bind,
+            until: words.until,
+            charset: words.encoding,
+            timeout: words.timeout.0,
+            wait: words.wait.0,
+        })
+    }
+}

@@ -1,0 +1,234 @@
+//! The definition of the command line, and its parsing.
+//!
+//! Owns the words that all commands share, and the form of a usage error: one line. A command's own words are in the file of its name.
+
+mod connect;
+mod serve;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use log::LevelFilter;
+use mynah::Escaped;
+
+use super::status::{Failure, Status};
+use super::{connect as connecting, serve as serving};
+
+/// What the user asked for.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    pub(crate) level: LevelFilter,
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Run the service.
+    Serve(serving::Config),
+    /// Talk to a peer.
+    Connect(connecting::Config),
+    /// Write the manual page.
+    Man,
+    /// Write the completions of a shell.
+    Completions(Shell),
+}
+
+/// Where there is nothing to do but to answer.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// Help or the version, for standard output.
+    Text(clap::Error),
+    /// The words are wrong.
+    Usage(Failure),
+}
+
+impl Answer {
+    /// Prints it and gives the exit status.
+    pub(crate) fn give(&self) -> ExitCode {
+        match self {
+            Answer::Text(text) => {
+                // A reader that has seen enough (`mynah --help | head -1`) is no failure.
+                let _ = text.print();
+                Status::Done.into()
+            }
+            Answer::Usage(failure) => failure.report(),
+        }
+    }
+}
+
+/// Parses the words of a command line.
+///
+/// # Errors
+///
+/// What to print instead of running: help, the version, or what is wrong.
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Answer> {
+    let cli = Cli::try_parse_from(words).map_err(|error| match error.exit_code() {
+        0 => Answer::Text(error),
+        _ => Answer::Usage(Failure::new(Status::Usage, one_line(error))),
+    })?;
+    let command = match cli.words {
+        Words::Serve(serve) => Command::Serve(serve.try_into().map_err(Answer::Usage)?),
+        Words::Receive(receive) => Command::Serve(receive.try_into().map_err(Answer::Usage)?),
+        Words::Connect(connect) => Command::Connect(connect.try_into().map_err(Answer::Usage)?),
+        Words::Man => Command::Man,
+        Words::Completions { shell } => Command::Completions(shell),
+    };
+    let level = level(cli.verbose, cli.quiet, &command);
+    Ok(Invocation { level, command })
+}
+
+/// The definition of the whole command line, for those that describe it.
+pub(crate) fn definition() -> clap::Command {
+    Cli::command()
+}
+
+/// An echo and response server for TCP, UDP and Unix sockets.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = false, subcommand_required = true, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    words: Words,
+    /// Log more: -v for every connection, -vv for every event
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet", display_order = 100)]
+    verbose: u8,
+    /// Log warnings and errors only
+    #[arg(short, long, global = true, display_order = 100)]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Words {
+    // No doc comment: clap would show it in the place of all that `Serve` says of itself.
+    Serve(serve::Serve),
+    Connect(connect::Connect),
+    Receive(serve::Receive),
+    /// Write the manual page to standard output, as in: mynah man > mynah.1
+    Man,
+    /// Write the completions of a shell to standard output, as in: mynah completions bash > /etc/bash_completion.d/mynah
+    Completions {
+        /// Whose completions
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+}
+
+/// A client says on its own what matters; the log is for those who ask.
+fn level(verbose: u8, quiet: bool, command: &Command) -> LevelFilter {
+    match (command, quiet, verbose) {
+        (_, true, _) | (Command::Connect(_), _, 0) => LevelFilter::Warn,
+        (_, _, 0) => LevelFilter::Info,
+        (_, _, 1) => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    }
+}
+
+/// clap's message without its paragraphs: what is wrong, then its tip, then where to read on. It repeats the words that are wrong, and those may come
+/// from anywhere, so they are escaped before anything is made of them.
+fn one_line(mut error: clap::Error) -> String {
+    error.remove(ContextKind::Usage);
+    let context: Vec<(ContextKind, ContextValue)> = error.context().map(|(kind, value)| (kind, value.clone())).collect();
+    for (kind, value) in context {
+        error.insert(kind, escaped(value));
+    }
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let parts: Vec<&str> = lines.map(|line| line.strip_prefix("error: ").unwrap_or(line)).collect();
+    format!("{}; see --help", parts.join("; "))
+}
+
+fn escaped(value: ContextValue) -> ContextValue {
+    let escape = |text: &str| Escaped(text.as_bytes()).to_string();
+    let escape_styled = |text: &StyledStr| StyledStr::from(escape(&text.to_string()));
+    match value {
+        ContextValue::String(text) => ContextValue::String(escape(&text)),
+        ContextValue::Strings(texts) => ContextValue::Strings(texts.iter().map(|text| escape(text)).collect()),
+        ContextValue::StyledStr(text) => ContextValue::StyledStr(escape_styled(&text)),
+        ContextValue::StyledStrs(texts) => ContextValue::StyledStrs(texts.iter().map(escape_styled).collect()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(super) fn parse_words(words: &str) -> Result<Invocation, Answer> {
+        parse(std::iter::once("mynah").chain(words.split_whitespace()).map(OsString::from))
+    }
+
+    /// The one line that is said about `words`.
+    #[track_caller]
+    pub(super) fn complaint<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+        let words: Vec<&str> = words.into_iter().collect();
+        match parse(["mynah"].iter().chain(&words).map(OsString::from)) {
+            Err(Answer::Usage(failure)) => {
+                assert_eq!(failure.status, Status::Usage);
+                assert!(!failure.message.chars().any(char::is_control) && failure.message.ends_with("; see --help"), "{}", failure.message);
+                failure.message
+            }
+            other => panic!("{words:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn levels_follow_the_flags_before_and_after_the_command() {
+        for (words, expected) in [
+            ("serve", LevelFilter::Info),
+            ("serve -v", LevelFilter::Debug),
+            ("-v serve", LevelFilter::Debug),
+            ("serve -vv", LevelFilter::Trace),
+            ("serve -q", LevelFilter::Warn),
+        ] {
+            assert_eq!(parse_words(words).unwrap().level, expected, "{words}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_one_line_that_names_it() {
+        for (words, named) in [
+            ("", "subcommand"),
+            ("sreve", "'sreve'"),
+            ("serve --bakclog 3", "--backlog"),
+            ("serve 127.0.0.1:80", "an endpoint is tcp://"),
+            ("serve --service parrot", "[possible values: echo, discard, chargen, daytime, time, qotd, whoami]"),
+            ("serve -q -v", "cannot be used with"),
+            ("receive", "<ENDPOINT>"),
+            ("completions", "<SHELL>"),
+            ("completions tcsh", "[possible values: bash, elvish, fish, powershell, zsh]"),
+        ] {
+            let line = complaint(words.split_whitespace());
+            assert!(line.contains(named), "{words}: {line}");
+        }
+    }
+
+    /// Nor do they end the line where they look like a part of clap's.
+    #[test]
+    fn wrong_words_are_shown_whole_and_escaped() {
+        const HOSTILE: &str = "a\nUsage: b\nFor more information\n\x1b[2J\u{202e}";
+        const SHOWN: &str = r"a\nUsage: b\nFor more information\n\x1b[2J\u{202e}";
+        let option = format!("--{HOSTILE}");
+        for words in
+            [&[HOSTILE][..], &["serve", HOSTILE], &["serve", &option], &["serve", "--service", HOSTILE], &["serve", "--backlog", HOSTILE]]
+        {
+            let line = complaint(words.iter().copied());
+            assert!(line.contains(SHOWN), "{words:?}: {line}");
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn help_and_version_are_answers_not_errors() {
+        for words in ["--help", "serve --help", "receive --help", "--version", "help"] {
+            assert!(matches!(parse_words(words), Err(Answer::Text(_))), "{words}");
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! The words of `mynah serve` and `mynah receive`, and what they come to.
+//!
+//! Owns the rules about which options go together. A combination that could only fail later, or do nothing, is refused here with a sentence that
+//! says what to write instead.
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use mynah::service::{self, Delimiter, Framing, Template, TemplateError, Width};
+use mynah::{Endpoint, Escaped, outbox};
+
+use crate::cli::charset::Charset;
+use crate::cli::serve::{Bounds, Config, Speech};
+use crate::cli::status::{Failure, Status};
+use crate::cli::text::{self, Text};
+use crate::cli::values::{Timeout, duration, size, timeout};
+
+/// Run the service until SIGTERM or SIGINT.
+///
+/// Prints one line for each endpoint once it can be used. The first SIGTERM or SIGINT drains: what stands in the backlog is accepted, quiet connections are
+/// finished, the others are served until their peer ends them or the drain timeout cuts them. The second one ends at once.
+///
+/// TEXT, TEMPLATE and the TEXT of --frame take the escapes \n \r \t \0 \\ \xHH; \xHH is a byte that is sent as it is, whatever the encoding. SIZE is a
+/// whole number of bytes, or with its unit: B, KB, KiB, MB, MiB. D is a whole number with its unit, us, ms, s, m or h, or off.
+///
+/// Exit status: 0 nothing was cut, 1 something was cut or another failure, 2 wrong usage, 7 a name does not resolve.
+#[derive(Args, Debug)]
+pub(super) struct Serve {
+    /// Where to listen: tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unixgram:PATH; port 0 asks for any free port
+    #[arg(value_name = "ENDPOINT", default_values = ["tcp://127.0.0.1:7777", "udp://127.0.0.1:7777"])]
+    endpoints: Vec<Endpoint>,
+    /// What to answer
+    #[arg(long, value_name = "NAME", default_value = "echo", value_parser = PossibleValuesParser::new(service::NAMES).map(|name| name))]
+    service: String,
+    /// Send this to each client of a stream when it connects
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    greeting: Option<String>,
+    /// Answer each message with this; {} is the message, {peer} {local} {conn} {seq} {time} are what they say, {{ and }} are braces
+    #[arg(long, value_name = "TEMPLATE", allow_hyphen_values = true)]
+    reply: Option<String>,
+    /// Close a stream connection after its first reply, or after the greeting where there is no --reply
+    #[arg(long)]
+    close: bool,
+    /// Print each message received on standard output, with its sender, control characters escaped
+    #[arg(long)]
+    print: bool,
+    #[command(flatten)]
+    wire: Wire,
+    #[command(flatten)]
+    limits: Limits,
+    /// Reset a peer that takes nothing of what it is owed for this long
+    #[arg(long, value_name = "D", default_value = "30s", value_parser = timeout)]
+    write_timeout: Timeout,
+}
+
+/// Print what arrives, one line a message, until SIGTERM or SIGINT.
+///
+/// The same as `mynah serve --service discard --print`: each line is the sender, a colon and the text, control characters escaped, and what is no text as
+/// \xHH. Ends as serve does, and then says on standard error how much was received.
+///
+/// Exit status: 0 nothing was cut, 1 something was cut or another failure, 2 wrong usage, 7 a name does not resolve.
+#[derive(Args, Debug)]
+pub(super) struct Receive {
+    /// Where to listen: tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unixgram:PATH; port 0 asks for any free port
+    #[arg(value_name = "ENDPOINT", required = true)]
+    endpoints: Vec<Endpoint>,
+    #[command(flatten)]
+    wire: Wire,
+    #[command(flatten)]
+    limits: Limits,
+}
+
+/// How bytes become messages, and messages text.
+#[derive(Args, Debug)]
+struct Wire {
+    /// What one message of a stream is: chunk (as read), line, until:TEXT, fixed:N (bytes), prefix:u8, prefix:u16 or prefix:u32 (big-endian length)
+    #[arg(long, value_name = "F", default_value = "chunk", allow_hyphen_values = true)]
+    frame: String,
+    /// Longest framed message; a longer one closes its connection
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = size)]
+    max_message: usize,
+    /// Text encoding of the wire, by its WHATWG label: the texts of the other options are written in it, and what is printed is read in it
+    #[arg(long, value_name = "LABEL", default_value = "utf-8", value_parser = Charset::parse)]
+    encoding: Charset,
+}
+
+/// How much, and for how long.
+#[derive(Args, Debug)]
+struct Limits {
+    /// Pending connections that the kernel keeps for each endpoint
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    backlog: u32,
+    /// Connections open at once; at this number accepting pauses and the rest wait in the backlog [default: what the descriptor limit allows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: Option<u32>,
+    /// Finish a connection on which nothing has moved for this long
+    #[arg(long, value_name = "D", default_value = "off", value_parser = timeout)]
+    idle_timeout: Timeout,
+    /// How long a drain may take before the rest is cut; off waits for the last peer
+    #[arg(long, value_name = "D", default_value = "5s", value_parser = duration)]
+    drain_timeout: Timeout,
+    /// Keep polling without sleeping for this long after the last event: lower latency for a busy core
+    #[arg(long, value_name = "D", default_value = "off", value_parser = duration)]
+    busy_poll: Timeout,
+}
+
+impl TryFrom<Serve> for Config {
+    type Error = Failure;
+
+    fn try_from(words: Serve) -> Result<Config, Failure> {
+        words.check_streams()?;
+        words.check_service()?;
+        let mut speech = words.wire.speech()?;
+        if let Some(greeting) = &words.greeting {
+            speech.greeting = words.wire.greeting(greeting)?;
+        }
+        if let Some(reply) = &words.reply {
+            speech.reply = Some(words.wire.reply(reply, &speech.framing)?);
+        } else if words.close && words.greeting.is_none() {
+            speech.reply = Some(Template::message());
+        }
+        speech.close = words.close;
+        Ok(Config {
+            endpoints: words.endpoints,
+            service: words.service,
+            speech,
+            print: words.print.then_some(words.wire.encoding),
+            is_counted: false,
+            limits: words.limits.bounds(words.write_timeout),
+        })
+    }
+}
+
+impl TryFrom<Receive> for Config {
+    type Error = Failure;
+
+    fn try_from(words: Receive) -> Result<Config, Failure> {
+        Ok(Config {
+            endpoints: words.endpoints,
+            service: "discard".to_owned(),
+            speech: words.wire.speech()?,
+            print: Some(words.wire.encoding),
+            is_counted: true,
+            // Nothing is written, so there is nobody to wait for.
+            limits: words.limits.bounds(Timeout(None)),
+        })
+    }
+}
+
+impl Serve {
+    /// A greeting and a close need a connection.
+    fn check_streams(&self) -> Result<(), Failure> {
+        let option = match (&self.greeting, self.close) {
+            (Some(_), _) => "--greeting",
+            (None, true) => "--close",
+            (None, false) => return Ok(()),
+        };
+        match self.endpoints.iter().find(|endpoint| matches!(endpoint, Endpoint::Udp(_) | Endpoint::Unixgram(_))) {
+            None => Ok(()),
+            Some(endpoint) => Err(usage(format_args!(
+                "{option} is for stream connections, and {endpoint} has none; name stream endpoints alone, such as tcp://127.0.0.1:7777"
+            ))),
+        }
+    }
+
+    /// Who answers, and who closes, is said once.
+    fn check_service(&self) -> Result<(), Failure> {
+        let service = self.service.as_str();
+        match service {
+            "echo" => Ok(()),
+            _ if self.reply.is_some() => {
+                Err(usage(format_args!("--reply and --service {service} are two answers to one message; leave one of them out")))
+            }
+            "discard" if self.close && self.greeting.is_none() => Err(usage(
+                "--close closes after a first reply, and --service discard never gives one; add --greeting, or leave --close out",
+            )),
+            "discard" => Ok(()),
+            _ if self.close => Err(usage(format_args!("--service {service} decides by itself when to close; leave --close out"))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Wire {
+    /// What is said where nothing else is asked for: nothing.
+    fn speech(&self) -> Result<Speech, Failure> {
+        Ok(Speech { framing: self.framing()?, max_message: self.max_message, greeting: Box::default(), reply: None, close: false })
+    }
+
+    fn framing(&self) -> Result<Framing, Failure> {
+        let (kind, value) = self.frame.split_once(':').map_or((self.frame.as_str(), None), |(kind, value)| (kind, Some(value)));
+        match (kind, value) {
+            ("chunk", None) => Ok(Framing::Chunk),
+            ("line", None) => Ok(Framing::Line),
+            ("prefix", Some("u8")) => Ok(Framing::Prefix(Width::U8)),
+            ("prefix", Some("u16")) => Ok(Framing::Prefix(Width::U16)),
+            ("prefix", Some("u32")) => Ok(Framing::Prefix(Width::U32)),
+            ("until", Some(text)) => Delimiter::new(&self.text("--frame until", text)?)
+                .map(Framing::Until)
+                .ok_or_else(|| usage("--frame until: the text that ends a message is missing, as in until:END")),
+            ("fixed", Some(number)) => match size(number).map_err(|why| usage(format_args!("--frame fixed: {why}")))? {
+                size if size > self.max_message => Err(usage(format_args!(
+                    "--frame fixed:{size} is longer than --max-message allows, {} bytes; raise --max-message to {size}",
+                    self.max_message
+                ))),
+                size => Ok(Framing::Fixed(size)),
+            },
+            _ => Err(usage(format_args!(
+                "--frame knows no '{}'; there are chunk, line, until:TEXT, fixed:N, prefix:u8, prefix:u16 and prefix:u32",
+                Escaped(self.frame.as_bytes())
+            ))),
+        }
+    }
+
+    fn greeting(&self, text: &str) -> Result<Box<[u8]>, Failure> {
+        let bytes = self.text("--greeting", text)?;
+        match bytes.len() {
+            0 => Err(usage("--greeting: the text is empty; leave the option out")),
+            1..=outbox::LIMIT => Ok(bytes.into()),
+            length => Err(too_long("--greeting", length)),
+        }
+    }
+
+    fn reply(&self, text: &str, framing: &Framing) -> Result<Template, Failure> {
+        const OPTION: &str = "--reply";
+        // All escapes at once, so that the place of a wrong one is counted from the beginning. Its backslash keeps a brace from being part of one.
+        Text::parse(text).map_err(|why| usage(format_args!("{OPTION}: {why}")))?;
+        let template =
+            Template::parse(text, |_, literal| self.text(OPTION, literal).map_err(Wrong::Text)).map_err(|wrong| match wrong {
+                Wrong::Template(error) => usage(format_args!("{OPTION}: at character {}, {error}", text::position(text, error.at))),
+                Wrong::Text(failure) => failure,
+            })?;
+        let most = match framing {
+            Framing::Prefix(width) => width.most(),
+            _ => usize::MAX,
+        };
+        match template.least() {
+            least if least > most => Err(usage(format_args!(
+                "{OPTION}: its text alone is {least} bytes, and --frame {} announces {most} at the most; take a wider prefix",
+                self.frame
+            ))),
+            least if least > outbox::LIMIT => Err(too_long(OPTION, least)),
+            _ => Ok(template),
+        }
+    }
+
+    /// The bytes of a text that was given with `option`.
+    fn text(&self, option: &str, text: &str) -> Result<Vec<u8>, Failure> {
+        let text = Text::parse(text).map_err(|why| usage(format_args!("{option}: {why}")))?;
+        text.encode(self.encoding).map_err(|character| {
+            let shown = Escaped(character.encode_utf8(&mut [0; 4]).as_bytes()).to_string();
+            usage(format_args!(
+                "{option}: '{shown}' cannot be written in {}; choose another --encoding, or give its bytes as \\xHH",
+                self.encoding
+            ))
+        })
+    }
+}
+
+impl Limits {
+    fn bounds(self, write_timeout: Timeout) -> Bounds {
+        Bounds {
+            backlog: self.backlog,
+            max_connections: self.max_connections,
+            idle_timeout: self.idle_timeout.0,
+            write_timeout: write_timeout.0,
+            drain_timeout: self.drain_timeout.0,
+            busy_poll: self.busy_poll.0,
+        }
+    }
+}
+
+/// Why a template is none.
+enum Wrong {
+    Template(TemplateError),
+    Text(Failure),
+}
+
+impl From<TemplateError> for Wrong {
+    fn from(error: TemplateError) -> Wrong {
+        Wrong::Template(error)
+    }
+}
+
+fn usage(why: impl std::fmt::Display) -> Failure {
+    Failure::new(Status::Usage, format_args!("{why}; see --help"))
+}
+
+fn too_long(option: &str, length: usize) -> Failure {
+    usage(format_args!("{option}: {length} bytes are more than the {} that can be sent at once; shorten it", outbox::LIMIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cli::args::tests::{complaint, parse_words};
+    use crate::cli::args::{Command, Invocation, parse};
+
+    const TCP: &str = "tcp://127.0.0.1:0";
+
+    fn config(words: &str) -> Config {
+        match parse_words(words) {
+            Ok(Invocation { command: Command::Serve(config), .. }) => config,
+            other => panic!("{words}: {other:?}"),
+        }
+    }
+
+    /// `mynah serve WORDS… tcp://127.0.0.1:0`, with words that may contain blanks.
+    fn speech(words: &[&str]) -> Speech {
+        match parse(["mynah", "serve"].iter().chain(words).chain(&[TCP]).map(std::ffi::OsString::from)) {
+            Ok(Invocation { command: Command::Serve(config), .. }) => config.speech,
+            other => panic!("{words:?}: {other:?}"),
+        }
+    }
+
+    fn template(text: &str) -> Template {
+        Template::parse(text, |_, text| Ok::<_, TemplateError>(text.as_bytes().to_vec())).unwrap()
+    }
+
+    #[test]
+    fn nothing_configured_is_the_main_job() {
+        let config = config("serve");
+        let endpoints: Vec<String> = config.endpoints.iter().map(ToString::to_string).collect();
+        assert_eq!(endpoints, ["tcp://127.0.0.1:7777", "udp://127.0.0.1:7777"]);
+        assert_eq!((config.service.as_str(), config.print, config.is_counted), ("echo", None, false));
+        assert!(config.speech.is_plain(), "no service around the service");
+        assert_eq!(config.speech.max_message, 65_536);
+        assert_eq!((config.limits.backlog, config.limits.max_connections), (4096, None));
+        assert_eq!((config.limits.idle_timeout, config.limits.busy_poll), (None, None));
+        assert_eq!(config.limits.write_timeout, Some(Duration::from_secs(30)));
+        assert_eq!(config.limits.drain_timeout, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn every_limit_reaches_the_configuration() {
+        let config = config(
+            "serve unix:/tmp/a udp://[::1]:0 --service discard --print --backlog 7 --max-connections 9 \
+             --idle-timeout 500ms --write-timeout off --drain-timeout 0s --busy-poll 50us",
+        );
+        assert_eq!(config.endpoints.len(), 2);
+        assert_eq!((config.service.as_str(), config.print), ("discard", Some(Charset::parse("utf-8").unwrap())));
+        assert_eq!((config.limits.backlog, config.limits.max_connections), (7, Some(9)));
+        assert_eq!(config.limits.idle_timeout, Some(Duration::from_millis(500)));
+        assert_eq!(config.limits.write_timeout, None);
+        assert_eq!(config.limits.drain_timeout, Some(Duration::ZERO));
+        assert_eq!(config.limits.busy_poll, Some(Duration::from_micros(50)));
+    }
+
+    #[test]
+    fn receive_is_discard_and_print() {
+        let receive =
+            config("receive unix:/tmp/a udp://[::1]:0 --encoding gbk --frame line --max-message 1KiB --backlog 7 --idle-timeout 1s");
+        assert_eq!((receive.endpoints.len(), receive.service.as_str(), receive.is_counted), (2, "discard", true));
+        assert_eq!(receive.print, Some(Charset::parse("gbk").unwrap()));
+        assert_eq!((receive.speech.framing, receive.speech.max_message), (Framing::Line, 1024));
+        assert_eq!((receive.limits.backlog, receive.limits.idle_timeout), (7, Some(Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn frames_have_names() {
+        let until = |bytes: &[u8]| Framing::Until(Delimiter::new(bytes).unwrap());
+        for (words, expected) in [
+            (&["--frame", "chunk"][..], Framing::Chunk),
+            (&["--frame", "line"], Framing::Line),
+            (&["--frame", "fixed:65536"], Framing::Fixed(65_536)),
+            (&["--frame", "fixed:2MiB", "--max-message", "2MiB"], Framing::Fixed(2 << 20)),
+            (&["--frame", "prefix:u8"], Framing::Prefix(Width::U8)),
+            (&["--frame", "prefix:u16"], Framing::Prefix(Width::U16)),
+            (&["--frame", "prefix:u32"], Framing::Prefix(Width::U32)),
+            (&["--frame", "until:END"], until(b"END")),
+            (&["--frame", "until::"], until(b":")),
+            (&["--frame", r"until:\0\xff\\收"], until(b"\0\xff\\\xe6\x94\xb6")),
+            (&["--frame", r"until:收\r\n", "--encoding", "gbk"], until(b"\xca\xd5\r\n")),
+        ] {
+            assert_eq!(speech(words).framing, expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn texts_are_written_in_the_encoding_of_the_wire() {
+        assert_eq!(&*speech(&["--greeting", r"Hello, 收\r\n\xff"]).greeting, b"Hello, \xe6\x94\xb6\r\n\xff");
+        assert_eq!(&*speech(&["--greeting", "收", "--encoding", "gbk"]).greeting, b"\xca\xd5");
+        assert_eq!(&*speech(&["--greeting", "--"]).greeting, b"--", "a text may begin as an option does");
+        assert_eq!(speech(&["--reply", "got {} from {peer} {{ok}}"]).reply, Some(template("got {} from {peer} {{ok}}")));
+        // What escapes stand for is never a brace of the template.
+        assert_eq!(speech(&["--reply", r"\x7b\x7d{}\x7bpeer\x7d"]).reply, Some(template("{{}}{}{{peer}}")));
+        assert_eq!(speech(&["--reply", r"\\{}\\{{"]).reply, Some(template(r"\{}\{{")));
+    }
+
+    #[test]
+    fn a_close_has_something_to_close_after() {
+        for (words, reply) in [
+            (&["--close"][..], Some(Template::message())),
+            (&["--close", "--reply", "bye"], Some(template("bye"))),
+            (&["--close", "--greeting", "hi"], None),
+            (&["--close", "--greeting", "hi", "--reply", "bye"], Some(template("bye"))),
+            (&["--close", "--greeting", "hi", "--service", "discard"], None),
+        ] {
+            let speech = speech(words);
+            assert_eq!((speech.close, speech.reply), (true, reply), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused_with_a_way_out() {
+        let long = "x".repeat(outbox::LIMIT + 1);
+        for (words, named) in [
+            (&["--greeting", "hi"][..], &["--greeting is for stream", "udp://127.0.0.1:7777", "name stream endpoints"][..]),
+            (&["--close"], &["--close is for stream", "udp://127.0.0.1:7777"]),
+            (&["--close", TCP, "unixgram:/tmp/a"], &["--close is for stream", "unixgram:/tmp/a"]),
+            (&["--reply", "a", "--service", "discard"], &["--reply and --service discard", "leave one of them out"]),
+            (&["--close", "--service", "discard", TCP], &["never gives one", "add --greeting"]),
+            (&["--greeting", "", TCP], &["--greeting: the text is empty"]),
+            (&["--greeting", r"a\q", TCP], &[r"--greeting: at character 2, \q is no escape; there are \n \r \t \0 \\ \xHH"]),
+            (&["--greeting", "收🐦", "--encoding", "gbk", TCP], &["--greeting: '🐦' cannot be written in GBK", "another --encoding"]),
+            (&["--greeting", &long, TCP], &["--greeting: 65537 bytes", "65536"]),
+            (&["--reply", &long], &["--reply: 65537 bytes", "65536"]),
+            (&["--reply", "收{"], &["--reply: at character 2, a brace is never closed"]),
+            (&["--reply", "收}x"], &["--reply: at character 2, a brace closes"]),
+            (&["--reply", "a {now}"], &["--reply: at character 3, there is no field {now}"]),
+            (&["--reply", r"收{}{\q"], &[r"--reply: at character 5, \q is no escape"]),
+            (&["--reply", r"\{}"], &[r"--reply: at character 1, \{ is no escape"]),
+            (&["--reply", "{}é服", "--encoding", "latin1"], &["--reply: '服' cannot be written in windows-1252"]),
+            (&["--reply", &long[..256], "--frame", "prefix:u8"], &["256 bytes", "prefix:u8 announces 255", "wider prefix"]),
+            (&["--frame", "lines"], &["--frame knows no 'lines'", "until:TEXT"]),
+            (&["--frame", "line:"], &["--frame knows no 'line:'"]),
+            (&["--frame", "prefix:u64"], &["--frame knows no 'prefix:u64'"]),
+            (&["--frame", "\x1b"], &[r"--frame knows no '\x1b'"]),
+            (&["--frame", "until:"], &["--frame until: the text that ends a message is missing"]),
+            (&["--frame", r"until:\"], &["--frame until: at character 1, the backslash at the end"]),
+            (&["--frame", "until:服", "--encoding", "latin1"], &["--frame until: '服' cannot be written"]),
+            (&["--frame", "fixed:0"], &["--frame fixed: zero"]),
+            (&["--frame", "fixed:"], &["--frame fixed: the number is missing"]),
+            (&["--frame", "fixed:65537"], &["fixed:65537 is longer", "65536", "raise --max-message to 65537"]),
+            (&["--max-message", "0"], &["'--max-message <SIZE>'", "zero"]),
+            (&["--max-message", "1GB"], &["'--max-message <SIZE>'", "KiB"]),
+            (&["--encoding", "utf-16"], &["'--encoding <LABEL>'", "cannot be written"]),
+            (&["--encoding", "gb"], &["'--encoding <LABEL>'", "no encoding has this name", "gbk"]),
+            (&["--backlog", "0"], &["0 is not in 1"]),
+            (&["--max-connections", "0"], &["0 is not in 1"]),
+            (&["--max-connections", "x"], &["'x'"]),
+            (&["--idle-timeout", "30"], &["whole number with its unit"]),
+            (&["--idle-timeout", "0s"], &["off means never"]),
+            (&["--write-timeout", "1.5s"], &["whole number with its unit"]),
+            (&["--drain-timeout", "99999999999h"], &["584 years"]),
+        ] {
+            let line = complaint(["serve"].iter().chain(words).copied());
+            assert!(named.iter().all(|name| line.contains(name)), "{words:?}: {line} does not say {named:?}");
+        }
+        for words in [
+            "receive tcp://h:1 --reply a",
+            "receive tcp://h:1 --service echo",
+            "receive tcp://h:1 --write-timeout 1s",
+            "receive tcp://h:1 --close",
+        ] {
+            assert!(complaint(words.split(' ')).contains("unexpected argument"), "{words}");
+        }
+    }
+
+    /// Whoever speaks on by itself also ends by itself.
+    #[test]
+    fn only_services_that_wait_for_us_are_closed() {
+        for service in service::NAMES.into_iter().filter(|name| !["echo", "discard"].contains(name)) {
+            let line = complaint(["serve", "--close", "--service", service, TCP]);
+            assert!(line.contains("decides by itself when to close"), "{line}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Numbers with units: durations and sizes.
+//!
+//! Owns their grammar, a whole number and its unit without a space, and the sentences that say what is wrong with one.
+
+use std::time::Duration;
+
+/// A duration, or off. A type of its own, because clap takes a bare `Option` for an argument that may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timeout(pub(crate) Option<Duration>);
+
+/// A whole number and its unit, or `off`.
+pub(crate) fn duration(text: &str) -> Result<Timeout, String> {
+    if text == "off" {
+        return Ok(Timeout(None));
+    }
+    let (number, unit) = split(text);
+    let nanos: u64 = match unit {
+        "us" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        _ => return Err("a duration is a whole number with its unit, such as 500ms, 30s, 5m or 1h, or off".into()),
+    };
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(nanos)) {
+        Some(nanos) => Ok(Timeout(Some(Duration::from_nanos(nanos)))),
+        None if number.is_empty() => Err("the number is missing, as in 30s".into()),
+        None => Err("that is longer than 584 years; off means for ever".into()),
+    }
+}
+
+/// A duration after which a peer is given up: zero would give up every one of them.
+pub(crate) fn timeout(text: &str) -> Result<Timeout, String> {
+    match duration(text)? {
+        Timeout(Some(Duration::ZERO)) => Err("zero would close every connection at once; off means never".into()),
+        timeout => Ok(timeout),
+    }
+}
+
+/// A whole number of bytes, or of its unit, and at least one.
+pub(crate) fn size(text: &str) -> Result<usize, String> {
+    let (number, unit) = split(text);
+    let bytes: usize = match unit {
+        "" | "B" => 1,
+        "KB" => 1_000,
+        "KiB" => 1 << 10,
+        "MB" => 1_000_000,
+        "MiB" => 1 << 20,
+        _ => return Err("a size is a whole number of bytes, or with its unit B, KB, KiB, MB or MiB, such as 64KiB".into()),
+    };
+    match number.parse::<usize>().ok().and_then(|number| number.checked_mul(bytes)) {
+        Some(0) => Err("zero would leave no room for any message".into()),
+        // Allocations end there, whatever the machine.
+        Some(bytes) if isize::try_from(bytes).is_ok() => Ok(bytes),
+        None if number.is_empty() => Err("the number is missing, as in 64KiB".into()),
+        _ => Err("that is more than any memory holds".into()),
+    }
+}
+
+/// The digits at the beginning, and the rest.
+fn split(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        for (text, expected) in [
+            ("off", Ok(None)),
+            ("50us", Ok(Some(Duration::from_micros(50)))),
+            ("500ms", Ok(Some(Duration::from_millis(500)))),
+            ("0s", Ok(Some(Duration::ZERO))),
+            ("5m", Ok(Some(Duration::from_secs(300)))),
+            ("1h", Ok(Some(Duration::from_secs(3600)))),
+            ("30", Err("whole number with its unit")),
+            ("1.5s", Err("whole number with its unit")),
+            ("-1s", Err("whole number with its unit")),
+            ("", Err("whole number with its unit")),
+            ("s", Err("number is missing")),
+            ("99999999999h", Err("584 years")),
+        ] {
+            match (duration(text), expected) {
+                (Ok(Timeout(got)), Ok(expected)) => assert_eq!(got, expected, "{text}"),
+                (Err(got), Err(expected)) => assert!(got.contains(expected), "{text}: {got}"),
+                (got, _) => panic!("{text}: {got:?}"),
+            }
+        }
+        assert!(timeout("0ms").unwrap_err().contains("off means never"));
+        assert_eq!(timeout("1us").unwrap(), Timeout(Some(Duration::from_micros(1))));
+    }
+
+    #[test]
+    fn sizes_are_bytes_or_have_units() {
+        for (text, expected) in [
+            ("1", Ok(1)),
+            ("65536", Ok(65_536)),
+            ("7B", Ok(7)),
+            ("64KiB", Ok(65_536)),
+            ("64KB", Ok(64_000)),
+            ("2MiB", Ok(2_097_152)),
+            ("2MB", Ok(2_000_000)),
+            ("0", Err("zero")),
+            ("0KiB", Err("zero")),
+            ("", Err("number is missing")),
+            ("KiB", Err("number is missing")),
+            ("1kb", Err("whole number of bytes")),
+            ("1 KiB", Err("whole number of bytes")),
+            ("1.5MiB", Err("whole number of bytes")),
+            ("-1", Err("whole number of bytes")),
+            ("1GiB", Err("whole number of bytes")),
+            ("9223372036854775808", Err("more than any memory")),
+            ("99999999999999999999", Err("more than any memory")),
+            ("9223372036854775807MiB", Err("more than any memory")),
+        ] {
+            match (size(text), expected) {
+                (Ok(got), Ok(expected)) => assert_eq!(got, expected, "{text}"),
+                (Err(got), Err(expected)) => assert!(got.contains(expected), "{text}: {got}"),
+                (got, _) => panic!("{text}: {got:?}"),
+            }
+        }
+    }
+}
