@@ -246,10 +246,6 @@ impl<'a> Around<'a> {
     pub(super) fn head(&self) -> &[u8] {
         &self.head[4 - self.head_size..]
     }
-
-    pub(super) fn size(&self) -> usize {
-        self.head_size + self.tail.len()
-    }
 }
 
 #[cfg(test)]

@@ -35,8 +35,8 @@ use crate::peer::Peer;
 /// Bytes that one call says, about: then others get their turn.
 const SAY_BUDGET: usize = 64 * 1024;
 
-/// Pieces of an answer that is not copied; one of more is put together first.
-const MOST_PIECES: usize = 16;
+/// Pieces of an answer that is not copied, with its frame; one of more is put together first.
+const MOST_PIECES: usize = 8;
 
 /// Is shown the messages of one connection, or of all peers of a datagram socket. Must not block.
 pub trait Tap {
@@ -70,6 +70,8 @@ pub type TapFactory = Box<dyn FnMut() -> Box<dyn Tap>>;
 /// What all connections of an endpoint share.
 struct Shared {
     rules: Rules,
+    /// Whether the template's own text contains the delimiter, and so ends itself.
+    says_end: bool,
     scratch: RefCell<Scratch>,
 }
 
@@ -98,7 +100,7 @@ pub struct Messages {
     search: Search,
     /// Input that is not worked off.
     kept: Vec<u8>,
-    /// An answer for which there was no room, and how much of it has been said.
+    /// An answer for which there was no room behind others, and how much of it has been said.
     unsaid: Vec<u8>,
     said: usize,
     is_held: bool,
@@ -122,7 +124,11 @@ enum Worked {
 impl Messages {
     /// The maker of conversations by `rules`, with what `inner` makes where there is no template, each tapped by what `tap` makes.
     pub fn factory(rules: Rules, mut inner: Factory, mut tap: Option<TapFactory>) -> Factory {
-        let shared = Rc::new(Shared { rules, scratch: RefCell::default() });
+        let says_end = match (&rules.framing, &rules.reply) {
+            (Framing::Until(delimiter), Some(reply)) => reply.says(delimiter.text()),
+            _ => false,
+        };
+        let shared = Rc::new(Shared { rules, says_end, scratch: RefCell::default() });
         Box::new(move || Box::new(Messages::new(shared.clone(), inner(), tap.as_mut().map(|tap| tap()))))
     }
 
@@ -154,7 +160,9 @@ impl Messages {
     fn work(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
         let worked = if self.kept.is_empty() {
             let (consumed, worked) = self.work_off(cx, input);
-            self.kept = input[consumed..].to_vec();
+            if consumed < input.len() {
+                self.kept = input[consumed..].to_vec();
+            }
             worked
         } else {
             let mut bytes = std::mem::take(&mut self.kept);
@@ -193,10 +201,11 @@ impl Messages {
         let shared = self.shared.clone();
         let rules = &shared.rules;
         let scratch = &mut *shared.scratch.borrow_mut();
-        scratch.batch.clear();
         let (mut consumed, mut said) = (0, 0);
         let worked = loop {
-            said += self.say_unsaid(cx);
+            if !self.unsaid.is_empty() {
+                said += self.say_unsaid(cx);
+            }
             if !self.unsaid.is_empty() || said + scratch.batch.len() >= SAY_BUDGET {
                 break Worked::Stalled;
             }
@@ -214,13 +223,14 @@ impl Messages {
                 Next::Incomplete => break Worked::Off,
             };
             consumed += size;
-            match self.answer(cx, rules, scratch, frame, consumed == bytes.len()) {
+            match self.answer(cx, &shared, scratch, frame, consumed == bytes.len()) {
                 Some(count) => said += count,
                 None => break Worked::Over(Action::TooLong),
             }
         };
         if !scratch.batch.is_empty() {
             cx.reply(&scratch.batch);
+            scratch.batch.clear();
         }
         (consumed, worked)
     }
@@ -240,44 +250,55 @@ impl Messages {
 
     /// Answers one message of a stream: straight away, with the others of this input, or as far as there is room. Returns how much was said at
     /// once; `None` where the answer cannot keep the frame.
-    fn answer(&mut self, cx: &mut Context<'_>, rules: &Rules, scratch: &mut Scratch, frame: Frame<'_>, is_last: bool) -> Option<usize> {
+    fn answer(&mut self, cx: &mut Context<'_>, shared: &Shared, scratch: &mut Scratch, frame: Frame<'_>, is_last: bool) -> Option<usize> {
         self.note(cx, frame.body);
+        let rules = &shared.rules;
         let Some(template) = &rules.reply else { return Some(0) };
         self.is_closing = rules.close;
         self.write_fields(cx, template, scratch);
         let Scratch { texts, ends, batch } = scratch;
-        let body_size: usize = template.pieces(frame.body, texts, ends).map(<[u8]>::len).sum();
-        let says_end = matches!(&rules.framing, Framing::Until(delimiter) if template.says(delimiter.text()));
-        let around = Around::of(&rules.framing, body_size, frame.end, says_end)?;
-        let size = body_size + around.size();
-        let pieces = || [around.head()].into_iter().chain(template.pieces(frame.body, texts, ends)).chain([around.tail]);
-        let room = cx.room();
-        if batch.len() + size <= room && !(is_last && batch.is_empty()) {
-            pieces().for_each(|piece| batch.extend_from_slice(piece));
-            return Some(0);
+        let mut slices = [IoSlice::new(b""); MOST_PIECES];
+        let Some(body) = slices.get_mut(1..=template.len()).filter(|_| template.len() + 2 <= MOST_PIECES) else {
+            let whole: Vec<u8> = template.pieces(frame.body, texts, ends).flatten().copied().collect();
+            let around = Around::of(&rules.framing, whole.len(), frame.end, shared.says_end)?;
+            return Some(self.say(cx, batch, &[around.head(), &whole, around.tail].map(IoSlice::new), is_last));
+        };
+        let mut size = 0;
+        for (slice, piece) in body.iter_mut().zip(template.pieces(frame.body, texts, ends)) {
+            *slice = IoSlice::new(piece);
+            size += piece.len();
         }
-        let mut said = batch.len();
-        if !batch.is_empty() {
+        let around = Around::of(&rules.framing, size, frame.end, shared.says_end)?;
+        slices[0] = IoSlice::new(around.head());
+        slices[template.len() + 1] = IoSlice::new(around.tail);
+        let from = usize::from(slices[0].is_empty());
+        let to = template.len() + 1 + usize::from(!around.tail.is_empty());
+        Some(self.say(cx, batch, &slices[from..to], is_last))
+    }
+
+    /// Says the pieces of one answer, behind those that are gathered. Returns how much was said at once.
+    #[inline]
+    fn say(&mut self, cx: &mut Context<'_>, batch: &mut Vec<u8>, pieces: &[IoSlice<'_>], is_last: bool) -> usize {
+        let size: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let room = cx.room();
+        if is_last && batch.is_empty() && size <= room {
+            match pieces {
+                [piece] => cx.reply(piece),
+                pieces => cx.reply_vectored(pieces),
+            }
+            return size;
+        }
+        if batch.len() + size <= room {
+            pieces.iter().for_each(|piece| batch.extend_from_slice(piece));
+            return 0;
+        }
+        let gathered = batch.len();
+        if gathered > 0 {
             cx.reply(batch);
             batch.clear();
         }
-        if size > cx.room() || template.len() + 2 > MOST_PIECES {
-            self.unsaid = pieces().flatten().copied().collect();
-            return Some(said);
-        }
-        let mut slices = [IoSlice::new(b""); MOST_PIECES];
-        let mut used = 0;
-        for piece in pieces().filter(|piece| !piece.is_empty()) {
-            slices[used] = IoSlice::new(piece);
-            used += 1;
-        }
-        match &slices[..used] {
-            [] => {}
-            [piece] => cx.reply(piece),
-            slices => cx.reply_vectored(slices),
-        }
-        said += size;
-        Some(said)
+        self.unsaid = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        gathered
     }
 
     /// Counts and shows a message.
@@ -290,6 +311,9 @@ impl Messages {
     }
 
     fn write_fields(&mut self, cx: &mut Context<'_>, template: &Template, scratch: &mut Scratch) {
+        if !template.has_fields() {
+            return;
+        }
         scratch.texts.clear();
         scratch.ends.clear();
         if template.wants_local() && self.local.is_none() {

@@ -13,7 +13,10 @@ use crate::peer::Peer;
 
 /// A parsed template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Vec<Piece>);
+pub struct Template {
+    pieces: Vec<Piece>,
+    has_fields: bool,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
@@ -66,7 +69,7 @@ impl TemplateError {
 impl Template {
     /// Just the message: an echo.
     pub fn message() -> Template {
-        Template(vec![Piece::Message])
+        Template::new(vec![Piece::Message])
     }
 
     /// Parses a text. Its literal parts go through `write`, with their place in the text, which makes the bytes of the wire of them.
@@ -99,7 +102,17 @@ impl Template {
             pieces.push(field(&inside[..end]).ok_or_else(|| TemplateError::new(at, unknown(&inside[..end])))?);
             at += end + 2;
         }
-        Ok(Template(joined(pieces)))
+        Ok(Template::new(joined(pieces)))
+    }
+
+    fn new(pieces: Vec<Piece>) -> Template {
+        let has_fields = pieces.iter().any(|piece| matches!(piece, Piece::Field(_)));
+        Template { pieces, has_fields }
+    }
+
+    /// Whether anything but the message is filled in.
+    pub(super) fn has_fields(&self) -> bool {
+        self.has_fields
     }
 
     /// How long an answer is at the least: its literal text.
@@ -114,17 +127,17 @@ impl Template {
 
     /// Whether the address of our end is asked for, which costs a system call.
     pub(super) fn wants_local(&self) -> bool {
-        self.0.contains(&Piece::Field(Field::Local))
+        self.pieces.contains(&Piece::Field(Field::Local))
     }
 
     /// Whether the time of day is asked for.
     pub(super) fn wants_time(&self) -> bool {
-        self.0.contains(&Piece::Field(Field::Time))
+        self.pieces.contains(&Piece::Field(Field::Time))
     }
 
     /// Writes the texts of the fields, one behind the other, and notes where each ends.
     pub(super) fn write_fields(&self, values: &Values<'_>, texts: &mut String, ends: &mut Vec<usize>) {
-        for piece in &self.0 {
+        for piece in &self.pieces {
             let Piece::Field(field) = piece else { continue };
             // Writing to a string cannot fail.
             let _ = match field {
@@ -139,22 +152,27 @@ impl Template {
     }
 
     /// The pieces of an answer to `message`, with the fields as [`Template::write_fields`] left them.
+    #[inline]
     pub(super) fn pieces<'a>(&'a self, message: &'a [u8], texts: &'a str, ends: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
-        let mut fields = ends.iter().scan(0, move |from, end| Some(&texts.as_bytes()[std::mem::replace(from, *end)..*end]));
-        self.0.iter().map(move |piece| match piece {
+        let (mut field, mut from) = (0, 0);
+        self.pieces.iter().map(move |piece| match piece {
             Piece::Text(text) => text,
             Piece::Message => message,
-            Piece::Field(_) => fields.next().unwrap_or_default(),
+            Piece::Field(_) => {
+                let to = ends[field];
+                field += 1;
+                &texts.as_bytes()[std::mem::replace(&mut from, to)..to]
+            }
         })
     }
 
     /// How many pieces there are.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.pieces.len()
     }
 
     fn texts(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().filter_map(|piece| match piece {
+        self.pieces.iter().filter_map(|piece| match piece {
             Piece::Text(text) => Some(&**text),
             Piece::Message | Piece::Field(_) => None,
         })
