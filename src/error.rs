@@ -162,12 +162,6 @@ impl StartError {
         StartError { hint, ..self }
     }
 
-    /// The cause in words, and what to do where that is known.
-    pub fn why(&self) -> String {
-        let why = plain(&self.why);
-        self.hint.map_or(why.clone(), |hint| format!("{why}; {hint}"))
-    }
-
     /// The cause.
     pub fn kind(&self) -> io::ErrorKind {
         self.why.kind()
@@ -176,7 +170,8 @@ impl StartError {
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {}: {}", self.tried, self.why())
+        write!(f, "cannot {}: {}", self.tried, plain(&self.why))?;
+        self.hint.map_or(Ok(()), |hint| write!(f, "; {hint}"))
     }
 }
 

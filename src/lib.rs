@@ -9,7 +9,7 @@
 //!
 //! ```text
 //!               bytes in, bytes out: no sockets, no clock
-//!   service/    echo  discard  messages                    trait Service
+//!   service/    echo  discard  chargen  whoami  messages …    trait Service
 //!      ▲        on_open · on_data · on_eof · on_writable · on_alarm · on_close
 //!      │
 //!   connection.rs   datagram.rs   listener.rs              one state machine
@@ -39,8 +39,8 @@
 //! 7. **UDP answers from the address that was asked,** one whole datagram for one, 0 to 65,507 bytes. *Not whole yet:* a socket that is bound to a
 //!    wildcard address answers from the address that the kernel picks.
 //! 8. **UDP cannot be turned against others.** No reply to port 0, to well-known UDP services, to broadcast or multicast sources, or to
-//!    ourselves; by default no reply larger than its request. *Not whole yet:* the kernel refuses port 0, and both services answer no more than
-//!    they were sent, but nothing looks at where a datagram says it comes from.
+//!    ourselves; by default no reply larger than its request. *Not whole yet:* the kernel refuses port 0, and an echo is no longer than its
+//!    request, but the small services answer with more than they were sent, and nothing looks at where a datagram says it comes from.
 //! 9. **A drain loses nothing** that was received before it began, and ends on time.
 //! 10. **What a peer sends cannot forge a log line or a terminal escape.**
 //!

@@ -138,7 +138,7 @@ fn check_backlog(backlog: u32) {
 
 /// This machine and this process, one for all endpoints, so that no two connections have the same number.
 fn host() -> Host {
-    Host::new("localhost", std::process::id())
+    Host::new(&rustix::system::uname().nodename().to_string_lossy(), std::process::id())
 }
 
 fn factory(config: &Config, host: &Host, printer: Option<&Printer>) -> Factory {

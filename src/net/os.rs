@@ -296,10 +296,10 @@ impl Net for OsNet {
     }
 
     fn associate(&mut self, remote: &Address, local: Option<&Address>, token: Token) -> Result<Datagram, StartError> {
-        let socket = socket::associate(remote, local)?;
+        let bound = socket::associate(remote, local)?;
         let mut datagram = match remote {
-            Address::Udp(_) => Datagram::Udp(UdpSocket::from_std(socket.into())),
-            _ => Datagram::Unix(None, UnixDatagram::from_std(socket.into())),
+            Address::Udp(_) => Datagram::Udp(UdpSocket::from_std(bound.socket.into())),
+            _ => Datagram::Unix(bound.path.map(OwnedPath), UnixDatagram::from_std(bound.socket.into())),
         };
         self.watch_datagram(&mut datagram, token).map_err(|error| StartError::new(format!("watch {remote}"), error))?;
         Ok(datagram)

@@ -50,51 +50,50 @@ pub(super) fn bind(address: &Address) -> Result<Bound, StartError> {
 
 /// Begins to connect a stream socket to `remote`.
 pub(super) fn connect(remote: &Address, local: Option<&Address>) -> Result<Socket, StartError> {
-    reach(remote, local, Type::STREAM)
+    reach(remote, local, Type::STREAM).map(|bound| bound.socket)
 }
 
 /// A datagram socket that is connected to `remote`, which for datagrams means: it sends there, hears nobody else, and is told of refusals.
-pub(super) fn associate(remote: &Address, local: Option<&Address>) -> Result<Socket, StartError> {
+pub(super) fn associate(remote: &Address, local: Option<&Address>) -> Result<Bound, StartError> {
     reach(remote, local, Type::DGRAM)
 }
 
-fn reach(remote: &Address, local: Option<&Address>, kind: Type) -> Result<Socket, StartError> {
-    let socket = reach_from(remote, kind).map_err(|error| reach_error(remote, error))?;
-    if let Some(local) = local {
-        socket_name(local).and_then(|name| socket.bind(&name)).map_err(|error| start_error("bind", local, error))?;
-    } else if matches!(remote, Address::Unixgram(_)) && cfg!(target_os = "linux") {
-        // Who has no name cannot be answered: the kernel gives one.
-        SockAddr::unix("").and_then(|any| socket.bind(&any)).map_err(|error| start_error("bind", remote, error))?;
-    }
+fn reach(remote: &Address, local: Option<&Address>, kind: Type) -> Result<Bound, StartError> {
+    let bound = reach_from(remote, local, kind).map_err(|error| start_error("bind", local.unwrap_or(remote), error))?;
+    let socket = &bound.socket;
     // Elsewhere a connected datagram socket refuses to be told where to send.
     if kind == Type::DGRAM && !cfg!(target_os = "linux") {
-        return Ok(socket);
+        return Ok(bound);
     }
     match socket_name(remote).and_then(|name| socket.connect(&name)) {
-        Ok(()) => Ok(socket),
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(socket),
+        Ok(()) => Ok(bound),
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(bound),
         Err(error) => Err(reach_error(remote, error)),
     }
 }
 
-/// A socket that can reach `remote`, with the options of a client.
-fn reach_from(remote: &Address, kind: Type) -> io::Result<Socket> {
-    let (domain, is_tcp) = match remote {
-        Address::Tcp(ip) => (Domain::for_address(*ip), true),
-        Address::Udp(ip) => (Domain::for_address(*ip), false),
-        Address::Unix(_) | Address::Unixgram(_) => (Domain::UNIX, false),
+/// A socket that can reach `remote`, bound to `local` where one is given, with the options of a client.
+fn reach_from(remote: &Address, local: Option<&Address>, kind: Type) -> io::Result<Bound> {
+    let (domain, path) = match (remote, local) {
+        (_, Some(Address::Unix(path) | Address::Unixgram(path))) => return bind_unix(local.unwrap_or(remote), path, kind),
+        (Address::Tcp(ip) | Address::Udp(ip), _) => (Domain::for_address(*ip), None),
+        (Address::Unix(_) | Address::Unixgram(_), _) => (Domain::UNIX, None),
     };
     let socket = Socket::new(domain, kind, None)?;
     socket.set_nonblocking(true)?;
-    if is_tcp {
+    if matches!(remote, Address::Tcp(_)) {
         socket.set_tcp_nodelay(true)?;
     }
-    // A port that was asked for by name: of TCP because the last connection from it may be in TIME_WAIT, of UDP because several sockets, each
-    // with a peer of its own, send from it; the kernel tells them apart by the peer.
-    if domain != Domain::UNIX {
+    if let Some(local) = local {
+        // A port that was asked for by number: of TCP, because the last connection from it may be in TIME_WAIT; of UDP, because several sockets,
+        // each with a peer of its own, may send from it, and the kernel tells them apart by the peer.
         socket.set_reuse_address(true)?;
+        socket.bind(&socket_name(local)?)?;
+    } else if matches!(remote, Address::Unixgram(_)) && cfg!(target_os = "linux") {
+        // Who has no name cannot be answered: the kernel gives one.
+        socket.bind(&SockAddr::unix("")?)?;
     }
-    Ok(socket)
+    Ok(Bound { socket, address: local.unwrap_or(remote).clone(), path })
 }
 
 fn socket_name(address: &Address) -> io::Result<SockAddr> {

@@ -341,7 +341,10 @@ impl Messages {
 impl Service for Messages {
     fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
         self.is_stream = true;
-        self.connection = self.shared.rules.host.next_connection();
+        if self.answers() {
+            // Only where it is asked for: an inner service that numbers connections takes its own, and would see every other one.
+            self.connection = self.shared.rules.host.next_connection();
+        }
         self.tapped = self.tap.is_some().then(|| cx.peer.clone());
         let Rules { greeting, close, .. } = &self.shared.rules;
         if !greeting.is_empty() {

@@ -24,11 +24,16 @@
 //!   and the first [`Context::reply`] to it is the one datagram that goes back.
 
 mod calendar;
+mod chargen;
+mod daytime;
 mod discard;
 mod echo;
 mod framing;
 mod messages;
+mod qotd;
 mod template;
+mod time;
+mod whoami;
 
 use std::cell::Cell;
 use std::fmt;
@@ -36,11 +41,16 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use self::chargen::Chargen;
+pub use self::daytime::Daytime;
 pub use self::discard::Discard;
 pub use self::echo::Echo;
 pub use self::framing::{Delimiter, Frame, Framing, Next, Search, Width};
 pub use self::messages::{Messages, Rules, Tap, TapFactory};
+pub use self::qotd::Qotd;
 pub use self::template::{Template, TemplateError};
+pub use self::time::TimeProtocol;
+pub use self::whoami::Whoami;
 use crate::error::CloseReason;
 use crate::peer::Peer;
 use crate::timer::Time;
@@ -219,16 +229,26 @@ impl Host {
 }
 
 /// Names of the services, as on the command line.
-pub const NAMES: [&str; 2] = ["echo", "discard"];
+pub const NAMES: [&str; 7] = ["echo", "discard", "chargen", "daytime", "time", "qotd", "whoami"];
 
 /// The maker of the service called `name`, on `host`; `None` where there is no such service.
 pub fn factory(name: &str, host: &Host) -> Option<Factory> {
-    let _ = host;
-    match name {
-        "echo" => Some(Box::new(|| Box::new(Echo))),
-        "discard" => Some(Box::new(|| Box::new(Discard))),
-        _ => None,
-    }
+    Some(match name {
+        "echo" => Box::new(|| Box::new(Echo)),
+        "discard" => Box::new(|| Box::new(Discard)),
+        "chargen" => Box::new(|| Box::<Chargen>::default()),
+        "daytime" => Box::new(|| Box::new(Daytime)),
+        "time" => Box::new(|| Box::new(TimeProtocol)),
+        "qotd" => {
+            let turn = Rc::default();
+            Box::new(move || Box::new(Qotd::new(Rc::clone(&turn))))
+        }
+        "whoami" => {
+            let host = host.clone();
+            Box::new(move || Box::new(Whoami::new(host.clone())))
+        }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -287,6 +307,13 @@ pub(crate) mod tests {
     pub(crate) fn feed(service: &mut dyn Service, input: &[u8]) -> (Vec<u8>, Action) {
         let (peer, mut wire) = (Peer::unnamed(), Kept::default());
         let action = service.on_data(&mut Context::new(Time::ZERO, &peer, &mut wire), input);
+        (wire.sent, action)
+    }
+
+    /// Opens a stream so long after 1970 and returns what was said and done.
+    pub(crate) fn open_at(service: &mut dyn Service, wall_clock: Duration) -> (Vec<u8>, Action) {
+        let (peer, mut wire) = (Peer::unnamed(), Kept { wall_clock, ..Kept::default() });
+        let action = service.on_open(&mut Context::new(Time::ZERO, &peer, &mut wire));
         (wire.sent, action)
     }
 

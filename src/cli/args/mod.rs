@@ -195,7 +195,7 @@ pub(crate) mod tests {
             ("sreve", "'sreve'"),
             ("serve --bakclog 3", "--backlog"),
             ("serve 127.0.0.1:80", "an endpoint is tcp://"),
-            ("serve --service parrot", "[possible values: echo, discard]"),
+            ("serve --service parrot", "[possible values: echo, discard, chargen, daytime, time, qotd, whoami]"),
             ("serve -q -v", "cannot be used with"),
             ("receive", "<ENDPOINT>"),
             ("completions", "<SHELL>"),

@@ -190,19 +190,29 @@ impl Text {
                 (std::str::from_utf8(valid).unwrap_or_default(), rest)
             }
             Err(error) => {
-                let line = self.line + joined[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() as u64;
+                let (valid, _) = joined.split_at(error.valid_up_to());
+                self.encode(std::str::from_utf8(valid).unwrap_or_default(), out)?;
+                let line = self.line;
                 return Err(format!("line {line} is not UTF-8, so it cannot be written in {}", self.charset));
             }
         };
         self.partial = rest.to_vec();
-        let encoded = self.charset.encode(valid).map_err(|character| {
-            let before = valid.split(character).next().unwrap_or_default();
-            let line = self.line + before.matches('\n').count() as u64;
-            format!("line {line}: {character:?} cannot be written in {}", self.charset)
-        })?;
-        self.line += valid.matches('\n').count() as u64;
-        out.extend_from_slice(&encoded);
-        Ok(())
+        self.encode(valid, out)
+    }
+
+    /// What stands before a character that cannot be written is written.
+    fn encode(&mut self, text: &str, out: &mut Vec<u8>) -> Result<(), String> {
+        let (fitting, complaint) = match self.charset.encode(text) {
+            Ok(encoded) => {
+                out.extend_from_slice(&encoded);
+                (text, None)
+            }
+            Err(character) => (text.split(character).next().unwrap_or_default(), Some(character)),
+        };
+        self.line += fitting.matches('\n').count() as u64;
+        let Some(character) = complaint else { return Ok(()) };
+        out.extend(self.charset.encode(fitting).unwrap_or_default());
+        Err(format!("line {}: {character:?} cannot be written in {}", self.line, self.charset))
     }
 
     fn end(&mut self) -> Result<(), String> {
@@ -279,6 +289,9 @@ mod tests {
             let (before, after) = input.split_at(cut);
             assert_eq!(stream(None, "gbk", &[before, after]), Ok((expected.clone(), false)), "cut at {cut}");
         }
+        let (mut feed, mut out) = (StreamFeed::new(None, charset("iso-8859-2")), Vec::new());
+        assert!(feed.push("a\n收\n".as_bytes(), &mut out).is_err());
+        assert_eq!(out, b"a\n", "what stands before it is written");
         assert!(stream(None, "gbk", &[b"\n\n\xff"]).unwrap_err().contains("line 3 is not UTF-8"));
         assert!(stream(None, "gbk", &[b"\xe6\x94"]).unwrap_err().contains("ends within a character"));
         assert!(stream(None, "iso-8859-2", &["a\n收".as_bytes()]).unwrap_err().contains("line 2: '收' cannot be written"));

@@ -116,13 +116,10 @@ impl Local {
 pub(crate) fn run(config: &Config) -> Result<Status, Failure> {
     let limits = Limits { connect_timeout: config.timeout, write_timeout: None, ..Limits::default() };
     let mut client = Client::new(config, limits)?;
-    let ended = match &config.endpoints[..] {
+    match &config.endpoints[..] {
         [endpoint @ (Endpoint::Tcp(_) | Endpoint::Unix(_))] => client.talk(endpoint),
         endpoints => client.post(endpoints),
-    };
-    // Whatever the ending: what came was for somebody who may read slowly.
-    client.outlet.finish();
-    ended
+    }
 }
 
 struct Client<'a> {
@@ -156,7 +153,11 @@ impl Client<'_> {
                     let reason = progress.borrow().closed.unwrap_or(CloseReason::Failed);
                     refused.push((address, reason, self.words(reason)));
                 }
-                Err(error) => refused.push((address, reason_of(error.kind()), error.why())),
+                Err(error) => {
+                    let words = error.to_string();
+                    let why = words.strip_prefix(&format!("cannot connect to {address}: ")).unwrap_or(&words).to_owned();
+                    refused.push((address, reason_of(error.kind()), why));
+                }
             }
         }
         Err(unconnected(endpoint, &refused))
@@ -187,6 +188,8 @@ impl Client<'_> {
                 self.tell(format_args!("connected to {address}{local}"));
             }
         }
+        // What came was for somebody who may read slowly, and stands before whatever is said of the end.
+        self.outlet.finish();
         Ok(())
     }
 
@@ -236,6 +239,7 @@ impl Client<'_> {
         while !is_over(&progress.borrow(), peers.len()) {
             self.reactor.turn();
         }
+        self.outlet.finish();
         self.conclude_post(&peers, &mut progress.borrow_mut())
     }
 

@@ -1,0 +1,394 @@
+//! The client: what goes in at one end comes out at the other, whatever standard input and output are, against plain blocking sockets.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use common::{PATIENCE, Scratch, Server, TCP, UDP, binary, eventually, pattern};
+
+/// `mynah connect ARGS…`, with pipes at both ends.
+fn client(args: &[&str]) -> Child {
+    Command::new(binary())
+        .arg("connect")
+        .args(args)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Runs a client with this input to its end. Returns its exit status, what it printed and what it said.
+#[track_caller]
+fn converse(args: &[&str], input: &[u8]) -> (i32, Vec<u8>, String) {
+    let output =
+        assert_cmd::Command::new(binary()).arg("connect").args(args).env_remove("RUST_LOG").write_stdin(input).timeout(PATIENCE).output();
+    let output = output.unwrap();
+    (output.status.code().expect("an exit status"), output.stdout, String::from_utf8(output.stderr).unwrap())
+}
+
+fn endpoint(listener: &TcpListener) -> String {
+    format!("tcp://{}", listener.local_addr().unwrap())
+}
+
+fn listen() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+#[track_caller]
+fn accept(listener: &TcpListener) -> TcpStream {
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn bound() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn udp_endpoint(socket: &UdpSocket) -> String {
+    format!("udp://{}", socket.local_addr().unwrap())
+}
+
+/// More than all buffers of the path hold, so that both sides must read while they are owed.
+#[test]
+fn megabytes_come_back_through_an_echo() {
+    let scratch = Scratch::new();
+    let server = Server::start(&[TCP, &scratch.endpoint("unix", "echo")]);
+    let sent = pattern(20_000_000, 1);
+    for endpoint in &server.endpoints {
+        let (status, got, said) = converse(&[endpoint], &sent);
+        assert_eq!((status, said.as_str()), (0, ""));
+        assert!(got == sent, "{endpoint}: {} of {} bytes", got.len(), sent.len());
+    }
+}
+
+#[test]
+fn the_end_of_the_input_is_a_half_close_and_the_peer_has_the_last_word() {
+    let listener = listen();
+    let peer = thread::spawn({
+        let listener = listener.try_clone().unwrap();
+        move || {
+            let mut stream = accept(&listener);
+            let mut got = Vec::new();
+            stream.read_to_end(&mut got).unwrap();
+            stream.write_all(b"after your end: ").unwrap();
+            stream.write_all(&got).unwrap();
+        }
+    });
+    assert_eq!(converse(&[&endpoint(&listener)], b"hello"), (0, b"after your end: hello".to_vec(), String::new()));
+    peer.join().unwrap();
+}
+
+#[test]
+fn a_client_that_only_receives_needs_no_input() {
+    let listener = listen();
+    let mut child = client(&[&endpoint(&listener)]);
+    let mut stream = accept(&listener);
+    stream.write_all(b"Hello, client!").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    // Its standard input is still open: the peer's end is the end.
+    let mut got = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut got).unwrap();
+    assert_eq!(got, "Hello, client!");
+    assert_eq!(eventually("it ends", || child.try_wait().unwrap()).code(), Some(0));
+}
+
+#[test]
+fn standard_input_may_be_a_file_or_nothing_or_closed() {
+    let (scratch, server) = (Scratch::new(), Server::start(&[TCP]));
+    let path = scratch.path("input");
+    std::fs::write(&path, pattern(1_000_000, 2)).unwrap();
+    let run = |redirection: &str| {
+        let script = format!("exec \"$0\" connect \"$1\" {redirection}");
+        let output = Command::new("sh").args(["-c", &script, binary(), &server.endpoints[0]]).output().unwrap();
+        (output.status.code(), output.stdout, String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, got, said) = run(&format!("< {}", path.display()));
+    assert_eq!((status, said.as_str()), (Some(0), ""));
+    assert!(got == pattern(1_000_000, 2));
+    assert_eq!(run("< /dev/null"), (Some(0), vec![], String::new()));
+    assert_eq!(run("<&-"), (Some(0), vec![], String::new()));
+}
+
+/// As `head` expects: whoever has seen enough closes its end, and nothing is said of it.
+#[test]
+fn a_reader_that_has_seen_enough_ends_it_quietly() {
+    let server = Server::start(&[TCP]);
+    let mut child = client(&[&server.endpoints[0]]);
+    let mut input = child.stdin.take().unwrap();
+    let writer = thread::spawn(move || while input.write_all(&[b'x'; 65_536]).is_ok() {});
+    let mut output = child.stdout.take().unwrap();
+    output.read_exact(&mut [0; 10]).unwrap();
+    drop(output);
+    assert_eq!(eventually("it ends", || child.try_wait().unwrap()).code(), Some(0));
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(said, "");
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_hundred_thousand_lines_reach_a_slow_reader() {
+    let server = Server::start(&[TCP]);
+    let mut child = client(&[&server.endpoints[0]]);
+    let mut input = child.stdin.take().unwrap();
+    let writer = thread::spawn(move || {
+        for line in 0..100_000 {
+            writeln!(input, "line {line}").unwrap();
+        }
+    });
+    // Reads a little, then lets the others fill every buffer there is, again and again.
+    let mut output = BufReader::with_capacity(512, child.stdout.take().unwrap());
+    for line in 0..100_000 {
+        if line % 10_000 == 0 {
+            thread::sleep(Duration::from_millis(20));
+        }
+        let mut got = String::new();
+        output.read_line(&mut got).unwrap();
+        assert_eq!(got, format!("line {line}\n"));
+    }
+    writer.join().unwrap();
+    assert_eq!(eventually("it ends", || child.try_wait().unwrap()).code(), Some(0));
+}
+
+/// A reader that does not read pushes the peer back: the client itself keeps a bounded number of bytes.
+#[test]
+fn a_reader_that_does_not_read_costs_bounded_memory() {
+    let listener = listen();
+    let mut child = client(&[&endpoint(&listener)]);
+    let mut stream = accept(&listener);
+    stream.set_nonblocking(true).unwrap();
+    let (mut taken, mut quiet) = (0, 0);
+    eventually("the client takes no more", || {
+        match stream.write(&[b'x'; 65_536]) {
+            Ok(count) => {
+                taken += count;
+                quiet = 0;
+            }
+            Err(_) => quiet += 1,
+        }
+        (quiet == 50).then_some(())
+    });
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let resident =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim().trim_end_matches(" kB").parse::<usize>().unwrap();
+    common::assert_within("kilobytes of resident memory", resident, 16 * 1024);
+    // And not a byte is lost.
+    stream.set_nonblocking(false).unwrap();
+    drop(stream);
+    let mut got = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut got).unwrap();
+    assert_eq!(got.len(), taken);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_word_ends_the_input() {
+    let listener = listen();
+    let mut child = client(&["--until", "exit", &endpoint(&listener)]);
+    let mut stream = accept(&listener);
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"one\nexit now\nexit\nnever\n").unwrap();
+    // The pipe is still open.
+    let mut got = String::new();
+    stream.read_to_string(&mut got).unwrap();
+    assert_eq!(got, "one\nexit now\n");
+    drop(stream);
+    assert_eq!(eventually("it ends", || child.try_wait().unwrap()).code(), Some(0));
+}
+
+#[test]
+fn text_is_written_and_read_in_the_encoding_of_the_wire() {
+    let listener = listen();
+    let mut child = client(&["--encoding", "gbk", &endpoint(&listener)]);
+    let mut stream = accept(&listener);
+    stream.set_nodelay(true).unwrap();
+    child.stdin.take().unwrap().write_all("你好\n".as_bytes()).unwrap();
+    let mut got = [0; 5];
+    stream.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"\xc4\xe3\xba\xc3\n");
+    // Each byte in a segment of its own.
+    for byte in b"\xca\xd5\xb5\xbd\xff" {
+        stream.write_all(&[*byte]).unwrap();
+    }
+    drop(stream);
+    let mut printed = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+    assert_eq!(printed, "收到\u{fffd}");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// What stands before it is sent, and what the peer says to that is shown.
+#[test]
+fn what_cannot_be_encoded_is_named_and_nothing_else_is_lost() {
+    let listener = listen();
+    let endpoint = endpoint(&listener);
+    let peer = thread::spawn(move || {
+        let mut stream = accept(&listener);
+        let mut got = String::new();
+        stream.read_to_string(&mut got).unwrap();
+        stream.write_all(b"yes").unwrap();
+        got
+    });
+    let (status, printed, said) = converse(&["--encoding", "iso-8859-2", &endpoint], "ok\n你".as_bytes());
+    assert_eq!((status, said.as_str()), (1, "mynah: line 2: '你' cannot be written in ISO-8859-2\n"));
+    assert_eq!((peer.join().unwrap().as_str(), printed.as_slice()), ("ok\n", &b"yes"[..]));
+}
+
+#[test]
+fn each_line_is_a_datagram_to_every_endpoint() {
+    let (one, two) = (bound(), bound());
+    let (status, printed, said) = converse(
+        &["--until", "exit", "--wait", "0s", &udp_endpoint(&one), &udp_endpoint(&two)],
+        "a\n\n你好\nlast\nexit\nnever\n".as_bytes(),
+    );
+    assert_eq!((status, printed.as_slice(), said.as_str()), (0, &b""[..], ""));
+    for socket in [&one, &two] {
+        let mut got = [0; 64];
+        for expected in ["a", "", "你好", "last"] {
+            let size = common::again(|| socket.recv(&mut got)).unwrap();
+            assert_eq!(&got[..size], expected.as_bytes());
+        }
+        socket.set_nonblocking(true).unwrap();
+        assert!(socket.recv(&mut got).is_err(), "nothing else was sent");
+    }
+}
+
+#[test]
+fn answers_to_datagrams_are_printed_one_a_line() {
+    let scratch = Scratch::new();
+    let server = Server::start(&[UDP, &scratch.endpoint("unixgram", "echo")]);
+    for endpoint in &server.endpoints {
+        assert_eq!(converse(&["--wait", "300ms", endpoint], b"one\ntwo\nlast"), (0, b"one\ntwo\nlast\n".to_vec(), String::new()));
+    }
+}
+
+/// Answers are waited for, and no longer than was asked for.
+#[test]
+fn a_datagram_client_speaks_from_the_address_it_was_given() {
+    let (peer, free) = (bound(), bound());
+    let from = free.local_addr().unwrap();
+    drop(free);
+    let mut child = client(&["--bind", &from.to_string(), "--wait", "off", &udp_endpoint(&peer)]);
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"hello\n").unwrap();
+    let (_, sender) = common::again(|| peer.recv_from(&mut [0; 64])).unwrap();
+    assert_eq!(sender, from);
+    drop(input);
+    peer.send_to(b"late", from).unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "late\n");
+    assert_eq!(child.try_wait().unwrap(), None, "it waits for ever");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_unix_datagram_client_has_a_name_and_takes_its_file_away() {
+    let scratch = Scratch::new();
+    let peer = UnixDatagram::bind(scratch.path("peer")).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let me = scratch.path("me");
+    let (status, _, said) = converse(&["--bind", me.to_str().unwrap(), "--wait", "0s", &scratch.endpoint("unixgram", "peer")], b"hello\n");
+    assert_eq!((status, said.as_str()), (0, ""));
+    let (_, from) = common::again(|| peer.recv_from(&mut [0; 64])).unwrap();
+    assert_eq!(from.as_pathname(), Some(me.as_path()));
+    assert!(!common::stands(&me), "the file is gone with the client");
+}
+
+/// A datagram peer that does not read keeps new lines waiting, and loses none.
+#[test]
+fn lines_to_a_stuck_unix_datagram_peer_wait() {
+    let scratch = Scratch::new();
+    let peer = UnixDatagram::bind(scratch.path("peer")).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut child = client(&["--wait", "0s", &scratch.endpoint("unixgram", "peer")]);
+    let mut input = child.stdin.take().unwrap();
+    let writer = thread::spawn(move || {
+        for line in 0..20_000 {
+            writeln!(input, "{line}").unwrap();
+        }
+    });
+    thread::sleep(Duration::from_millis(100));
+    let mut got = [0; 64];
+    for line in 0..20_000 {
+        let size = common::again(|| peer.recv(&mut got)).unwrap();
+        assert_eq!(&got[..size], line.to_string().as_bytes());
+    }
+    writer.join().unwrap();
+    assert_eq!(eventually("it ends", || child.try_wait().unwrap()).code(), Some(0));
+}
+
+#[test]
+fn addresses_of_a_name_are_tried_in_turn() {
+    // `localhost` is ::1 first where IPv6 is there at all; nobody listens on that.
+    let listener = listen();
+    let peer = thread::spawn({
+        let listener = listener.try_clone().unwrap();
+        move || accept(&listener).write_all(b"here").unwrap()
+    });
+    let endpoint = format!("tcp://localhost:{}", listener.local_addr().unwrap().port());
+    assert_eq!(converse(&[&endpoint], b""), (0, b"here".to_vec(), String::new()));
+    peer.join().unwrap();
+}
+
+/// A backlog that is full for a while is no refusal.
+#[test]
+fn a_full_unix_backlog_is_waited_for() {
+    let scratch = Scratch::new();
+    let path = scratch.path("full");
+    let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    listener.listen(0).unwrap();
+    let listener: UnixListener = listener.into();
+    let mut crowd = Vec::new();
+    let probe = || {
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket.connect(&socket2::SockAddr::unix(&path).unwrap()).map(|()| socket)
+    };
+    while let Ok(socket) = probe() {
+        crowd.push(socket);
+    }
+    let (status, _, said) = converse(&["--timeout", "100ms", &scratch.endpoint("unix", "full")], b"");
+    assert_eq!(status, 4, "{said}");
+    let mut child = client(&[&scratch.endpoint("unix", "full")]);
+    let peer = thread::spawn(move || {
+        for _ in 0..=crowd.len() {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.write_all(b"here");
+        }
+    });
+    let mut got = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut got).unwrap();
+    assert_eq!(got, "here");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    peer.join().unwrap();
+}
+
+#[test]
+fn the_client_talks_to_socat() {
+    if !common::has_tool("socat") {
+        return;
+    }
+    let port = listen().local_addr().unwrap().port();
+    let mut socat = Command::new("socat").arg(format!("TCP-LISTEN:{port},bind=127.0.0.1")).arg("PIPE").spawn().unwrap();
+    let endpoint = format!("tcp://127.0.0.1:{port}");
+    let got = eventually("socat listens", || {
+        let (status, got, _) = converse(&[&endpoint], b"hello\n");
+        (status == 0).then_some(got)
+    });
+    assert_eq!(got, b"hello\n");
+    socat.wait().unwrap();
+}

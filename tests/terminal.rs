@@ -1,0 +1,111 @@
+//! A client on a terminal: it says what it connected to and how it ended, and nothing that a peer sends can harm the terminal.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+
+use common::{PATIENCE, Server, TCP, UDP, binary, eventually};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+/// A client whose standard input, output and error are a terminal, and the other end of that.
+struct Terminal {
+    child: Child,
+    keys: File,
+    shown: String,
+}
+
+impl Terminal {
+    #[track_caller]
+    fn start(args: &[&str]) -> Terminal {
+        let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&near).unwrap();
+        unlockpt(&near).unwrap();
+        let path = ptsname(&near, Vec::new()).unwrap().into_string().unwrap();
+        let far = || Stdio::from(File::options().read(true).write(true).open(&path).unwrap());
+        let child = Command::new(binary())
+            .arg("connect")
+            .args(args)
+            .env_remove("RUST_LOG")
+            .stdin(far())
+            .stdout(far())
+            .stderr(far())
+            .spawn()
+            .unwrap();
+        Terminal { child, keys: File::from(near), shown: String::new() }
+    }
+
+    /// Types, as a user would; the terminal itself shows what is typed.
+    fn type_in(&mut self, text: &str) {
+        self.keys.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Waits until all of `words` has been shown, and takes what was shown up to it.
+    #[track_caller]
+    fn wait_for(&mut self, words: &str) -> String {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.shown.find(words) {
+                return self.shown.drain(..at + words.len()).collect();
+            }
+            assert!(std::time::Instant::now() < deadline, "{words:?} was not shown; this was: {:?}", self.shown);
+            let mut bytes = [0; 4096];
+            match common::again(|| self.keys.read(&mut bytes)) {
+                Ok(0) => panic!("the terminal has ended; shown: {:?}", self.shown),
+                Ok(count) => self.shown.push_str(&String::from_utf8_lossy(&bytes[..count])),
+                // The last one at the far end has gone.
+                Err(error) if error.raw_os_error() == Some(5) => panic!("the client has gone; shown: {:?}", self.shown),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    #[track_caller]
+    fn end(&mut self) -> Option<i32> {
+        eventually("the client ends", || self.child.try_wait().unwrap()).code()
+    }
+}
+
+/// The end of the input, as a key.
+const CTRL_D: &str = "\x04";
+
+#[test]
+fn a_session_says_what_it_connected_to_and_how_it_ended() {
+    let server = Server::start(&[TCP]);
+    let mut terminal = Terminal::start(&[&server.endpoints[0]]);
+    terminal.wait_for(&format!("mynah: connected to {} from 127.0.0.1:", server.endpoints[0]));
+    terminal.type_in("你好\n");
+    assert!(terminal.wait_for("你好\r\n你好\r\n").contains("你好"), "typed once, and echoed once");
+    terminal.type_in(CTRL_D);
+    terminal.wait_for(&format!("mynah: {} closed the connection: 7 bytes sent, 7 received", server.endpoints[0]));
+    assert_eq!(terminal.end(), Some(0));
+}
+
+#[test]
+fn a_peer_cannot_harm_the_terminal() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut terminal = Terminal::start(&[&format!("tcp://{}", listener.local_addr().unwrap())]);
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(b"a\tb\r\n\x1b[2J\x1b]0;title\x07\rforged\xff\n").unwrap();
+    drop(stream);
+    let shown = terminal.wait_for("closed the connection");
+    assert!(shown.contains("a\tb\r\n\\x1b[2J\\x1b]0;title\\x07\\rforged\\xff\r\n"), "{shown:?}");
+    assert!(!shown.contains('\x1b') && !shown.contains('\x07'), "{shown:?}");
+    assert_eq!(terminal.end(), Some(0));
+}
+
+#[test]
+fn each_typed_line_is_a_datagram() {
+    let server = Server::start(&[UDP]);
+    let mut terminal = Terminal::start(&["--until", "exit", "--wait", "200ms", &server.endpoints[0]]);
+    terminal.wait_for(&format!("mynah: each line is a datagram to {}", server.endpoints[0]));
+    terminal.type_in("one\n");
+    terminal.wait_for("one\r\none\r\n");
+    terminal.type_in("exit\n");
+    terminal.wait_for("mynah: 3 bytes sent, 3 received");
+    assert_eq!(terminal.end(), Some(0));
+}
