@@ -138,7 +138,8 @@ fn one_line(mut error: clap::Error) -> String {
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more information"));
     let parts: Vec<&str> = lines.map(|line| line.strip_prefix("error: ").unwrap_or(line)).collect();
-    format!("{}; see --help", parts.join("; "))
+    // A heading and what stands below it are one sentence.
+    format!("{}; see --help", parts.join("; ").replace(":; ", ": "))
 }
 
 fn escaped(value: ContextValue) -> ContextValue {

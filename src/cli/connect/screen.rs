@@ -66,10 +66,12 @@ impl Screen {
         self.push(&shown);
     }
 
-    /// Shows a datagram, on a line of its own.
+    /// Shows a datagram, on a line of its own: with a line end, unless it brings one.
     pub(super) fn show_line(&mut self, bytes: &[u8]) {
         let mut shown = self.form.of(bytes, true);
-        shown.push(b'\n');
+        if !shown.ends_with(b"\n") {
+            shown.push(b'\n');
+        }
         self.push(&shown);
     }
 
