@@ -31,19 +31,20 @@
 //! **Deadlines.** An alarm never closes a connection on the clock's word alone: it makes the connection ask the socket first. After
 //! the process was stopped and continued, or under a full batch of events, bytes may stand there that we have not heard of.
 
-use std::fmt;
-use std::io::{self, IoSlice};
-use std::time::Duration;
+mod wire;
 
+use std::fmt;
+use std::io;
+
+use self::wire::{Flow, Line, StreamWire, settle_read, settle_write};
 use crate::error::CloseReason;
 use crate::limits::{DRAIN_QUIET, LINGER_BYTES, LINGER_TIME, READ_BUDGET, READ_BUFFER};
 use crate::net::Net;
-use crate::outbox::{self, Full, Outbox};
+use crate::outbox::{self, Outbox};
 use crate::peer::Peer;
 use crate::ready::Ready;
 use crate::resources::{Outcome, Resources};
-use crate::service::{Action, Context, Service, Wire};
-use crate::stats::Stats;
+use crate::service::{Action, Context, Service};
 use crate::timer::Time;
 
 /// The receiving half.
@@ -81,25 +82,7 @@ pub(crate) struct Connection<N: Net> {
     tx: Tx,
 }
 
-/// The half of a connection that its service reaches through its [`Context`], while the connection lends it out.
-struct Line<N: Net> {
-    stream: N::Stream,
-    /// What the socket refused. While it is not empty, who answers reads nothing.
-    outbox: Outbox,
-    /// When a byte last moved, in either direction; after our end of stream, when that was.
-    progress: Time,
-    /// When the service wants to be called.
-    alarm: Time,
-    /// Whether the service has no room for input.
-    is_held: bool,
-    /// Whether input is read while something is owed: by who asks, not by who answers.
-    asks: bool,
-}
-
 const _: () = assert!(READ_BUFFER <= outbox::LIMIT, "an echo of a full read must fit into the outbox");
-
-/// The most that ends a run early: the reason that the connection is over.
-type Flow<T> = Result<T, CloseReason>;
 
 impl<N: Net> Connection<N> {
     pub(crate) fn new(stream: N::Stream, peer: Peer, service: Box<dyn Service>, now: Time) -> Connection<N> {
@@ -534,141 +517,6 @@ impl<N: Net> Connection<N> {
             "an end of stream before all was sent"
         );
         self.tx = tx;
-    }
-}
-
-/// What an error of a read means for readiness. There are no bytes, or the connection is over.
-#[cold]
-fn settle_read(error: &io::Error, ready: &mut Ready) -> Flow<usize> {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => ready.remove(Ready::READABLE | Ready::READ_CLOSED | Ready::ERROR),
-        io::ErrorKind::Interrupted => {}
-        _ => return Err(CloseReason::of_error(error)),
-    }
-    Ok(0)
-}
-
-/// What the answer of a write means for readiness. Returns how many bytes left.
-#[inline]
-fn settle_write(result: io::Result<usize>, size: usize, ready: &mut Ready, edge_after_partial: bool) -> Flow<usize> {
-    match result {
-        Ok(0) => Err(CloseReason::Failed),
-        Ok(count) => {
-            if count < size && edge_after_partial {
-                ready.remove(Ready::WRITABLE);
-            }
-            Ok(count)
-        }
-        Err(error) => settle_write_error(&error, ready),
-    }
-}
-
-#[cold]
-fn settle_write_error(error: &io::Error, ready: &mut Ready) -> Flow<usize> {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => ready.remove(Ready::WRITABLE),
-        io::ErrorKind::Interrupted => {}
-        _ => return Err(CloseReason::of_error(error)),
-    }
-    Ok(0)
-}
-
-/// A service's way to the socket: straight while nothing is owed, behind what is owed otherwise.
-struct StreamWire<'a, N: Net> {
-    net: &'a mut N,
-    stats: &'a mut Stats,
-    now: Time,
-    line: &'a mut Line<N>,
-    ready: &'a mut Ready,
-    /// Our side has ended: what is said now is not heard.
-    is_mute: bool,
-    /// Why nothing can be sent any more. What is said after that is not heard.
-    failed: Option<CloseReason>,
-}
-
-impl<N: Net> StreamWire<'_, N> {
-    #[inline]
-    fn may_write(&self) -> bool {
-        self.line.outbox.is_empty() && self.ready.contains(Ready::WRITABLE) && self.failed.is_none()
-    }
-
-    /// Takes the answer of a write of `size` bytes; returns how many left.
-    #[inline]
-    fn settle(&mut self, result: io::Result<usize>, size: usize) -> usize {
-        match settle_write(result, size, self.ready, self.net.edge_after_partial()) {
-            Ok(count) => {
-                self.line.progress = self.now;
-                self.stats.bytes_out += count as u64;
-                count
-            }
-            Err(reason) => {
-                self.failed = Some(reason);
-                0
-            }
-        }
-    }
-
-    /// Keeps what the socket refused.
-    #[cold]
-    fn owe(&mut self, bytes: &[u8]) {
-        if self.failed.is_none() && self.line.outbox.push(bytes, self.now) == Err(Full) {
-            debug_assert!(false, "a service said {} bytes where there was room for {}", bytes.len(), self.line.outbox.room());
-            self.failed = Some(CloseReason::OutboxFull);
-        }
-    }
-}
-
-impl<N: Net> Wire for StreamWire<'_, N> {
-    #[inline]
-    fn send(&mut self, bytes: &[u8]) {
-        if self.is_mute {
-            return;
-        }
-        let mut sent = 0;
-        if self.may_write() && !bytes.is_empty() {
-            let result = self.net.write(&mut self.line.stream, bytes);
-            sent = self.settle(result, bytes.len());
-        }
-        if sent < bytes.len() {
-            self.owe(&bytes[sent..]);
-        }
-    }
-
-    fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) {
-        if self.is_mute {
-            return;
-        }
-        let size = pieces.iter().map(|piece| piece.len()).sum();
-        let mut sent = 0;
-        if self.may_write() && size > 0 {
-            let result = self.net.write_vectored(&mut self.line.stream, pieces);
-            sent = self.settle(result, size);
-        }
-        for piece in pieces {
-            let skipped = sent.min(piece.len());
-            sent -= skipped;
-            self.owe(&piece[skipped..]);
-        }
-    }
-
-    fn room(&self) -> usize {
-        self.line.outbox.room()
-    }
-
-    fn hold_input(&mut self, is_held: bool) {
-        self.line.is_held = is_held;
-    }
-
-    fn local(&self) -> Option<Peer> {
-        self.net.local(&self.line.stream).ok()
-    }
-
-    fn wall_clock(&mut self) -> Duration {
-        self.net.wall_clock()
-    }
-
-    fn set_alarm(&mut self, at: Time) {
-        self.line.alarm = at;
     }
 }
 

@@ -1,4 +1,4 @@
-//! An echo and response server for TCP, UDP and Unix sockets on one single-threaded [mio] poll loop, made to be relied on and to be read.
+//! An echo and response server for TCP, UDP and Unix sockets, and its client, on one single-threaded [mio] poll loop, made to be relied on and to be read.
 //!
 //! This page is the front door of the library: the house, the promises, who may import whom, and the words. What the program does, with its
 //! options and recipes, is in the README.
@@ -55,12 +55,12 @@
 //! | `outbox.rs` | bytes that a peer is owed, bounded ([`outbox`]) |
 //! | `peer.rs` `endpoint.rs` `escape.rs` | who is at the other end; where to listen; text from outside, safe to show |
 //! | `error.rs` `stats.rs` `limits.rs` | why a connection ended and why a start failed; plain counters, the oracle of the tests; every bound in one place |
-//! | `connection.rs` `datagram.rs` `listener.rs` | the three state machines |
+//! | `connection.rs` `datagram.rs` `listener.rs` | the three state machines; `connection/wire.rs` is the way of a service to its peer |
 //! | `lifecycle.rs` `handle.rs` `signals.rs` | running, draining, stopped; what another thread may hold; signals as one more source |
 //! | `resources.rs` `reactor.rs` | what a source is lent while it runs; the only poll loop |
-//! | `service/` | what the server says: the trait, and one file a service ([`service`]) |
+//! | `service/` | what is said: the trait, and one file a service; messages, their framing and templates ([`service`]) |
 //! | `net/` | the seam: `mod.rs` the trait and the event, `os.rs` mio, `socket.rs` options and binding, `sim.rs` the simulator ([`net`]) |
-//! | `cli/` `main.rs` | the program, which uses this library as anybody else would; with the feature `cli` alone |
+//! | `cli/` `main.rs` | the program, which uses this library as anybody else would: words, texts and their encodings, printing, `connect/`; with the feature `cli` alone |
 //!
 //! To understand it all, read `token`, `ready`, `sources`, `run_queue`, `outbox`, `connection`, `reactor`, `service/echo`, in this order.
 //!
@@ -91,10 +91,13 @@
 //! * **budget**: the bytes, accepts or datagrams that a source may take in one turn before it goes behind all others.
 //! * **backlog**: connections that the kernel has completed and nobody has accepted.
 //! * **half-close**: one direction of a connection has ended and the other goes on.
+//! * **message**: what one answer answers. A datagram is one; on a stream it is a choice, the **framing**: as read, a line, up to a text, a fixed
+//!   length, a length prefix. A **frame** is a message with what marks it.
+//! * **hold**: to leave what a peer sends in the kernel, because there is no room for what would come of it. The peer is pushed back.
 //! * **linger**: after our end of stream, to read and throw away what the peer still sends, within bounds, because closing over unread input
 //!   is a reset, and a reset destroys what the peer has not read.
 //! * **turn**: once round the loop: one wait, one reading of the clock, one run of each source that was queued.
-//! * **outbox**: the bytes that a peer is owed and its socket has refused. While there are any, its connection reads nothing.
+//! * **outbox**: the bytes that a peer is owed and its socket has refused. While there are any, a server's connection reads nothing.
 //! * **parked**: of a listener: it does not accept although connections may be waiting, for want of descriptors or at the limit. Who retires a
 //!   connection wakes it.
 //! * **lost edge**: readiness that was announced once, was not used up, and is remembered nowhere: the source hangs for ever.
