@@ -226,11 +226,17 @@ pub fn connect(address: SocketAddr) -> TcpStream {
 
 /// Sends `message` and reads it back.
 #[track_caller]
-pub fn assert_echoes(mut stream: impl Read + Write, message: &[u8]) {
+pub fn assert_echoes(stream: impl Read + Write, message: &[u8]) {
+    assert_echoes_as(stream, message, message);
+}
+
+/// Sends `message` and reads `answer`.
+#[track_caller]
+pub fn assert_echoes_as(mut stream: impl Read + Write, message: &[u8], answer: &[u8]) {
     stream.write_all(message).unwrap();
-    let mut got = vec![0; message.len()];
+    let mut got = vec![0; answer.len()];
     stream.read_exact(&mut got).unwrap();
-    assert!(got == message, "the echo differs from what was sent");
+    assert!(got == answer, "the answer differs from what is due");
 }
 
 /// Bytes that differ everywhere, so that a lost, doubled or swapped piece shows.
