@@ -89,6 +89,39 @@ fn the_end_of_the_input_is_a_half_close_and_the_peer_has_the_last_word() {
     peer.join().unwrap();
 }
 
+/// A peer that has said all may still listen: what stands in the input is not lost with its end.
+#[test]
+fn a_peer_that_ends_first_still_gets_the_input() {
+    let listener = listen();
+    let endpoint = endpoint(&listener);
+    let sent = pattern(3_000_000, 4);
+    let peer = thread::spawn(move || {
+        let mut stream = accept(&listener);
+        stream.write_all(b"bye").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).unwrap();
+        got
+    });
+    assert_eq!(converse(&[&endpoint], &sent), (0, b"bye".to_vec(), String::new()));
+    assert!(peer.join().unwrap() == sent);
+}
+
+/// One that has closed is no failure either, and more input than it ever takes is left where it is.
+#[test]
+fn a_peer_that_closes_first_ends_it() {
+    let listener = listen();
+    let mut child = client(&[&endpoint(&listener)]);
+    let mut input = child.stdin.take().unwrap();
+    let mut stream = accept(&listener);
+    stream.write_all(b"bye").unwrap();
+    drop(stream);
+    let writer = thread::spawn(move || while input.write_all(&[b'x'; 65_536]).is_ok() {});
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout, output.stderr), (Some(0), b"bye".to_vec(), vec![]));
+    writer.join().unwrap();
+}
+
 #[test]
 fn a_client_that_only_receives_needs_no_input() {
     let listener = listen();

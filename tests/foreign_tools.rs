@@ -189,3 +189,55 @@ print('all is well')
     let printed = Tool::start(&words).talk(Vec::new(), true, None);
     assert_eq!(String::from_utf8_lossy(&printed), "all is well\n");
 }
+
+/// An HTTP server of one page, as the README shows it.
+fn one_page() -> Server {
+    Server::start(&[TCP, "--frame", r"until:\r\n\r\n", "--reply", r"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nmynah"])
+}
+
+#[test]
+fn curl_reads_a_page() {
+    if !has_tool("curl") {
+        return;
+    }
+    let server = one_page();
+    let url = format!("http://{}/", server.address(0));
+    // Twice over one connection: what follows a page must be nothing but the next.
+    let output = Command::new("curl").args(["-sS", "-v", "--max-time", "60", &url, &url]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(output.stdout, b"mynahmynah");
+    assert!(said.to_lowercase().contains("re-using existing connection") && !said.contains("xcess"), "{said}");
+}
+
+#[test]
+fn wrk_counts_no_error() {
+    if !has_tool("wrk") {
+        return;
+    }
+    let server = one_page();
+    let url = format!("http://{}/", server.address(0));
+    let output = Command::new("wrk").args(["-t1", "-c50", "-d1s", &url]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("Requests/sec"), "{said}");
+    assert!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
+}
+
+#[test]
+fn netcat_serves_the_client() {
+    if !has_tool("nc.openbsd") {
+        return;
+    }
+    let port = std::net::TcpListener::bind(common::loopback()).unwrap().local_addr().unwrap().port();
+    let mut nc = Tool::start(&["nc.openbsd", "-l", "-N", "127.0.0.1", &port.to_string()]);
+    nc.0.stdin.take().unwrap().write_all(b"from nc\n").unwrap();
+    let endpoint = format!("tcp://127.0.0.1:{port}");
+    let got = common::eventually("nc listens", || {
+        let output = assert_cmd::Command::new(common::binary()).args(["connect", &endpoint]).write_stdin("to nc\n").output().unwrap();
+        output.status.success().then_some(output.stdout)
+    });
+    assert_eq!(got, b"from nc\n");
+    let mut printed = String::new();
+    nc.0.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+    assert_eq!(printed, "to nc\n");
+}

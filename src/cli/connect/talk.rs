@@ -5,13 +5,17 @@
 //!   standard output ◀─ Outlet ◀─ Screen ◀─── peer        no room: the input is held, and the peer waits
 //! ```
 //!
+//! A peer that ends its side first may have half-closed and still listen, or be gone. What was said before is not lost with it: input goes on to be
+//! sent, and when none has come for [`GRACE`], it is over.
+//!
 //! Owns the bytes between. Runs on the loop as any service does; the threads of the inlet and the outlet ring when there is something to do.
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
-use mynah::CloseReason;
 use mynah::service::{Action, Context, Service};
+use mynah::{CloseReason, Time};
 
 use super::Progress;
 use super::bell::Bell;
@@ -21,6 +25,10 @@ use super::screen::Screen;
 
 /// Pieces of input that one call sends, so that an endless input leaves the loop to others.
 const PIECES: usize = 4;
+
+/// How long more input is waited for once the peer has ended its side. Long enough for what already stands in a pipe or a file, too short to annoy
+/// somebody at a terminal.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// The service.
 pub(super) struct Talk {
@@ -33,12 +41,14 @@ pub(super) struct Talk {
     text: Vec<u8>,
     said: usize,
     is_over: bool,
+    /// When to stop waiting for input, after the peer's end.
+    grace: Option<Time>,
     progress: Rc<RefCell<Progress>>,
 }
 
 impl Talk {
     pub(super) fn new(feed: StreamFeed, screen: Screen, bell: Bell, progress: Rc<RefCell<Progress>>) -> Talk {
-        Talk { feed, screen, bell, inlet: None, text: Vec::new(), said: 0, is_over: false, progress }
+        Talk { feed, screen, bell, inlet: None, text: Vec::new(), said: 0, is_over: false, grace: None, progress }
     }
 
     /// Says what there is to say and room for.
@@ -61,6 +71,21 @@ impl Talk {
             }
         }
         Action::More
+    }
+
+    /// Says what there is to say, and ends it where there was nothing for too long after the peer's end.
+    fn speak_on(&mut self, cx: &mut Context<'_>) -> Action {
+        let before = self.progress.borrow().sent;
+        let action = self.speak(cx);
+        let Some(grace) = self.grace else { return action };
+        let has_spoken = self.progress.borrow().sent > before || action == Action::More;
+        if !has_spoken && grace <= cx.now {
+            return Action::Finish;
+        }
+        let grace = if has_spoken { cx.now + GRACE } else { grace };
+        self.grace = Some(grace);
+        cx.set_alarm(grace);
+        action
     }
 
     /// Says of the text what there is room for.
@@ -113,13 +138,15 @@ impl Service for Talk {
         Action::Continue
     }
 
-    fn on_eof(&mut self, _cx: &mut Context<'_>) -> Action {
+    fn on_eof(&mut self, cx: &mut Context<'_>) -> Action {
         self.screen.end();
-        Action::Finish
+        self.progress.borrow_mut().is_ended = true;
+        self.grace = Some(cx.now + GRACE);
+        self.speak_on(cx)
     }
 
     fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
-        self.speak(cx)
+        self.speak_on(cx)
     }
 
     fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
@@ -128,7 +155,7 @@ impl Service for Talk {
             return Action::Abort;
         }
         cx.hold_input(!self.screen.has_room(&self.bell));
-        self.speak(cx)
+        self.speak_on(cx)
     }
 
     fn on_close(&mut self, reason: CloseReason) {
