@@ -127,6 +127,7 @@ impl Run {
             buffer: [64, 4096, 200_000][dice.below(3)],
             step: Duration::from_millis(20),
             jumps: [0, 0, 200][dice.below(3)],
+            unanswered: 0,
             spurious: [0, 6][dice.below(2)],
         };
         let limits = Limits {

@@ -15,7 +15,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 struct Terminal {
     child: Child,
     keys: File,
-    shown: String,
+    shown: Vec<u8>,
 }
 
 impl Terminal {
@@ -35,7 +35,7 @@ impl Terminal {
             .stderr(far())
             .spawn()
             .unwrap();
-        Terminal { child, keys: File::from(near), shown: String::new() }
+        Terminal { child, keys: File::from(near), shown: Vec::new() }
     }
 
     /// Types, as a user would; the terminal itself shows what is typed.
@@ -48,16 +48,18 @@ impl Terminal {
     fn wait_for(&mut self, words: &str) -> String {
         let deadline = std::time::Instant::now() + PATIENCE;
         loop {
-            if let Some(at) = self.shown.find(words) {
-                return self.shown.drain(..at + words.len()).collect();
+            // A character may come in two reads, so this looks at bytes.
+            let shown = String::from_utf8_lossy(&self.shown).into_owned();
+            if let Some(at) = self.shown.windows(words.len()).position(|window| window == words.as_bytes()) {
+                return String::from_utf8_lossy(&self.shown.drain(..at + words.len()).collect::<Vec<_>>()).into_owned();
             }
-            assert!(std::time::Instant::now() < deadline, "{words:?} was not shown; this was: {:?}", self.shown);
+            assert!(std::time::Instant::now() < deadline, "{words:?} was not shown; this was: {shown:?}");
             let mut bytes = [0; 4096];
             match common::again(|| self.keys.read(&mut bytes)) {
-                Ok(0) => panic!("the terminal has ended; shown: {:?}", self.shown),
-                Ok(count) => self.shown.push_str(&String::from_utf8_lossy(&bytes[..count])),
+                Ok(0) => panic!("the terminal has ended; shown: {shown:?}"),
+                Ok(count) => self.shown.extend_from_slice(&bytes[..count]),
                 // The last one at the far end has gone.
-                Err(error) if error.raw_os_error() == Some(5) => panic!("the client has gone; shown: {:?}", self.shown),
+                Err(error) if error.raw_os_error() == Some(5) => panic!("the client has gone; shown: {shown:?}"),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => panic!("{error}"),
             }
@@ -78,6 +80,7 @@ fn a_session_says_what_it_connected_to_and_how_it_ended() {
     let server = Server::start(&[TCP]);
     let mut terminal = Terminal::start(&[&server.endpoints[0]]);
     terminal.wait_for(&format!("mynah: connected to {} from 127.0.0.1:", server.endpoints[0]));
+    terminal.wait_for("\r\n");
     terminal.type_in("你好\n");
     assert!(terminal.wait_for("你好\r\n你好\r\n").contains("你好"), "typed once, and echoed once");
     terminal.type_in(CTRL_D);
@@ -102,7 +105,7 @@ fn a_peer_cannot_harm_the_terminal() {
 fn each_typed_line_is_a_datagram() {
     let server = Server::start(&[UDP]);
     let mut terminal = Terminal::start(&["--until", "exit", "--wait", "200ms", &server.endpoints[0]]);
-    terminal.wait_for(&format!("mynah: each line is a datagram to {}", server.endpoints[0]));
+    terminal.wait_for(&format!("mynah: each line is a datagram to {}\r\n", server.endpoints[0]));
     terminal.type_in("one\n");
     terminal.wait_for("one\r\none\r\n");
     terminal.type_in("exit\n");

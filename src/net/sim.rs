@@ -59,6 +59,8 @@ pub struct Rules {
     pub step: Duration,
     /// One wait in so many, the clock jumps by a minute; 0: never.
     pub jumps: usize,
+    /// One connection that we begin in so many is never answered; 0: none.
+    pub unanswered: usize,
     /// One wait in so many delivers an event for nothing, or for a source that is gone; 0: none, so that nothing hides a lost edge.
     pub spurious: usize,
 }
@@ -72,6 +74,7 @@ impl Default for Rules {
             buffer: 4096,
             step: Duration::from_millis(20),
             jumps: 0,
+            unanswered: 0,
             spurious: 0,
         }
     }
@@ -146,6 +149,8 @@ struct Connection {
     is_accepted: bool,
     /// Whether we began it and it is not made yet.
     is_connecting: bool,
+    /// Whether it never will be.
+    is_unanswered: bool,
     /// Whether an error was injected: then promises about its bytes do not hold.
     is_faulted: bool,
     read_armed: bool,
@@ -188,6 +193,7 @@ impl Connection {
             end: End::Open,
             is_accepted: false,
             is_connecting: false,
+            is_unanswered: false,
             is_faulted: false,
             read_armed: true,
             write_armed: false,
@@ -408,7 +414,8 @@ impl Net for SimNet {
     /// or is refused, times out or leads nowhere, as faults are thrown.
     fn connect(&mut self, _remote: &Address, _local: Option<&Address>, token: Token) -> Result<SimStream, StartError> {
         let mut stream = SimStream(self.connections.len());
-        self.connections.push(Connection { is_accepted: true, is_connecting: true, ..Connection::new(self.clock) });
+        let is_unanswered = self.dice.once_in(self.rules.unanswered);
+        self.connections.push(Connection { is_accepted: true, is_connecting: true, is_unanswered, ..Connection::new(self.clock) });
         self.register(&mut stream, token).map_err(|error| StartError::new("connect", error))?;
         self.note(10, stream.0);
         Ok(stream)
@@ -417,6 +424,9 @@ impl Net for SimNet {
     fn is_connected(&mut self, stream: &mut SimStream) -> io::Result<bool> {
         self.fault(&[libc::ECONNREFUSED, libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ENETUNREACH])
             .inspect_err(|_| self.connections[stream.0].is_faulted = true)?;
+        if self.connections[stream.0].is_unanswered {
+            return Ok(false);
+        }
         let is_late = self.dice.once_in(3);
         if is_late {
             self.announce(stream.0, Ready::WRITABLE);

@@ -133,6 +133,11 @@ impl Server {
     pub fn signal(&self, name: &str) {
         let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.pid())).status().unwrap();
         assert!(status.success(), "kill -{name}");
+        if name == "STOP" {
+            // The signal is on its way when kill returns: wait until it stands still.
+            let stat = || std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+            eventually("the server stands still", || stat().rsplit_once(") T").map(|_| ()));
+        }
     }
 
     /// Waits for the end.

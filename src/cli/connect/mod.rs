@@ -300,8 +300,8 @@ impl Client<'_> {
     /// A word to somebody who sits at a terminal.
     fn tell(&self, words: std::fmt::Arguments<'_>) {
         if self.is_interactive {
-            // Whoever closed standard error does not want to know.
-            let _ = writeln!(io::stderr(), "mynah: {words}");
+            // In one piece, or what is typed meanwhile stands in the middle of it. Whoever closed standard error does not want to know.
+            let _ = io::stderr().write_all(format!("mynah: {words}\n").as_bytes());
         }
     }
 }

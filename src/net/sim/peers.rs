@@ -121,6 +121,11 @@ impl SimNet {
         self.connections[number].is_faulted
     }
 
+    /// Whether a connection that the server began is never answered.
+    pub fn is_unanswered(&self, number: usize) -> bool {
+        self.connections[number].is_unanswered
+    }
+
     /// Whether the server has taken the connection out of the backlog.
     pub fn is_accepted(&self, number: usize) -> bool {
         self.connections[number].is_accepted
