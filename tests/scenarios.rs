@@ -6,6 +6,7 @@ mod common;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 
 use common::{PATIENCE, Server, again, assert_echoes_as, binary, connect, connect_small, eventually, loopback, stuff};
@@ -75,11 +76,26 @@ fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
     got
 }
 
+/// Reads from a pipe, which knows no deadline, so that what never comes fails its test. Returns the pipe, too.
+#[track_caller]
+fn read_pipe<P: Send + 'static, T: Send + 'static>(mut pipe: P, read: impl FnOnce(&mut P) -> T + Send + 'static) -> (P, T) {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let got = read(&mut pipe);
+        let _ = sender.send((pipe, got));
+    });
+    receiver.recv_timeout(PATIENCE).expect("something is printed")
+}
+
 /// The next line that a server prints.
 #[track_caller]
 fn printed(server: &mut Server) -> String {
-    let mut line = String::new();
-    server.stdout.as_mut().unwrap().read_line(&mut line).unwrap();
+    let (stdout, line) = read_pipe(server.stdout.take().unwrap(), |stdout| {
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        line
+    });
+    server.stdout = Some(stdout);
     line
 }
 
@@ -87,7 +103,12 @@ fn printed(server: &mut Server) -> String {
 fn blocking<T: Send + 'static>(serve: impl FnOnce(TcpStream) -> T + Send + 'static) -> (String, thread::JoinHandle<T>) {
     let listener = TcpListener::bind(loopback()).unwrap();
     let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
-    (endpoint, thread::spawn(move || serve(listener.accept().unwrap().0)))
+    let server = move || {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        serve(stream)
+    };
+    (endpoint, thread::spawn(server))
 }
 
 /// A blocking client, from its connect to the end of stream: what it sends is answered, and printed whole with its address.
@@ -240,9 +261,13 @@ fn s3c_an_interactive_client_in_gbk() {
     let (mut user, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     for line in ["你好\n", "数\n"] {
         user.write_all(line.as_bytes()).unwrap();
-        let mut shown = vec![0; "收到啦我反馈".len()];
-        screen.read_exact(&mut shown).unwrap();
-        assert_eq!(String::from_utf8_lossy(&shown), "收到啦我反馈");
+        let shown: String;
+        (screen, shown) = read_pipe(screen, |screen| {
+            let mut shown = vec![0; "收到啦我反馈".len()];
+            screen.read_exact(&mut shown).unwrap();
+            String::from_utf8_lossy(&shown).into_owned()
+        });
+        assert_eq!(shown, "收到啦我反馈");
     }
     drop(user);
     assert_eq!(eventually("the client ends", || child.try_wait().unwrap()).code(), Some(0));
