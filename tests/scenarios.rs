@@ -5,7 +5,7 @@ mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
@@ -243,15 +243,19 @@ fn s3b_a_receiver() {
     server.wait_for_log("received 3 messages, 3009 bytes\n");
 }
 
-/// It reads what the server answers, while its user goes on; each byte comes in a segment of its own.
+/// It reads what the server answers, while its user goes on. Half a character comes with the one before it, and its end only when that one is shown:
+/// so it did come in two reads.
 #[test]
 fn s3c_an_interactive_client_in_gbk() {
-    let (endpoint, server) = blocking(|stream| {
-        stream.set_nodelay(true).unwrap();
+    let (is_shown, shown) = mpsc::channel();
+    let (endpoint, server) = blocking(move |stream| {
         let mut lines = Vec::new();
         for line in BufReader::new(&stream).split(b'\n') {
             lines.push(line.unwrap());
-            FEEDBACK.chunks(1).for_each(|byte| (&stream).write_all(byte).unwrap());
+            let (before, after) = FEEDBACK.split_at(3);
+            (&stream).write_all(before).unwrap();
+            shown.recv().unwrap();
+            (&stream).write_all(after).unwrap();
         }
         lines
     });
@@ -261,17 +265,24 @@ fn s3c_an_interactive_client_in_gbk() {
     let (mut user, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     for line in ["你好\n", "数\n"] {
         user.write_all(line.as_bytes()).unwrap();
-        let shown: String;
-        (screen, shown) = read_pipe(screen, |screen| {
-            let mut shown = vec![0; "收到啦我反馈".len()];
-            screen.read_exact(&mut shown).unwrap();
-            String::from_utf8_lossy(&shown).into_owned()
-        });
-        assert_eq!(shown, "收到啦我反馈");
+        screen = assert_shows(screen, "收");
+        is_shown.send(()).unwrap();
+        screen = assert_shows(screen, "到啦我反馈");
     }
     drop(user);
     assert_eq!(eventually("the client ends", || child.try_wait().unwrap()).code(), Some(0));
     assert_eq!(server.join().unwrap(), [HELLO, NUMBER]);
+}
+
+#[track_caller]
+fn assert_shows(screen: ChildStdout, expected: &'static str) -> ChildStdout {
+    let (screen, shown) = read_pipe(screen, |screen| {
+        let mut shown = vec![0; expected.len()];
+        screen.read_exact(&mut shown).unwrap();
+        String::from_utf8_lossy(&shown).into_owned()
+    });
+    assert_eq!(shown, expected);
+    screen
 }
 
 /// As the acknowledging server, and both what comes and what is said is GBK.
