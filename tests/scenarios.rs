@@ -191,18 +191,19 @@ fn s1c_a_client_connects_sends_receives_and_closes() {
     assert_eq!(client(S1C, &serve(S1, &[]).endpoints[0], "你好"), "收到您的消息:你好");
 }
 
-/// The client's words stand unread when the server accepts it: to close then would be a reset, and a reset destroys a greeting on its way.
+/// The client's words stand unread when the server accepts it, and it goes on with them before it reads: to close would be a reset, and a reset destroys
+/// a greeting on its way.
 #[test]
 fn s2_a_greeting_server() {
     let server = serve(S2, &[]);
     assert_eq!(read_to_end(&server.connect()), b"Hello, client!", "without waiting for input");
-    for unread in [1, 100_000] {
-        server.signal("STOP");
-        let mut stream = server.connect();
-        stream.write_all(&vec![b'x'; unread]).unwrap();
-        server.signal("CONT");
-        assert_eq!(read_to_end(&stream), b"Hello, client!", "{unread} bytes were not read");
-    }
+    server.signal("STOP");
+    let mut stream = server.connect();
+    stream.write_all(&[b'x'; 1000]).unwrap();
+    server.signal("CONT");
+    again(|| stream.peek(&mut [0])).unwrap();
+    stream.write_all(&vec![b'x'; 4_000_000]).unwrap();
+    assert_eq!(read_to_end(&stream), b"Hello, client!");
 }
 
 #[test]
