@@ -176,7 +176,7 @@ fn clients_get_back_what_they_said_or_are_told_why_not() {
         assert_eq!(reactor.stats().live(), 0, "seed {seed}");
     }
     if seeds().len() > 30 {
-        for reason in [CloseReason::PeerClosed, CloseReason::Refused, CloseReason::TimedOut, CloseReason::Unreachable, CloseReason::Reset] {
+        for reason in [CloseReason::PeerClosed, CloseReason::TimedOut, CloseReason::Reset] {
             assert!(seen[reason as usize] > 0, "no client ended with {reason}");
         }
     }
