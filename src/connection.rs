@@ -36,7 +36,7 @@ mod wire;
 use std::fmt;
 use std::io;
 
-use self::wire::{Flow, Line, StreamWire, settle_read, settle_write};
+use self::wire::{Flow, Line, StreamWire, settle_read};
 use crate::error::CloseReason;
 use crate::limits::{DRAIN_QUIET, LINGER_BYTES, LINGER_TIME, READ_BUDGET, READ_BUFFER};
 use crate::net::Net;
@@ -188,7 +188,7 @@ impl<N: Net> Connection<N> {
         if outcome != Outcome::Waiting || !is_due || self.deadline(res) > res.now {
             return Ok(outcome);
         }
-        self.expire(res)?;
+        self.expire(ready, res)?;
         self.exchange(ready, res)
     }
 
@@ -216,8 +216,9 @@ impl<N: Net> Connection<N> {
             }
             budget = self.read(ready, res, budget)?;
         }
-        // With reading stopped nobody else would notice an error, and a hung-up peer would be waited for until a timeout.
-        if ready.contains(Ready::ERROR) && !self.may_read() {
+        // With reading stopped nobody else would notice an error, and a hung-up peer would be waited for until a timeout. Where who asks only
+        // rests, it would lose what it has not read.
+        if ready.contains(Ready::ERROR) && !self.may_read() && !self.is_resting() {
             ready.remove(Ready::ERROR);
             self.take_error(res)?;
         }
@@ -264,6 +265,12 @@ impl<N: Net> Connection<N> {
             Rx::Lingering { left } => left > 0,
             Rx::Eof => false,
         }
+    }
+
+    /// Whether it asked, and has no room for the answer now.
+    #[cold]
+    fn is_resting(&self) -> bool {
+        self.line.asks && self.rx == Rx::Open && self.tx != Tx::Connecting
     }
 
     /// Whether nothing more is to be read, ever.
@@ -341,9 +348,11 @@ impl<N: Net> Connection<N> {
     #[cold]
     fn receive_end(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<usize> {
         ready.remove(Ready::READABLE);
-        let was_open = self.rx == Rx::Open;
+        // Behind a failed write, which took the socket's error, nothing is an end of stream any more.
+        let is_broken = matches!(self.tx, Tx::Finished(reason) if reason != CloseReason::PeerClosed);
+        let is_heard = self.rx == Rx::Open && !is_broken;
         self.set_rx(Rx::Eof);
-        if was_open {
+        if is_heard {
             self.call(ready, res, |service, cx, _| service.on_eof(cx))?;
         }
         if !self.has_service() {
@@ -371,15 +380,15 @@ impl<N: Net> Connection<N> {
         };
         let action = event(&mut *self.service, &mut Context::new(res.now, &self.peer, &mut wire), &res.buffer);
         if let Some(reason) = wire.failed {
-            return Err(reason);
+            return self.fail_output(ready, res, reason);
         }
         self.has_more |= action == Action::More;
         match action {
             Action::Continue | Action::More => Ok(()),
-            Action::Finish if self.rx == Rx::Eof => self.finish(res, CloseReason::PeerClosed),
-            Action::Finish => self.finish(res, CloseReason::Finished),
-            Action::HalfClose => self.half_close(res),
-            Action::TooLong => self.finish(res, CloseReason::MessageTooLong),
+            Action::Finish if self.rx == Rx::Eof => self.finish(ready, res, CloseReason::PeerClosed),
+            Action::Finish => self.finish(ready, res, CloseReason::Finished),
+            Action::HalfClose => self.half_close(ready, res),
+            Action::TooLong => self.finish(ready, res, CloseReason::MessageTooLong),
             Action::Abort => Err(CloseReason::Aborted),
         }
     }
@@ -390,7 +399,11 @@ impl<N: Net> Connection<N> {
         while ready.contains(Ready::WRITABLE) && !self.line.outbox.is_empty() {
             let pending = self.line.outbox.pending();
             let size = pending.len();
-            let count = settle_write(res.net.write(&mut self.line.stream, pending), size, ready, res.net.edge_after_partial())?;
+            let written = res.net.write(&mut self.line.stream, pending);
+            let count = match self.line.settle_write(written, size, ready, res.net.edge_after_partial()) {
+                Ok(count) => count,
+                Err(reason) => return self.fail_output(ready, res, reason),
+            };
             if count > 0 {
                 self.line.outbox.sent(count, res.now);
                 self.line.progress = res.now;
@@ -398,20 +411,20 @@ impl<N: Net> Connection<N> {
             }
         }
         match self.tx {
-            Tx::Finishing(reason) if self.line.outbox.is_empty() => self.send_end(res, reason),
+            Tx::Finishing(reason) if self.line.outbox.is_empty() => self.send_end(ready, res, reason),
             _ => Ok(()),
         }
     }
 
     /// No more is said and no more is heard: what is owed goes out, then our end of stream.
     #[cold]
-    fn finish(&mut self, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
+    fn finish(&mut self, ready: &mut Ready, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
         if self.rx == Rx::Open {
             self.set_rx(Rx::Lingering { left: LINGER_BYTES as u32 });
         }
         self.line.alarm = Time::NEVER;
         match self.tx {
-            Tx::Open => self.end_output(res, reason),
+            Tx::Open => self.end_output(ready, res, reason),
             // A half-close went before: the linger begins now.
             Tx::Connecting | Tx::Finishing(_) | Tx::Finished(_) => {
                 self.line.progress = res.now;
@@ -422,39 +435,59 @@ impl<N: Net> Connection<N> {
 
     /// No more is said; what the peer says is heard to its end.
     #[cold]
-    fn half_close(&mut self, res: &mut Resources<N>) -> Flow<()> {
+    fn half_close(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<()> {
         match self.tx {
-            Tx::Open => self.end_output(res, CloseReason::PeerClosed),
+            Tx::Open => self.end_output(ready, res, CloseReason::PeerClosed),
             Tx::Connecting | Tx::Finishing(_) | Tx::Finished(_) => Ok(()),
         }
     }
 
     /// What is owed goes out, then our end of stream.
-    fn end_output(&mut self, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
+    fn end_output(&mut self, ready: &mut Ready, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
         self.set_tx(Tx::Finishing(reason));
-        if self.line.outbox.is_empty() { self.send_end(res, reason) } else { Ok(()) }
+        if self.line.outbox.is_empty() { self.send_end(ready, res, reason) } else { Ok(()) }
     }
 
-    fn send_end(&mut self, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
+    fn send_end(&mut self, ready: &mut Ready, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
         // Where the peer has ended its side there is nothing to linger for: this run ends the connection, and close sends the same end of stream
         // with one system call less.
         if self.rx != Rx::Eof {
-            res.net.finish(&mut self.line.stream).map_err(|error| CloseReason::of_error(&error))?;
+            if let Err(error) = res.net.finish(&mut self.line.stream) {
+                let reason = self.line.verdict(&error);
+                return self.fail_output(ready, res, reason);
+            }
         }
         self.set_tx(Tx::Finished(reason));
         self.line.progress = res.now;
         Ok(())
     }
 
+    /// Nothing can be sent any more. For who answers that is the end; who asks goes on to read what the peer said before (`tests/connect.rs`).
+    #[cold]
+    fn fail_output(&mut self, ready: &mut Ready, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
+        if !self.line.asks || self.rx != Rx::Open || reason.is_abortive() {
+            return Err(reason);
+        }
+        self.line.outbox = Outbox::default();
+        if self.tx == Tx::Open {
+            self.set_tx(Tx::Finishing(reason));
+        }
+        self.set_tx(Tx::Finished(reason));
+        self.line.progress = res.now;
+        // What stands there may have been announced long ago.
+        *ready |= Ready::READABLE;
+        Ok(())
+    }
+
     fn take_error(&mut self, res: &mut Resources<N>) -> Flow<()> {
         match res.net.take_error(&mut self.line.stream) {
             Ok(None) => Ok(()),
-            Ok(Some(error)) | Err(error) => Err(CloseReason::of_error(&error)),
+            Ok(Some(error)) | Err(error) => Err(self.line.verdict(&error)),
         }
     }
 
     /// A deadline has passed, and the socket had nothing to say against it.
-    fn expire(&mut self, res: &mut Resources<N>) -> Flow<()> {
+    fn expire(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<()> {
         if self.tx == Tx::Connecting {
             return Err(CloseReason::TimedOut);
         }
@@ -465,10 +498,14 @@ impl<N: Net> Connection<N> {
             return Err(CloseReason::WriteTimeout);
         }
         if self.idle_deadline(res) <= res.now {
-            return if self.line.outbox.is_empty() { self.finish(res, CloseReason::IdleTimeout) } else { Err(CloseReason::IdleTimeout) };
+            return if self.line.outbox.is_empty() {
+                self.finish(ready, res, CloseReason::IdleTimeout)
+            } else {
+                Err(CloseReason::IdleTimeout)
+            };
         }
         if res.draining && self.line.outbox.is_empty() && self.has_service() {
-            return self.finish(res, CloseReason::Drained);
+            return self.finish(ready, res, CloseReason::Drained);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -39,6 +39,15 @@ fn endpoint(listener: &TcpListener) -> String {
 
 fn listen() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+/// Bytes that the socket at this local address still holds for its peer (proc(5), `/proc/net/tcp`: two hexadecimal addresses, then its queues).
+fn unsent(local: SocketAddr) -> usize {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = format!(":{:04X}", local.port());
+    let fields = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let queues = fields.filter(|fields| fields[1].ends_with(&port)).map(|fields| fields[4].to_owned());
+    queues.map(|queues| usize::from_str_radix(&queues[..8], 16).unwrap()).max().unwrap_or(0)
 }
 
 #[track_caller]
@@ -107,22 +116,52 @@ fn a_peer_that_ends_first_still_gets_the_input() {
     assert!(peer.join().unwrap() == sent);
 }
 
-/// One that has closed is no failure either, and more input than it ever takes is left where it is.
+/// A client with more to say than anybody takes, which stands still, and the connection that it made.
+fn talking_client(listener: &TcpListener) -> (Child, thread::JoinHandle<()>, TcpStream) {
+    let mut child = client(&[&endpoint(listener)]);
+    let mut input = child.stdin.take().unwrap();
+    let writer = thread::spawn(move || while input.write_all(&[b'x'; 65_536]).is_ok() {});
+    let mut stream = accept(listener);
+    stream.read_exact(&mut [0; 65_536]).unwrap();
+    eventually("its socket is full", || (unsent(stream.peer_addr().unwrap()) > 0 && common::state(child.id()) == Some('S')).then_some(()));
+    common::signal(child.id(), "STOP");
+    (child, writer, stream)
+}
+
+/// One that has closed is no failure, and more input than it ever takes is left where it is. What it said before is shown, even where we find
+/// that it has gone by saying more: a broken pipe ends our half alone.
 #[test]
 fn a_peer_that_closes_first_ends_it() {
     let listener = listen();
-    let mut child = client(&[&endpoint(&listener)]);
-    let mut input = child.stdin.take().unwrap();
-    let mut stream = accept(&listener);
+    let (child, writer, mut stream) = talking_client(&listener);
+    // Until the client's socket is empty: what is left unread would make of the end a reset.
+    stream.set_nonblocking(true).unwrap();
+    let mut got = vec![0; 65_536];
+    eventually("all has been read", || match stream.read(&mut got) {
+        Ok(_) => None,
+        Err(_) => (unsent(stream.peer_addr().unwrap()) == 0 && stream.peek(&mut got).is_err()).then_some(()),
+    });
     stream.write_all(b"bye").unwrap();
     drop(stream);
-    // What is said to one that has closed is answered with a reset; so nothing is, before what it said was read.
-    let mut got = [0; 3];
-    child.stdout.as_mut().unwrap().read_exact(&mut got).unwrap();
-    assert_eq!(&got, b"bye");
-    let writer = thread::spawn(move || while input.write_all(&[b'x'; 65_536]).is_ok() {});
+    common::signal(child.id(), "CONT");
     let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), output.stdout, output.stderr), (Some(0), vec![], vec![]));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..], said.as_str()), (Some(0), &b"bye"[..], ""));
+    writer.join().unwrap();
+}
+
+/// A reset is one, but what stood before it is shown too.
+#[test]
+fn what_a_peer_said_before_its_reset_is_shown() {
+    let listener = listen();
+    let (child, writer, mut stream) = talking_client(&listener);
+    stream.write_all(b"bye").unwrap();
+    common::reset(stream);
+    common::signal(child.id(), "CONT");
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(5), &b"bye"[..]), "{said}");
+    assert!(said.contains("reset by the peer; ") && said.contains(" and 3 received"), "{said}");
     writer.join().unwrap();
 }
 
@@ -344,27 +383,35 @@ fn a_unix_datagram_client_has_a_name_and_takes_its_file_away() {
     assert!(!common::stands(&me), "the file is gone with the client");
 }
 
-/// A datagram peer that does not read keeps new lines waiting, and loses none.
+/// A datagram peer that does not read keeps new lines waiting, and loses none: not the many in the middle, and not the last.
 #[test]
 fn lines_to_a_stuck_unix_datagram_peer_wait() {
     let scratch = Scratch::new();
     let peer = UnixDatagram::bind(scratch.path("peer")).unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut child = client(&["--wait", "0s", &scratch.endpoint("unixgram", "peer")]);
-    let mut input = child.stdin.take().unwrap();
-    let writer = thread::spawn(move || {
-        for line in 0..20_000 {
-            writeln!(input, "{line}").unwrap();
+    for lines in [3, 20_000] {
+        let filler = UnixDatagram::unbound().unwrap();
+        filler.set_nonblocking(true).unwrap();
+        let mut fillers = 0;
+        while filler.send_to(b"filler", scratch.path("peer")).is_ok() {
+            fillers += 1;
         }
-    });
-    thread::sleep(Duration::from_millis(100));
-    let mut got = [0; 64];
-    for line in 0..20_000 {
-        let size = common::again(|| peer.recv(&mut got)).unwrap();
-        assert_eq!(&got[..size], line.to_string().as_bytes());
+        let mut child = client(&["--wait", "0s", &scratch.endpoint("unixgram", "peer")]);
+        let mut input = child.stdin.take().unwrap();
+        let writer = thread::spawn(move || (0..lines).for_each(|line| writeln!(input, "{line}").unwrap()));
+        // Asleep with its input read, or stuck before that: the thread that reads has gone, or has no more room.
+        let threads = || std::fs::read_dir(format!("/proc/{}/task", child.id())).map_or(0, Iterator::count);
+        eventually("it can do no more", || (threads() <= 2 || writer.is_finished()).then_some(()));
+        eventually("it sleeps or has ended", || matches!(common::state(child.id()), Some('S' | 'Z') | None).then_some(()));
+        let mut got = [0; 64];
+        for at in 0..fillers + lines {
+            let size = common::again(|| peer.recv(&mut got)).unwrap();
+            let due = if at < fillers { "filler".to_owned() } else { (at - fillers).to_string() };
+            assert_eq!(&got[..size], due.as_bytes());
+        }
+        writer.join().unwrap();
+        assert_eq!(eventually("it ends", || child.try_wait().unwrap()).code(), Some(0));
     }
-    writer.join().unwrap();
-    assert_eq!(eventually("it ends", || child.try_wait().unwrap()).code(), Some(0));
 }
 
 #[test]

@@ -30,6 +30,43 @@ pub(super) struct Line<N: Net> {
     pub(super) asks: bool,
 }
 
+impl<N: Net> Line<N> {
+    /// What an error of sending amounts to. To who asks, a broken pipe says that nothing more is wanted, and not yet that anything was lost:
+    /// an end of stream may stand before the reset, and what the peer said before that. The reads that follow tell (`tests/connect.rs`).
+    #[cold]
+    pub(super) fn verdict(&self, error: &io::Error) -> CloseReason {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected if self.asks => CloseReason::PeerClosed,
+            _ => CloseReason::of_error(error),
+        }
+    }
+
+    /// What the answer of a write of `size` bytes means for readiness. Returns how many left.
+    #[inline]
+    pub(super) fn settle_write(&self, result: io::Result<usize>, size: usize, ready: &mut Ready, edge_after_partial: bool) -> Flow<usize> {
+        match result {
+            Ok(0) => Err(CloseReason::Failed),
+            Ok(count) => {
+                if count < size && edge_after_partial {
+                    ready.remove(Ready::WRITABLE);
+                }
+                Ok(count)
+            }
+            Err(error) => self.settle_write_error(&error, ready),
+        }
+    }
+
+    #[cold]
+    fn settle_write_error(&self, error: &io::Error, ready: &mut Ready) -> Flow<usize> {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => ready.remove(Ready::WRITABLE),
+            io::ErrorKind::Interrupted => {}
+            _ => return Err(self.verdict(error)),
+        }
+        Ok(0)
+    }
+}
+
 /// The most that ends a run early: the reason that the connection is over.
 pub(super) type Flow<T> = Result<T, CloseReason>;
 
@@ -38,31 +75,6 @@ pub(super) type Flow<T> = Result<T, CloseReason>;
 pub(super) fn settle_read(error: &io::Error, ready: &mut Ready) -> Flow<usize> {
     match error.kind() {
         io::ErrorKind::WouldBlock => ready.remove(Ready::READABLE | Ready::READ_CLOSED | Ready::ERROR),
-        io::ErrorKind::Interrupted => {}
-        _ => return Err(CloseReason::of_error(error)),
-    }
-    Ok(0)
-}
-
-/// What the answer of a write means for readiness. Returns how many bytes left.
-#[inline]
-pub(super) fn settle_write(result: io::Result<usize>, size: usize, ready: &mut Ready, edge_after_partial: bool) -> Flow<usize> {
-    match result {
-        Ok(0) => Err(CloseReason::Failed),
-        Ok(count) => {
-            if count < size && edge_after_partial {
-                ready.remove(Ready::WRITABLE);
-            }
-            Ok(count)
-        }
-        Err(error) => settle_write_error(&error, ready),
-    }
-}
-
-#[cold]
-fn settle_write_error(error: &io::Error, ready: &mut Ready) -> Flow<usize> {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => ready.remove(Ready::WRITABLE),
         io::ErrorKind::Interrupted => {}
         _ => return Err(CloseReason::of_error(error)),
     }
@@ -91,7 +103,7 @@ impl<N: Net> StreamWire<'_, N> {
     /// Takes the answer of a write of `size` bytes; returns how many left.
     #[inline]
     fn settle(&mut self, result: io::Result<usize>, size: usize) -> usize {
-        match settle_write(result, size, self.ready, self.net.edge_after_partial()) {
+        match self.line.settle_write(result, size, self.ready, self.net.edge_after_partial()) {
             Ok(count) => {
                 self.line.progress = self.now;
                 self.stats.bytes_out += count as u64;
@@ -147,8 +159,9 @@ impl<N: Net> Wire for StreamWire<'_, N> {
         }
     }
 
+    /// None where nobody hears it.
     fn room(&self) -> usize {
-        self.line.outbox.room()
+        if self.is_mute { 0 } else { self.line.outbox.room() }
     }
 
     fn hold_input(&mut self, is_held: bool) {

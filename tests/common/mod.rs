@@ -131,13 +131,7 @@ impl Server {
 
     /// Sends a signal by name: TERM, INT, STOP, CONT, KILL, PIPE.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.pid())).status().unwrap();
-        assert!(status.success(), "kill -{name}");
-        if name == "STOP" {
-            // The signal is on its way when kill returns: wait until it stands still.
-            let stat = || std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
-            eventually("the server stands still", || stat().rsplit_once(") T").map(|_| ()));
-        }
+        signal(self.pid(), name);
     }
 
     /// Waits for the end.
@@ -193,6 +187,22 @@ impl Server {
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
+}
+
+/// Sends a signal to a process; one that is to stop has stopped when this returns.
+#[track_caller]
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status().unwrap();
+    assert!(status.success(), "kill -{name}");
+    if name == "STOP" {
+        // The signal is on its way when kill returns.
+        eventually("the process stands still", || (state(pid) == Some('T')).then_some(()));
+    }
+}
+
+/// What a process does, as proc(5) calls it: `S` sleeps, `T` stands still.
+pub fn state(pid: u32) -> Option<char> {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next()
 }
 
 impl Drop for Server {

@@ -69,8 +69,6 @@ pub(crate) enum Local {
 #[derive(Debug, Default)]
 struct Progress {
     is_open: bool,
-    /// The peer has ended its side.
-    is_ended: bool,
     local: Option<Peer>,
     closed: Option<CloseReason>,
     sent: u64,
@@ -204,8 +202,7 @@ impl Client<'_> {
         if let Some(complaint) = &progress.complaint {
             return Err(Failure::new(Status::Failed, complaint));
         }
-        // Who says more to a peer that has closed is told with a reset, behind the end that it has already been given.
-        match progress.closed.filter(|reason| *reason != CloseReason::Reset || !progress.is_ended) {
+        match progress.closed {
             Some(CloseReason::PeerClosed | CloseReason::Finished) | None => {
                 self.tell(format_args!("{address} closed the connection: {sent} bytes sent, {received} received"));
                 Ok(Status::Done)

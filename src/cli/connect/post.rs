@@ -101,7 +101,9 @@ impl Post {
         Post { index, lines, screen, bell, wait, until: None, progress }
     }
 
+    /// Says what there is to say. Called when nothing that was said before waits any more, so that who finds nothing to say has been sent all.
     fn speak(&mut self, cx: &mut Context<'_>) -> Action {
+        let mut has_said = false;
         for _ in 0..DATAGRAMS {
             if cx.room() < LONGEST {
                 return Action::More;
@@ -111,9 +113,9 @@ impl Post {
                 self.bell.ring();
             }
             let Some(line) = line else {
-                self.linger(cx);
-                return Action::Continue;
+                return if has_said { Action::More } else { self.linger(cx) };
             };
+            has_said = true;
             cx.reply(&line);
             self.progress.borrow_mut().sent += line.len() as u64;
         }
@@ -121,12 +123,13 @@ impl Post {
     }
 
     /// Nothing is left to be said: waits for answers, where there is nothing more to come.
-    fn linger(&mut self, cx: &mut Context<'_>) {
+    fn linger(&mut self, cx: &mut Context<'_>) -> Action {
         if self.until.is_none() && self.lines.borrow().is_over_for(self.index) {
             let until = self.wait.map_or(Time::NEVER, |wait| cx.now + wait);
             self.until = Some(until);
             cx.set_alarm(until);
         }
+        Action::Continue
     }
 }
 
@@ -160,7 +163,8 @@ impl Service for Post {
             }
             // A ring came in the place of the alarm.
             Some(until) => cx.set_alarm(until),
-            None => return self.speak(cx),
+            // Lines may still wait for a peer that is slow: the loop asks when they have left.
+            None => return Action::More,
         }
         Action::Continue
     }

@@ -140,7 +140,6 @@ impl Service for Talk {
 
     fn on_eof(&mut self, cx: &mut Context<'_>) -> Action {
         self.screen.end();
-        self.progress.borrow_mut().is_ended = true;
         self.grace = Some(cx.now + GRACE);
         self.speak_on(cx)
     }
