@@ -462,11 +462,18 @@ impl<N: Net> Connection<N> {
         Ok(())
     }
 
-    /// Nothing can be sent any more. For who answers that is the end; who asks goes on to read what the peer said before (`tests/connect.rs`).
+    /// Nothing can be sent any more. For who answers that is the end; who asks, and whose peer has gone, goes on to read what it said before
+    /// (`tests/connect.rs`). After any other error the peer may still be there, and wait for us.
     #[cold]
     fn fail_output(&mut self, ready: &mut Ready, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
-        if !self.line.asks || self.rx != Rx::Open || reason.is_abortive() {
+        let has_gone = matches!(reason, CloseReason::PeerClosed | CloseReason::Reset);
+        if !self.line.asks || self.rx != Rx::Open || !has_gone {
             return Err(reason);
+        }
+        // A Unix peer may have closed its reading side alone, and wait for our end.
+        match res.net.finish(&mut self.line.stream) {
+            Err(error) if error.kind() != io::ErrorKind::NotConnected => return Err(reason),
+            _ => {}
         }
         self.line.outbox = Outbox::default();
         if self.tx == Tx::Open {
