@@ -172,6 +172,7 @@ impl Service for Post {
     fn on_error(&mut self, error: &io::Error) {
         // An io::Error cannot be cloned; its number says as much.
         let error = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-        self.progress.borrow_mut().refusals.insert(self.index, error);
+        // The first says why; mio's poll(2) selector, for one, forgets a socket that had an error, and says so with the next call.
+        self.progress.borrow_mut().refusals.entry(self.index).or_insert(error);
     }
 }
