@@ -3,8 +3,15 @@
 //! Owns the socket and the replies that it refused. Must never cut a datagram, never answer one with two, and never let
 //! one packet, peer or errno end the socket: whatever cannot be done is counted and costs that datagram alone.
 //!
-//! * A datagram that fills the read buffer may have been longer; it is dropped, because half of it would be a lie.
-//! * An empty datagram is data.
+//! ```text
+//!   socket ──▶ burst ──▶ judge ──▶ service ──▶ replies ──▶ socket
+//!              (many)   (guard.rs)             (runs)  └─▶ queue, where the socket is full
+//! ```
+//!
+//! * A datagram that is longer than its slot is dropped, because half of it would be a lie. An empty one is data.
+//! * Answers go out by the way that the question came: from the address that was asked, with one hop less. Those of one peer and one size
+//!   share a message of the kernel where it can cut them ([`Net::offloads`]). A message that is refused as a whole (EIO, EINVAL, EMSGSIZE: some
+//!   interfaces promise what they cannot do) is sent again one by one, and the socket remembers what it can't.
 //! * Replies that the socket refuses wait in a queue of at most [`DATAGRAM_QUEUE`] bytes, in order for each peer. A UDP socket that is full
 //!   is full for everybody, and an event tells when it is not; a Unix datagram is refused because *that peer's* queue is full, and
 //!   nothing tells when it is not, so it is tried again soon, and the others are not kept waiting.
@@ -13,21 +20,24 @@
 //!
 //! A socket that we opened to one peer ([`Datagram::to`]) speaks unasked as well: when its service's alarm is due, and when what it said has left.
 //!
-//! Tests: `tests/datagrams.rs`, `tests/simulation.rs`.
+//! Tests: `tests/datagrams.rs`, `tests/guards.rs`, `tests/simulation.rs`.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use log::debug;
+use log::{debug, info};
 
 use crate::endpoint::Address;
 use crate::error::CloseReason;
+use crate::guard::{Rate, Refusal, judge};
 use crate::limits::{DATAGRAM_BUDGET, DATAGRAM_QUEUE, DATAGRAM_RETRY, DATAGRAM_RETRY_MOST, DRAIN_QUIET, STARVED_RETRY};
-use crate::net::Net;
+use crate::net::{Burst, Net, Path, Transmit};
 use crate::peer::Peer;
 use crate::ready::Ready;
+use crate::replies::{Replies, Run};
 use crate::resources::{Outcome, Resources};
 use crate::service::{Action, Context, Service, Wire};
 use crate::stats::Stats;
@@ -39,12 +49,16 @@ pub(crate) struct Datagram<N: Net> {
     address: Address,
     service: Box<dyn Service>,
     queue: Queue,
+    /// The longest datagrams that may share a message: what this socket is known to take.
+    offload: usize,
+    /// What the kernel has dropped here, as it last said.
+    dropped: u32,
     /// When to go on by itself: refused Unix datagrams, a socket that gave only errors, a drain's end.
     retry_at: Time,
     /// How long after a refusal that is.
     retry_after: Duration,
     /// Who is spoken to unasked.
-    remote: Option<Peer>,
+    remote: Option<Path>,
     /// When the service wants to be called.
     alarm: Time,
     /// Whether the service has more to say once the queue is empty.
@@ -56,18 +70,21 @@ pub(crate) struct Datagram<N: Net> {
 /// Replies that wait for the socket.
 #[derive(Debug, Default)]
 struct Queue {
-    replies: VecDeque<(Peer, Box<[u8]>)>,
+    replies: VecDeque<(Path, Box<[u8]>)>,
     /// What they count for, see [`charge`].
     charged: usize,
 }
 
 impl<N: Net> Datagram<N> {
-    pub(crate) fn new(socket: N::Datagram, address: Address, service: Box<dyn Service>) -> Datagram<N> {
+    pub(crate) fn new(net: &N, socket: N::Datagram, address: Address, service: Box<dyn Service>) -> Datagram<N> {
+        let offload = if net.offloads(&socket) { usize::MAX } else { 0 };
         Datagram {
             socket,
             address,
             service,
             queue: Queue::default(),
+            offload,
+            dropped: 0,
             retry_at: Time::NEVER,
             retry_after: DATAGRAM_RETRY,
             remote: None,
@@ -79,7 +96,7 @@ impl<N: Net> Datagram<N> {
 
     /// A client's: its service may speak to `remote` unasked.
     pub(crate) fn to(mut self, remote: Peer) -> Datagram<N> {
-        self.remote = Some(remote);
+        self.remote = Some(Path::plain(remote));
         self
     }
 
@@ -161,35 +178,58 @@ impl<N: Net> Datagram<N> {
         res: &mut Resources<N>,
         event: impl FnOnce(&mut dyn Service, &mut Context<'_>) -> Action,
     ) {
-        let Some(peer) = &self.remote else { return };
-        let sender = Sender { net: &mut res.net, stats: &mut res.stats, socket: &mut self.socket, address: &self.address, ready };
-        let mut wire =
-            DatagramWire { sender, queue: &mut self.queue, peer, alarm: Some(&mut self.alarm), may_send: Allowance::Any, error: None };
-        let action = event(&mut *self.service, &mut Context::new(res.now, peer, &mut wire));
-        let error = wire.error.take();
+        let Some(path) = self.remote.clone() else { return };
+        let mut replies = std::mem::take(&mut res.replies);
+        let mut wire = DatagramWire {
+            net: &mut res.net,
+            stats: &mut res.stats,
+            replies: &mut replies,
+            burst: &[],
+            part: 0,
+            peer: &path.peer,
+            local: None,
+            queued: self.queue.charged,
+            verdict: Ok(()),
+            longest: None,
+            rate: None,
+            now: res.now,
+            alarm: Some(&mut self.alarm),
+            may_send: Allowance::Any,
+        };
+        let action = event(&mut *self.service, &mut Context::new(res.now, &path.peer, &mut wire));
         self.has_more |= action == Action::More;
-        if !self.queue.replies.is_empty() {
-            self.retry_later(res);
-        }
-        if let Some(error) = error {
-            self.service.on_error(&error);
-        }
+        self.dispatch(ready, res, &mut replies, &[], |_| &path);
+        res.replies = replies;
     }
 
+    /// Receives bursts and answers them, within the budget.
     fn receive(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
-        let mut received = 0;
-        for _ in 0..DATAGRAM_BUDGET {
+        let (mut burst, mut replies) = (std::mem::take(&mut res.burst), std::mem::take(&mut res.replies));
+        let outcome = self.receive_bursts(ready, res, &mut burst, &mut replies);
+        (res.burst, res.replies) = (burst, replies);
+        outcome
+    }
+
+    fn receive_bursts(&mut self, ready: &mut Ready, res: &mut Resources<N>, burst: &mut Burst, replies: &mut Replies) -> Outcome {
+        let (mut budget, mut received) = (DATAGRAM_BUDGET, 0);
+        while budget > 0 {
             if !ready.contains(Ready::READABLE) {
                 return Outcome::Waiting;
             }
-            match res.net.receive(&mut self.socket, &mut res.buffer) {
-                Ok((size, peer)) => {
-                    received += 1;
-                    self.answer(ready, res, size, &peer);
+            match res.net.receive(&mut self.socket, burst) {
+                Ok(()) => {
+                    received += burst.parts.len();
+                    budget = budget.saturating_sub(burst.parts.len().max(1));
+                    // An error that cut a burst short gives an event of its own, or had one already: then only the socket's word counts.
+                    if burst.is_short && res.net.edge_after_partial() && !ready.contains(Ready::ERROR) {
+                        ready.remove(Ready::READABLE);
+                    }
+                    self.answer(ready, res, burst, replies);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.remove(Ready::READABLE),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.remove(Ready::READABLE | Ready::ERROR),
                 // An error of an earlier reply (ICMP), told late. What is queued behind it gives no event of its own: go on.
                 Err(error) => {
+                    budget -= 1;
                     res.stats.datagram_errors += 1;
                     debug!("{}: receiving: {error}", self.address);
                     self.service.on_error(&error);
@@ -206,20 +246,172 @@ impl<N: Net> Datagram<N> {
         Outcome::Waiting
     }
 
-    fn answer(&mut self, ready: &mut Ready, res: &mut Resources<N>, size: usize, peer: &Peer) {
-        if size == res.buffer.len() {
-            res.stats.datagrams_too_long += 1;
-            debug!("{}: {peer}: a datagram of {size} bytes or more is too long to be known whole; dropped", self.address);
+    /// Lets the service answer a burst, and sends what it said.
+    fn answer(&mut self, ready: &mut Ready, res: &mut Resources<N>, burst: &mut Burst, replies: &mut Replies) {
+        if let Some(dropped) = burst.dropped {
+            res.stats.datagrams_dropped += u64::from(dropped.wrapping_sub(std::mem::replace(&mut self.dropped, dropped)));
+        }
+        let mut parts = std::mem::take(&mut burst.parts);
+        // Nobody writes a Unix peer's name but the kernel.
+        let is_guarded = self.remote.is_none() && !res.limits.allow_amplification && matches!(self.address, Address::Udp(_));
+        for index in 0..parts.len() {
+            let part = &mut parts[index];
+            if part.is_cut {
+                res.stats.datagrams_too_long += 1;
+                debug!(
+                    "{}: {}: a datagram of {} bytes or more is too long to be known whole; dropped",
+                    self.address, part.path.peer, part.size
+                );
+                continue;
+            }
+            let verdict = if self.remote.is_some() { Ok(()) } else { judge(&part.path, &res.own) };
+            let local = part.path.local;
+            if self.remote.is_some() {
+                part.path.hops = None;
+            }
+            part.path.hops = part.path.hops.map(|hops| hops.saturating_sub(1));
+            let (datagrams, peer) = (part.datagrams(), part.path.peer.clone());
+            for datagram in datagrams {
+                res.stats.datagrams_in += 1;
+                let mut wire = DatagramWire {
+                    net: &mut res.net,
+                    stats: &mut res.stats,
+                    replies,
+                    burst: burst.buffer(),
+                    part: index,
+                    peer: &peer,
+                    local: Some((&self.address, local)),
+                    queued: self.queue.charged,
+                    verdict,
+                    longest: is_guarded.then_some(datagram.len()),
+                    rate: res.rate.as_mut().filter(|_| self.remote.is_none()),
+                    now: res.now,
+                    alarm: self.remote.is_some().then_some(&mut self.alarm),
+                    may_send: Allowance::One,
+                };
+                // Nothing to finish or abort here: there is no connection.
+                let _ = self.service.on_data(&mut Context::new(res.now, &peer, &mut wire), &burst.buffer()[datagram]);
+                if replies.size().0 >= DATAGRAM_QUEUE {
+                    self.dispatch(ready, res, replies, burst.buffer(), |part| &parts[part].path);
+                }
+            }
+        }
+        self.dispatch(ready, res, replies, burst.buffer(), |part| &parts[part].path);
+        burst.parts = parts;
+    }
+
+    /// Sends what was said, in as few messages as can be; what the socket refuses for now waits.
+    fn dispatch<'a>(
+        &mut self,
+        ready: &mut Ready,
+        res: &mut Resources<N>,
+        replies: &mut Replies,
+        burst: &[u8],
+        path: impl Fn(usize) -> &'a Path,
+    ) {
+        if replies.is_empty() {
             return;
         }
-        res.stats.datagrams_in += 1;
-        let sender = Sender { net: &mut res.net, stats: &mut res.stats, socket: &mut self.socket, address: &self.address, ready };
-        let alarm = self.remote.is_some().then_some(&mut self.alarm);
-        let mut wire = DatagramWire { sender, queue: &mut self.queue, peer, alarm, may_send: Allowance::One, error: None };
-        // Nothing to finish or abort here: there is no connection.
-        let _ = self.service.on_data(&mut Context::new(res.now, peer, &mut wire), &res.buffer[..size]);
+        let (pieces, runs) = replies.runs(burst, self.offload, |a, b| a == b || path(a) == path(b));
+        let transmits: Vec<Transmit<'_>> = runs.iter().map(|run| transmit(run, path(run.part), &pieces)).collect();
+        let per_peer = res.net.blocks_per_peer(&self.socket);
+        let mut refusal = None;
+        let mut sent = 0;
+        while let Some(next) = transmits.get(sent) {
+            // Behind what already waits for the same peer, or its datagrams would change their order here.
+            let is_behind =
+                !self.queue.replies.is_empty() && (!per_peer || self.queue.replies.iter().any(|(path, _)| path.peer == next.path.peer));
+            if is_behind || !ready.contains(Ready::WRITABLE) {
+                self.keep(res, next);
+                sent += 1;
+                continue;
+            }
+            let most = if per_peer { sent + 1 } else { transmits.len() };
+            match res.net.send(&mut self.socket, &transmits[sent..most]) {
+                Ok(count) => {
+                    res.stats.datagrams_out += transmits[sent..sent + count].iter().map(|transmit| transmit.count() as u64).sum::<u64>();
+                    sent += count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    refusal = self.settle_refusal(ready, res, error, next).or(refusal);
+                    sent += 1;
+                }
+            }
+        }
+        replies.clear();
         if !self.queue.replies.is_empty() {
             self.retry_later(res);
+        }
+        if let Some(error) = refusal {
+            self.service.on_error(&error);
+        }
+    }
+
+    /// What becomes of a message that the socket did not take. Returns the error where it was refused for good.
+    #[cold]
+    fn settle_refusal(&mut self, ready: &mut Ready, res: &mut Resources<N>, error: io::Error, refused: &Transmit<'_>) -> Option<io::Error> {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            if !res.net.blocks_per_peer(&self.socket) {
+                ready.remove(Ready::WRITABLE);
+            }
+            self.keep(res, refused);
+            return None;
+        }
+        if let Some(segment) = refused.segment {
+            return self.resend_singly(ready, res, &error, refused, segment);
+        }
+        res.stats.datagrams_refused += 1;
+        debug!("{}: {}: sending refused: {error}", self.address, refused.path.peer);
+        Some(error)
+    }
+
+    /// A message of several datagrams was refused: perhaps it is only that they are several.
+    fn resend_singly(
+        &mut self,
+        ready: &mut Ready,
+        res: &mut Resources<N>,
+        why: &io::Error,
+        refused: &Transmit<'_>,
+        segment: u16,
+    ) -> Option<io::Error> {
+        let (mut left, mut refusal) = (0, None);
+        for datagram in refused.datagrams(segment) {
+            let pieces = [IoSlice::new(datagram)];
+            let single = Transmit { path: refused.path, pieces: &pieces, segment: None };
+            if !self.queue.replies.is_empty() || !ready.contains(Ready::WRITABLE) {
+                self.keep(res, &single);
+                continue;
+            }
+            match res.net.send(&mut self.socket, &[single]) {
+                Ok(_) => {
+                    left += 1;
+                    res.stats.datagrams_out += 1;
+                }
+                Err(error) => refusal = self.settle_refusal(ready, res, error, &single).or(refusal),
+            }
+        }
+        if left > 0 {
+            // An interface that can't at all says EIO; one whose packets are too short for these says so of the size.
+            let is_size = matches!(why.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE));
+            self.offload = if is_size { self.offload.min(usize::from(segment).saturating_sub(1)) } else { 0 };
+            res.stats.datagram_fallbacks += 1;
+            info!("{}: datagrams of {segment} bytes cannot be sent together: {why}; going on one by one", self.address);
+        }
+        refusal
+    }
+
+    /// Keeps the datagrams of a message for later.
+    fn keep(&mut self, res: &mut Resources<N>, message: &Transmit<'_>) {
+        let whole = message.pieces.iter().map(|piece| &**piece).collect::<Vec<_>>().concat();
+        let segment = message.segment.map_or(whole.len(), usize::from).max(1);
+        for at in (0..whole.len().max(1)).step_by(segment) {
+            let bytes = &whole[at..whole.len().min(at + segment)];
+            if self.queue.has_room(bytes.len()) {
+                self.queue.push(message.path.clone(), bytes.into());
+            } else {
+                res.stats.datagrams_overflowed += 1;
+            }
         }
     }
 
@@ -228,24 +420,30 @@ impl<N: Net> Datagram<N> {
         let waiting = self.queue.replies.len();
         let mut refusal = None;
         let mut blocked: Vec<Peer> = Vec::new();
-        for _ in 0..self.queue.replies.len() {
-            let Some((peer, bytes)) = self.queue.pop() else { break };
-            let may_send = ready.contains(Ready::WRITABLE) && !blocked.contains(&peer);
-            let mut sender = Sender { net: &mut res.net, stats: &mut res.stats, socket: &mut self.socket, address: &self.address, ready };
-            if may_send {
-                match sender.send(&[IoSlice::new(&bytes)], &peer) {
-                    Ok(true) => continue,
-                    Ok(false) => {}
+        for _ in 0..waiting {
+            let Some((path, bytes)) = self.queue.pop() else { break };
+            if ready.contains(Ready::WRITABLE) && !blocked.contains(&path.peer) {
+                let pieces = [IoSlice::new(&bytes)];
+                match res.net.send(&mut self.socket, &[Transmit { path: &path, pieces: &pieces, segment: None }]) {
+                    Ok(_) => {
+                        res.stats.datagrams_out += 1;
+                        continue;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        if !res.net.blocks_per_peer(&self.socket) {
+                            ready.remove(Ready::WRITABLE);
+                        }
+                        blocked.push(path.peer.clone());
+                    }
                     Err(error) => {
+                        res.stats.datagrams_refused += 1;
+                        debug!("{}: {}: sending refused: {error}", self.address, path.peer);
                         refusal = Some(error);
                         continue;
                     }
                 }
             }
-            if may_send {
-                blocked.push(peer.clone());
-            }
-            self.queue.push(peer, bytes);
+            self.queue.push(path, bytes);
         }
         // Peers that take nothing are asked more and more rarely, or a crowd of them would cost a processor.
         let has_moved = self.queue.replies.len() < waiting;
@@ -266,12 +464,12 @@ impl<N: Net> Datagram<N> {
 }
 
 impl Queue {
-    fn push(&mut self, peer: Peer, bytes: Box<[u8]>) {
+    fn push(&mut self, path: Path, bytes: Box<[u8]>) {
         self.charged += charge(bytes.len());
-        self.replies.push_back((peer, bytes));
+        self.replies.push_back((path, bytes));
     }
 
-    fn pop(&mut self) -> Option<(Peer, Box<[u8]>)> {
+    fn pop(&mut self) -> Option<(Path, Box<[u8]>)> {
         let reply = self.replies.pop_front()?;
         self.charged -= charge(reply.1.len());
         Some(reply)
@@ -288,46 +486,36 @@ fn charge(size: usize) -> usize {
     size.max(1024)
 }
 
-/// The way out, with what becomes of each datagram counted.
-struct Sender<'a, N: Net> {
+/// The message of a run.
+fn transmit<'a>(run: &Run, path: &'a Path, pieces: &'a [IoSlice<'a>]) -> Transmit<'a> {
+    let pieces = &pieces[run.pieces.clone()];
+    let segment = if run.count > 1 { u16::try_from(run.segment).ok() } else { None };
+    Transmit { path, pieces, segment }
+}
+
+/// A service's way to the replies of one burst.
+struct DatagramWire<'a, N: Net> {
     net: &'a mut N,
     stats: &'a mut Stats,
-    socket: &'a mut N::Datagram,
-    address: &'a Address,
-    ready: &'a mut Ready,
-}
-
-impl<N: Net> Sender<'_, N> {
-    /// Tries to send. Returns whether the datagram has gone; if not, it must wait. An error refuses it for good.
-    fn send(&mut self, pieces: &[IoSlice<'_>], peer: &Peer) -> io::Result<bool> {
-        match self.net.send(self.socket, pieces, peer) {
-            Ok(()) => self.stats.datagrams_out += 1,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if !self.net.blocks_per_peer(self.socket) {
-                    self.ready.remove(Ready::WRITABLE);
-                }
-                return Ok(false);
-            }
-            Err(error) => {
-                self.stats.datagrams_refused += 1;
-                debug!("{}: {peer}: sending refused: {error}", self.address);
-                return Err(error);
-            }
-        }
-        Ok(true)
-    }
-}
-
-/// A service's way to the sender of one datagram.
-struct DatagramWire<'a, N: Net> {
-    sender: Sender<'a, N>,
-    queue: &'a mut Queue,
+    replies: &'a mut Replies,
+    /// The buffer that was received into.
+    burst: &'a [u8],
+    /// The part that is answered, and who sent it.
+    part: usize,
     peer: &'a Peer,
+    /// The address of the socket, and that which was asked, where it is known; none for who speaks unasked.
+    local: Option<(&'a Address, Option<IpAddr>)>,
+    /// What waits already.
+    queued: usize,
+    /// Whether an answer may go.
+    verdict: Result<(), Refusal>,
+    /// How long it may be.
+    longest: Option<usize>,
+    rate: Option<&'a mut Rate>,
+    now: Time,
     /// A client's alone: nothing calls the service of a server unasked.
     alarm: Option<&'a mut Time>,
     may_send: Allowance,
-    /// What the last datagram was refused with.
-    error: Option<io::Error>,
 }
 
 /// How many datagrams a service may send in one call.
@@ -339,6 +527,18 @@ enum Allowance {
     One,
     /// A client speaks as it likes.
     Any,
+}
+
+impl<N: Net> DatagramWire<'_, N> {
+    fn judge(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), Refusal> {
+        self.verdict?;
+        let size: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if self.longest.is_some_and(|longest| size > longest) {
+            return Err(Refusal::Longer);
+        }
+        let is_within = self.rate.as_mut().is_none_or(|rate| rate.allows(self.peer, self.now));
+        if is_within { Ok(()) } else { Err(Refusal::Rate) }
+    }
 }
 
 impl<N: Net> Wire for DatagramWire<'_, N> {
@@ -353,39 +553,30 @@ impl<N: Net> Wire for DatagramWire<'_, N> {
             Allowance::One => self.may_send = Allowance::None,
             Allowance::Any => {}
         }
-        // Behind what already waits for the same peer, or its datagrams would change their order here.
-        let is_behind = self.queue.replies.iter().any(|(peer, _)| peer == self.peer);
-        if !is_behind && self.sender.ready.contains(Ready::WRITABLE) {
-            match self.sender.send(pieces, self.peer) {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => {
-                    self.error = Some(error);
-                    return;
-                }
-            }
-        }
-        let bytes = pieces.iter().map(|piece| &**piece).collect::<Vec<_>>().concat();
-        if self.queue.has_room(bytes.len()) {
-            self.queue.push(self.peer.clone(), bytes.into());
-        } else {
-            self.sender.stats.datagrams_overflowed += 1;
+        match self.judge(pieces) {
+            Ok(()) => self.replies.push(self.part, pieces, self.burst),
+            Err(refusal) => self.stats.unanswered.count(refusal),
         }
     }
 
-    /// The longest payload of UDP over IPv4, or what the queue still holds for certain.
+    /// The longest payload of UDP over IPv4, or what can still be kept for certain.
     fn room(&self) -> usize {
-        (DATAGRAM_QUEUE - self.queue.charged).min(65_507)
+        let (bytes, count) = self.replies.size();
+        DATAGRAM_QUEUE.saturating_sub(self.queued + bytes + count * charge(0)).min(65_507)
     }
 
     fn hold_input(&mut self, _is_held: bool) {}
 
     fn local(&self) -> Option<Peer> {
-        (self.may_send != Allowance::Any).then(|| self.sender.address.as_peer())
+        let (address, asked) = self.local?;
+        Some(match (address, asked) {
+            (Address::Udp(bound), Some(asked)) => SocketAddr::new(asked, bound.port()).into(),
+            _ => address.as_peer(),
+        })
     }
 
     fn wall_clock(&mut self) -> Duration {
-        self.sender.net.wall_clock()
+        self.net.wall_clock()
     }
 
     fn set_alarm(&mut self, at: Time) {

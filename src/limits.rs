@@ -65,6 +65,10 @@ pub struct Limits {
     pub write_timeout: Option<Duration>,
     /// How long a drain may take before the rest is cut. `None` waits for the last peer.
     pub drain_timeout: Option<Duration>,
+    /// Whether an answer to a datagram may be longer than the datagram. It lets whoever forges a source turn few bytes into many for it.
+    pub allow_amplification: bool,
+    /// Answers to the datagrams of one source in one second, at most. `None`: no cap.
+    pub udp_rate: Option<u32>,
     /// For how long after the last event the loop goes on polling without sleeping. `None`: it sleeps at once.
     pub busy_poll: Option<Duration>,
 }
@@ -78,6 +82,8 @@ impl Default for Limits {
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(30)),
             drain_timeout: Some(Duration::from_secs(5)),
+            allow_amplification: false,
+            udp_rate: None,
             busy_poll: None,
         }
     }

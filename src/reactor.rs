@@ -148,7 +148,10 @@ impl<N: Net> Reactor<N> {
     /// What was tried, why it failed and what to do.
     pub fn bind(&mut self, address: &Address, mut make: Factory) -> Result<Address, StartError> {
         let (socket, bound) = self.res.net.bind(address, self.sources.next_token())?;
-        let datagram = Datagram::new(socket, bound.clone(), make());
+        let datagram = Datagram::new(&self.res.net, socket, bound.clone(), make());
+        if let Address::Udp(own) = bound {
+            self.res.own.push(own);
+        }
         self.datagrams.push(self.sources.insert(Ready::WRITABLE, Source::Datagram(Box::new(datagram))));
         Ok(bound)
     }
@@ -178,7 +181,7 @@ impl<N: Net> Reactor<N> {
     /// What was tried, and why it failed.
     pub fn associate(&mut self, remote: &Address, local: Option<&Address>, service: Box<dyn Service>) -> Result<Token, StartError> {
         let socket = self.res.net.associate(remote, local, self.sources.next_token())?;
-        let datagram = Datagram::new(socket, remote.clone(), service).to(remote.as_peer());
+        let datagram = Datagram::new(&self.res.net, socket, remote.clone(), service).to(remote.as_peer());
         let token = self.sources.insert(Ready::WRITABLE, Source::Datagram(Box::new(datagram)));
         self.datagrams.push(token);
         Ok(token)

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Index;
 
 use crate::error::CloseReason;
+use crate::guard::Refusal;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -14,6 +15,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// Connections that ended, by reason.
             pub closed: Closed,
+            /// Datagrams that were not answered by rule, by refusal.
+            pub unanswered: Unanswered,
         }
 
         impl Stats {
@@ -66,6 +69,10 @@ counters! {
     datagrams_overflowed,
     /// Replies that the socket refused for good (source port 0, a peer that is gone, …).
     datagrams_refused,
+    /// Datagrams that the kernel dropped for want of buffer, where it tells.
+    datagrams_dropped,
+    /// Times that datagrams could not be sent together, and were sent one by one.
+    datagram_fallbacks,
     /// Errors of receiving (refusals that ICMP reported, …).
     datagram_errors,
 }
@@ -100,13 +107,37 @@ impl Index<CloseReason> for Closed {
     }
 }
 
+/// Unanswered datagrams by [`Refusal`]: index it with one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unanswered([u64; Refusal::ALL.len()]);
+
+impl Unanswered {
+    pub(crate) fn count(&mut self, refusal: Refusal) {
+        self.0[refusal as usize] += 1;
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+impl Index<Refusal> for Unanswered {
+    type Output = u64;
+
+    fn index(&self, refusal: Refusal) -> &u64 {
+        &self.0[refusal as usize]
+    }
+}
+
 /// One line, with what is zero left out.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = self.counters().map(|(name, count)| (name.replace('_', " "), count));
         let closed = CloseReason::ALL.into_iter().map(|reason| (format!("closed ({reason})"), self.closed[reason]));
+        let unanswered = Refusal::ALL.into_iter().map(|refusal| (format!("unanswered ({refusal})"), self.unanswered[refusal]));
         let mut separator = "";
-        for (name, count) in plain.chain(closed).filter(|(_, count)| *count > 0) {
+        for (name, count) in plain.chain(closed).chain(unanswered).filter(|(_, count)| *count > 0) {
             write!(f, "{separator}{name} {count}")?;
             separator = ", ";
         }

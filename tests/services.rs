@@ -41,7 +41,7 @@ impl Served {
     fn start(service: &str) -> Served {
         let scratch = Scratch::new();
         let (stream, datagram) = (scratch.endpoint("unix", "stream"), scratch.endpoint("unixgram", "datagram"));
-        Served { server: Server::start(&[TCP, UDP, &stream, &datagram, "--service", service]), scratch }
+        Served { server: Server::start(&[TCP, UDP, &stream, &datagram, "--allow-amplification", "--service", service]), scratch }
     }
 
     /// Asks on a socket of each kind, one after the other.

@@ -137,6 +137,8 @@ impl Run {
             write_timeout: [None, Some(Duration::from_secs(2))][dice.below(2)],
             drain_timeout: Some(Duration::from_secs(5)),
             busy_poll: [None, None, Some(Duration::from_micros(50))][dice.below(3)],
+            allow_amplification: false,
+            udp_rate: [None, None, None, Some(2)][dice.below(4)],
         };
         let mut reactor = Reactor::new(SimNet::new(dice.roll(), rules), limits.clone()).unwrap();
         let echo = || service::factory("echo", &service::Host::new("here", 1)).unwrap();
@@ -249,11 +251,18 @@ impl Run {
 
     fn send_datagram(&mut self) {
         let socket = self.dice.below(2);
-        let peer = datagram_peer(self.dice.below(DATAGRAM_PEERS));
-        self.datagrams[socket] += 1;
-        let mut bytes = self.datagrams[socket].to_be_bytes().to_vec();
-        bytes.resize(4 + self.dice.below(60_000), 0);
-        self.reactor.net_mut().deliver(socket, peer, bytes);
+        let peer = match self.dice.below(10) {
+            0 => forged_peer(),
+            _ => datagram_peer(self.dice.below(DATAGRAM_PEERS)),
+        };
+        // Several of one size may come as one message and leave as one.
+        let size = [4, 100, 100, 4 + self.dice.below(60_000)][self.dice.below(4)];
+        for _ in 0..1 + self.dice.below(5) {
+            self.datagrams[socket] += 1;
+            let mut bytes = self.datagrams[socket].to_be_bytes().to_vec();
+            bytes.resize(size, 0);
+            self.reactor.net_mut().deliver(socket, peer.clone(), bytes);
+        }
     }
 
     /// One turn, and all that must hold after it.
@@ -362,6 +371,7 @@ impl Run {
         for socket in 0..2 {
             let mut last = [0; DATAGRAM_PEERS];
             for (peer, bytes) in self.reactor.net_mut().datagrams_sent(socket) {
+                assert_ne!(*peer, forged_peer(), "socket {socket}: an answer to a name server");
                 let number = u32::from_be_bytes(bytes[..4].try_into().unwrap());
                 let port = usize::from(peer.socket_addr().unwrap().port()) - 5000;
                 assert!(last[port] < number, "socket {socket}: datagram {number} of peer {port} came after {}", last[port]);
@@ -433,7 +443,12 @@ impl Drop for Run {
 
 /// Datagrams that were received and neither answered nor given up.
 fn unanswered(stats: &Stats) -> u64 {
-    stats.datagrams_in - stats.datagrams_out - stats.datagrams_refused - stats.datagrams_overflowed
+    stats.datagrams_in - stats.datagrams_out - stats.datagrams_refused - stats.datagrams_overflowed - stats.unanswered.total()
+}
+
+/// Who answers us in turn, if we answer.
+fn forged_peer() -> Peer {
+    Peer::V4([192, 0, 2, 53].into(), 53)
 }
 
 fn datagram_peer(index: usize) -> Peer {

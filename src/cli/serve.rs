@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use log::{info, warn};
+use mynah::net::DatagramOptions;
 use mynah::net::os::OsNet;
 use mynah::service::{self, Factory, Framing, Host, Messages, Rules, Template};
 use mynah::{Address, Ending, Endpoint, Limits, Reactor};
@@ -23,6 +24,7 @@ pub(crate) struct Config {
     pub(crate) print: Option<Charset>,
     /// Whether to say at the end how much was received.
     pub(crate) is_counted: bool,
+    pub(crate) datagrams: DatagramOptions,
     pub(crate) limits: Bounds,
 }
 
@@ -46,6 +48,8 @@ pub(crate) struct Bounds {
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) write_timeout: Option<Duration>,
     pub(crate) drain_timeout: Option<Duration>,
+    pub(crate) allow_amplification: bool,
+    pub(crate) udp_rate: Option<u32>,
     pub(crate) busy_poll: Option<Duration>,
 }
 
@@ -59,7 +63,8 @@ pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
     let limits = limits(&config.limits, addresses.len());
     check_backlog(config.limits.backlog);
     let printer = config.print.map(Printer::new).transpose().map_err(|error| failed("start the printer", &error))?;
-    let mut reactor = OsNet::new().and_then(|net| Reactor::new(net, limits)).map_err(|error| failed("start the loop", &error))?;
+    let net = OsNet::new().map(|net| net.with_datagram_options(config.datagrams.clone()));
+    let mut reactor = net.and_then(|net| Reactor::new(net, limits)).map_err(|error| failed("start the loop", &error))?;
     reactor.catch_signals().map_err(|error| failed("catch signals", &error))?;
     let mut lines = String::new();
     let host = host();
@@ -114,6 +119,8 @@ fn limits(bounds: &Bounds, endpoints: usize) -> Limits {
         write_timeout: bounds.write_timeout,
         drain_timeout: bounds.drain_timeout,
         connect_timeout: None,
+        allow_amplification: bounds.allow_amplification,
+        udp_rate: bounds.udp_rate,
         busy_poll: bounds.busy_poll,
     }
 }

@@ -1,8 +1,12 @@
-//! Numbers with units: durations and sizes.
+//! Numbers with units, and names of things of this machine.
 //!
-//! Owns their grammar, a whole number and its unit without a space, and the sentences that say what is wrong with one.
+//! Owns the grammar of the former, a whole number and its unit without a space, and the sentences that say what is wrong with one.
 
+use std::io;
+use std::net::Ipv4Addr;
 use std::time::Duration;
+
+use mynah::net::Interface;
 
 /// A duration, or off. A type of its own, because clap takes a bare `Option` for an argument that may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,28 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
         None if number.is_empty() => Err("the number is missing, as in 64KiB".into()),
         _ => Err("that is more than any memory holds".into()),
     }
+}
+
+/// A network interface, by its name or by an IPv4 address that it has.
+pub(crate) fn interface(text: &str) -> Result<Interface, String> {
+    match text.parse::<Ipv4Addr>() {
+        Ok(ip) => Ok(Interface::Address(ip)),
+        Err(_) => number_of(text)
+            .map(Interface::Number)
+            .map_err(|_| "there is no such network interface; give the name of one, or an IPv4 address that it has".into()),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn number_of(name: &str) -> io::Result<u32> {
+    use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+    let any = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    Ok(netdevice::name_to_index(any, name)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn number_of(_name: &str) -> io::Result<u32> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// The digits at the beginning, and the rest.

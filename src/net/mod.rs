@@ -15,15 +15,20 @@
 //!
 //! `tests/kernel_facts.rs` checks that the kernel under us is no more unfriendly than this.
 
+mod burst;
 pub mod os;
 pub mod sim;
 mod socket;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod udp;
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::burst::{BURST, Burst, Part, Path, SLOT, Transmit};
+pub use self::socket::{DatagramOptions, Interface};
 use crate::endpoint::Address;
 use crate::error::StartError;
 use crate::peer::Peer;
@@ -160,11 +165,15 @@ pub trait Net: Debug {
     /// reports show as errors of the next call.
     fn associate(&mut self, remote: &Address, local: Option<&Address>, token: Token) -> Result<Self::Datagram, StartError>;
 
-    /// Receives one datagram into `buffer` and tells who sent it. A datagram that fills the buffer may have been longer.
-    fn receive(&mut self, socket: &mut Self::Datagram, buffer: &mut [u8]) -> io::Result<(usize, Peer)>;
+    /// Receives some datagrams: at least one, and no more than a burst.
+    fn receive(&mut self, socket: &mut Self::Datagram, burst: &mut Burst) -> io::Result<()>;
 
-    /// Sends all pieces as one datagram.
-    fn send(&mut self, socket: &mut Self::Datagram, pieces: &[IoSlice<'_>], peer: &Peer) -> io::Result<()>;
+    /// Sends messages, of which there is at least one, in their order, and returns how many left: at least one. An error is that of the first,
+    /// and the others have not been looked at.
+    fn send(&mut self, socket: &mut Self::Datagram, messages: &[Transmit<'_>]) -> io::Result<usize>;
+
+    /// Whether a message may be several datagrams ([`Transmit::segment`]). Even so the socket may refuse one that is.
+    fn offloads(&self, socket: &Self::Datagram) -> bool;
 
     /// Whether a `WouldBlock` of [`Net::send`] may speak of the one peer alone, with no event to come when it changes (Unix datagrams,
     /// whose receiver's queue is full), rather than of our own socket.

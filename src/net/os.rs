@@ -4,6 +4,8 @@
 //! one system call here.
 
 use std::io::{self, IoSlice, Read, Write};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,7 +15,7 @@ use mio::{Events, Interest, Poll, Waker};
 use socket2::{SockAddr, SockRef};
 
 use super::socket::{self, SocketPath};
-use super::{Event, Net, Wake};
+use super::{Burst, DatagramOptions, Event, Net, Path, SLOT, Transmit, Wake};
 use crate::endpoint::Address;
 use crate::error::StartError;
 use crate::peer::Peer;
@@ -47,6 +49,7 @@ pub struct OsNet {
     poll: Poll,
     events: Events,
     start: Instant,
+    datagrams: DatagramOptions,
 }
 
 impl OsNet {
@@ -56,7 +59,17 @@ impl OsNet {
     ///
     /// The operating system's, where it has no descriptor for the selector.
     pub fn new() -> io::Result<OsNet> {
-        Ok(OsNet { poll: Poll::new()?, events: Events::with_capacity(EVENTS), start: Instant::now() })
+        Ok(OsNet {
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS),
+            start: Instant::now(),
+            datagrams: DatagramOptions::default(),
+        })
+    }
+
+    /// The same; its UDP sockets are made as `options` say.
+    pub fn with_datagram_options(self, options: DatagramOptions) -> OsNet {
+        OsNet { datagrams: options, ..self }
     }
 
     fn watch_datagram(&self, datagram: &mut Datagram, token: Token) -> io::Result<()> {
@@ -286,7 +299,7 @@ impl Net for OsNet {
     }
 
     fn bind(&mut self, address: &Address, token: Token) -> Result<(Datagram, Address), StartError> {
-        let bound = socket::bind(address)?;
+        let bound = socket::bind(address, &self.datagrams)?;
         let mut datagram = match address {
             Address::Udp(_) => Datagram::Udp(UdpSocket::from_std(bound.socket.into())),
             _ => Datagram::Unix(bound.path.map(OwnedPath), UnixDatagram::from_std(bound.socket.into())),
@@ -296,7 +309,7 @@ impl Net for OsNet {
     }
 
     fn associate(&mut self, remote: &Address, local: Option<&Address>, token: Token) -> Result<Datagram, StartError> {
-        let bound = socket::associate(remote, local)?;
+        let bound = socket::associate(remote, local, &self.datagrams)?;
         let mut datagram = match remote {
             Address::Udp(_) => Datagram::Udp(UdpSocket::from_std(bound.socket.into())),
             _ => Datagram::Unix(bound.path.map(OwnedPath), UnixDatagram::from_std(bound.socket.into())),
@@ -305,26 +318,48 @@ impl Net for OsNet {
         Ok(datagram)
     }
 
-    fn receive(&mut self, socket: &mut Datagram, buffer: &mut [u8]) -> io::Result<(usize, Peer)> {
-        match socket {
-            Datagram::Udp(socket) => socket.recv_from(buffer).map(|(size, address)| (size, address.into())),
-            Datagram::Unix(_, socket) => socket.recv_from(buffer).map(|(size, address)| (size, unix_peer(&address))),
-        }
+    fn receive(&mut self, socket: &mut Datagram, burst: &mut Burst) -> io::Result<()> {
+        let received = match socket {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Datagram::Udp(socket) => return socket.try_io(|| super::udp::receive(socket.as_raw_fd(), burst)),
+            #[cfg(not(any(target_os = "linux", target_os = "android")))]
+            Datagram::Udp(socket) => {
+                burst.begin();
+                socket.recv_from(&mut burst.buffer_mut()[..SLOT]).map(|(size, address)| (size, address.into()))
+            }
+            Datagram::Unix(_, socket) => {
+                burst.begin();
+                socket.recv_from(&mut burst.buffer_mut()[..SLOT]).map(|(size, address)| (size, unix_peer(&address)))
+            }
+        };
+        received.map(|(size, peer)| burst.take_one(size, Path::plain(peer)))
     }
 
-    fn send(&mut self, socket: &mut Datagram, pieces: &[IoSlice<'_>], peer: &Peer) -> io::Result<()> {
-        match (socket, peer.socket_addr(), peer) {
-            (Datagram::Udp(socket), Some(address), _) => match pieces {
-                [piece] => socket.send_to(piece, address),
-                pieces => socket.try_io(|| SockRef::from(&*socket).send_to_vectored(pieces, &address.into())),
-            },
-            (Datagram::Unix(_, socket), _, Peer::Unix(path)) if !path.is_empty() => {
+    fn send(&mut self, socket: &mut Datagram, messages: &[Transmit<'_>]) -> io::Result<usize> {
+        let Some(Transmit { path: Path { peer, .. }, pieces, .. }) = messages.first() else { return Ok(0) };
+        match (socket, peer) {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            (Datagram::Udp(socket), _) => return socket.try_io(|| super::udp::send(socket.as_raw_fd(), messages)),
+            #[cfg(not(any(target_os = "linux", target_os = "android")))]
+            (Datagram::Udp(socket), Peer::V4(..) | Peer::V6(..)) => {
+                let address = peer.socket_addr().ok_or(io::ErrorKind::AddrNotAvailable)?;
+                socket.try_io(|| SockRef::from(&*socket).send_to_vectored(pieces, &address.into()))
+            }
+            (Datagram::Unix(_, socket), Peer::Unix(path)) if !path.is_empty() => {
                 let address = SockAddr::unix(std::ffi::OsStr::from_bytes(path))?;
                 socket.try_io(|| SockRef::from(&*socket).send_to_vectored(pieces, &address))
             }
             _ => Err(io::Error::new(io::ErrorKind::NotConnected, "the peer has no address to answer to")),
         }
-        .map(|_| ())
+        .map(|_| 1)
+    }
+
+    fn offloads(&self, socket: &Datagram) -> bool {
+        match socket {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Datagram::Udp(socket) => super::udp::offloads(socket.as_fd()),
+            _ => false,
+        }
     }
 
     fn blocks_per_peer(&self, socket: &Datagram) -> bool {

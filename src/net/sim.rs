@@ -26,7 +26,7 @@ use std::time::Duration;
 
 pub use self::dice::Dice;
 pub use self::peers::PeerEnd;
-use super::{Event, Net, Wake};
+use super::{BURST, Burst, Event, Net, Part, Path, SLOT, Transmit, Wake};
 use crate::endpoint::Address;
 use crate::error::StartError;
 use crate::peer::Peer;
@@ -565,31 +565,66 @@ impl Net for SimNet {
         self.bind(remote, token).map(|(socket, _)| socket)
     }
 
-    fn receive(&mut self, socket: &mut SimDatagram, buffer: &mut [u8]) -> io::Result<(usize, Peer)> {
+    fn receive(&mut self, socket: &mut SimDatagram, burst: &mut Burst) -> io::Result<()> {
         self.fault(&[libc::EINTR, libc::ECONNREFUSED, libc::ENOMEM, libc::EHOSTUNREACH, 9999])?;
         let socket = &mut self.sockets[socket.0];
-        let Some((peer, bytes)) = socket.inbound.pop_front() else {
+        if socket.inbound.is_empty() {
             socket.read_armed = true;
             return Err(io::ErrorKind::WouldBlock.into());
-        };
-        let size = bytes.len().min(buffer.len());
-        buffer[..size].copy_from_slice(&bytes[..size]);
-        self.note(8, size);
-        Ok((size, peer))
+        }
+        // As a kernel that coalesces: what stands together of one sender and one size may come as one message.
+        let slots = 1 + self.dice.below(BURST);
+        burst.begin();
+        for slot in 0..slots {
+            let Some((peer, first)) = socket.inbound.pop_front() else { break };
+            let (at, segment) = (slot * SLOT, first.len());
+            let mut bytes = first;
+            while segment > 0 && bytes.len() % segment == 0 && bytes.len() < 8 * segment && self.dice.once_in(2) {
+                match socket.inbound.front() {
+                    Some((other, next)) if *other == peer && (1..=segment).contains(&next.len()) && bytes.len() + next.len() <= SLOT => {
+                        bytes.extend(next)
+                    }
+                    _ => break,
+                }
+                socket.inbound.pop_front();
+            }
+            let size = bytes.len().min(SLOT);
+            burst.buffer_mut()[at..at + size].copy_from_slice(&bytes[..size]);
+            burst.parts.push(Part { path: Path::plain(peer), at, size, segment: segment.max(1), is_cut: bytes.len() > SLOT });
+        }
+        burst.is_short = burst.parts.len() < slots && socket.inbound.is_empty();
+        if burst.is_short && self.rules.selector == Selector::Edge {
+            socket.read_armed = true;
+        }
+        let count = burst.parts.len();
+        self.note(8, count);
+        Ok(())
     }
 
-    fn send(&mut self, socket: &mut SimDatagram, pieces: &[IoSlice<'_>], peer: &Peer) -> io::Result<()> {
-        self.fault(&[libc::EINVAL, libc::EPERM, libc::ENOBUFS, libc::EMSGSIZE, libc::ENETUNREACH, 9999])?;
+    fn send(&mut self, socket: &mut SimDatagram, messages: &[Transmit<'_>]) -> io::Result<usize> {
+        self.fault(&[libc::EIO, libc::EINVAL, libc::EPERM, libc::ENOBUFS, libc::EMSGSIZE, libc::ENETUNREACH, 9999])?;
         let fills_up = self.dice.once_in(10);
         let socket = &mut self.sockets[socket.0];
         socket.is_full |= fills_up && !socket.per_peer;
-        if socket.is_full || socket.stuck.contains(peer) {
-            return Err(io::ErrorKind::WouldBlock.into());
+        let most = 1 + self.dice.below(messages.len());
+        let mut sent = 0;
+        for Transmit { path, pieces, segment } in messages.iter().take(most) {
+            if socket.is_full || socket.stuck.contains(&path.peer) {
+                break;
+            }
+            let bytes = pieces.iter().map(|piece| &**piece).collect::<Vec<_>>().concat();
+            match segment {
+                Some(segment) => socket.sent.extend(bytes.chunks((*segment).into()).map(|one| (path.peer.clone(), one.to_vec()))),
+                None => socket.sent.push((path.peer.clone(), bytes)),
+            }
+            sent += 1;
         }
-        let bytes = pieces.iter().map(|piece| &**piece).collect::<Vec<_>>().concat();
-        socket.sent.push((peer.clone(), bytes));
-        self.note(9, peer.socket_addr().map_or(0, |address| address.port().into()));
-        Ok(())
+        self.note(9, sent);
+        if sent == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(sent) }
+    }
+
+    fn offloads(&self, socket: &SimDatagram) -> bool {
+        !self.sockets[socket.0].per_peer
     }
 
     fn blocks_per_peer(&self, socket: &SimDatagram) -> bool {

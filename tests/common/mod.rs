@@ -405,13 +405,14 @@ pub struct Background {
 }
 
 impl Background {
-    /// Serves streams at `address`, each by what `make` makes. The reactor is made in the thread, because it cannot move to another.
+    /// Serves `address` by what `make` makes. The reactor is made in the thread, because it cannot move to another.
     #[track_caller]
     pub fn start<S: Service + 'static>(address: Address, limits: Limits, make: impl Fn() -> S + Send + 'static) -> Background {
         let (sender, started) = mpsc::channel();
         let thread = thread::spawn(move || {
             let mut reactor = Reactor::new(OsNet::new().unwrap(), limits).unwrap();
-            let bound = reactor.listen(&address, 128, Box::new(move || Box::new(make()))).unwrap();
+            let make: mynah::service::Factory = Box::new(move || Box::new(make()));
+            let bound = if address.is_stream() { reactor.listen(&address, 128, make) } else { reactor.bind(&address, make) }.unwrap();
             sender.send((bound, reactor.handle())).unwrap();
             reactor.run()
         });

@@ -2,11 +2,12 @@
 
 use clap::Args;
 use mynah::Endpoint;
+use mynah::net::{DatagramOptions, Interface};
 
 use crate::cli::charset::Charset;
 use crate::cli::connect::{self, Local};
 use crate::cli::status::{Failure, Status};
-use crate::cli::values::{Timeout, duration, timeout};
+use crate::cli::values::{Timeout, duration, interface, timeout};
 
 /// Talk to a peer: standard input to it, and what it says to standard output.
 ///
@@ -36,6 +37,15 @@ pub(super) struct Connect {
     /// How long to wait for answers to datagrams after the input has ended; off waits for ever
     #[arg(long, value_name = "D", default_value = "1s", value_parser = duration)]
     wait: Timeout,
+    /// Send to a broadcast address, and hear whoever answers
+    #[arg(long)]
+    broadcast: bool,
+    /// How many hops a datagram may go [default: the system's, which for a multicast group is 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    ttl: Option<u8>,
+    /// Speak to a multicast group from here: the name of a network interface, or an IPv4 address that it has [default: the system's choice]
+    #[arg(long, value_name = "IF", value_parser = interface)]
+    interface: Option<Interface>,
 }
 
 impl TryFrom<Connect> for connect::Config {
@@ -47,7 +57,18 @@ impl TryFrom<Connect> for connect::Config {
             let why = "a stream has one peer; only datagrams can go to several: give one endpoint, or udp:// and unixgram: alone";
             return Err(Failure::new(Status::Usage, format_args!("{stream} beside another endpoint: {why}; see --help")));
         }
+        let is_udp = words.endpoints.iter().any(|endpoint| matches!(endpoint, Endpoint::Udp(_)));
+        let given = [(words.broadcast, "--broadcast"), (words.ttl.is_some(), "--ttl"), (words.interface.is_some(), "--interface")];
+        if let (false, Some((_, option))) = (is_udp, given.into_iter().find(|(is_given, _)| *is_given)) {
+            return Err(Failure::new(Status::Usage, format_args!("{option} is for UDP, and no endpoint is; leave it out; see --help")));
+        }
         Ok(connect::Config {
+            datagrams: DatagramOptions {
+                interface: words.interface,
+                broadcast: words.broadcast,
+                hops: words.ttl,
+                ..DatagramOptions::default()
+            },
             endpoints: words.endpoints,
             bind: words.bind,
             until: words.until,

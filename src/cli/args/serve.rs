@@ -5,6 +5,7 @@
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use mynah::net::{DatagramOptions, Interface};
 use mynah::service::{self, Delimiter, Framing, Template, TemplateError, Width};
 use mynah::{Endpoint, Escaped, outbox};
 
@@ -12,7 +13,7 @@ use crate::cli::charset::Charset;
 use crate::cli::serve::{Bounds, Config, Speech};
 use crate::cli::status::{Failure, Status};
 use crate::cli::text::{self, Text};
-use crate::cli::values::{Timeout, duration, size, timeout};
+use crate::cli::values::{Timeout, duration, interface, size, timeout};
 
 /// Run the service until SIGTERM or SIGINT.
 ///
@@ -47,6 +48,14 @@ pub(super) struct Serve {
     wire: Wire,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    datagrams: Datagrams,
+    /// Let an answer to a UDP datagram be longer than the datagram; whoever forges a sender's address can then turn few bytes into many for it
+    #[arg(long)]
+    allow_amplification: bool,
+    /// Answers to the UDP datagrams of one source in one second, at most [default: no cap]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    udp_rate: Option<u32>,
     /// Reset a peer that takes nothing of what it is owed for this long
     #[arg(long, value_name = "D", default_value = "30s", value_parser = timeout)]
     write_timeout: Timeout,
@@ -67,6 +76,8 @@ pub(super) struct Receive {
     wire: Wire,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    datagrams: Datagrams,
 }
 
 /// How bytes become messages, and messages text.
@@ -103,12 +114,50 @@ struct Limits {
     busy_poll: Timeout,
 }
 
+/// How UDP sockets are made.
+#[derive(Args, Debug)]
+struct Datagrams {
+    /// Receive buffer that is asked for on each UDP socket, so that a burst fits [default: 2MiB, or what the system allows]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    udp_buffer: Option<usize>,
+    /// Where a multicast group is joined: the name of a network interface, or an IPv4 address that it has [default: the system's choice]
+    #[arg(long, value_name = "IF", value_parser = interface)]
+    interface: Option<Interface>,
+}
+
+impl Datagrams {
+    /// An option that nothing here would heed is a mistake.
+    fn options(&self, endpoints: &[Endpoint]) -> Result<DatagramOptions, Failure> {
+        let usual = DatagramOptions::default();
+        check_udp(endpoints, self.udp_buffer.is_some(), "--udp-buffer")?;
+        check_udp(endpoints, self.interface.is_some(), "--interface")?;
+        Ok(DatagramOptions {
+            receive_buffer: self.udp_buffer.or(usual.receive_buffer),
+            warns_of_buffer: self.udp_buffer.is_some(),
+            interface: self.interface,
+            ..usual
+        })
+    }
+}
+
+fn check_udp(endpoints: &[Endpoint], is_given: bool, option: &str) -> Result<(), Failure> {
+    match endpoints.iter().any(|endpoint| matches!(endpoint, Endpoint::Udp(_))) {
+        false if is_given => {
+            Err(usage(format_args!("{option} is for UDP, and no endpoint is; name one, such as udp://127.0.0.1:7777, or leave it out")))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl TryFrom<Serve> for Config {
     type Error = Failure;
 
     fn try_from(words: Serve) -> Result<Config, Failure> {
         words.check_streams()?;
         words.check_service()?;
+        check_udp(&words.endpoints, words.allow_amplification, "--allow-amplification")?;
+        check_udp(&words.endpoints, words.udp_rate.is_some(), "--udp-rate")?;
+        let datagrams = words.datagrams.options(&words.endpoints)?;
         let mut speech = words.wire.speech()?;
         if let Some(greeting) = &words.greeting {
             speech.greeting = words.wire.greeting(greeting)?;
@@ -125,7 +174,12 @@ impl TryFrom<Serve> for Config {
             speech,
             print: words.print.then_some(words.wire.encoding),
             is_counted: false,
-            limits: words.limits.bounds(words.write_timeout),
+            datagrams,
+            limits: Bounds {
+                allow_amplification: words.allow_amplification,
+                udp_rate: words.udp_rate,
+                ..words.limits.bounds(words.write_timeout)
+            },
         })
     }
 }
@@ -134,7 +188,9 @@ impl TryFrom<Receive> for Config {
     type Error = Failure;
 
     fn try_from(words: Receive) -> Result<Config, Failure> {
+        let datagrams = words.datagrams.options(&words.endpoints)?;
         Ok(Config {
+            datagrams,
             endpoints: words.endpoints,
             service: "discard".to_owned(),
             speech: words.wire.speech()?,
@@ -264,6 +320,8 @@ impl Limits {
             idle_timeout: self.idle_timeout.0,
             write_timeout: write_timeout.0,
             drain_timeout: self.drain_timeout.0,
+            allow_amplification: false,
+            udp_rate: None,
             busy_poll: self.busy_poll.0,
         }
     }

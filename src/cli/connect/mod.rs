@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use mynah::net::DatagramOptions;
 use mynah::net::os::OsNet;
 use mynah::{Address, CloseReason, Endpoint, Limits, Peer, Reactor, StartError};
 
@@ -54,6 +55,7 @@ pub(crate) struct Config {
     pub(crate) timeout: Option<Duration>,
     /// How long a datagram client waits for answers after its input has ended.
     pub(crate) wait: Option<Duration>,
+    pub(crate) datagrams: DatagramOptions,
 }
 
 /// Where to speak from.
@@ -134,7 +136,8 @@ struct Client<'a> {
 impl Client<'_> {
     fn new(config: &Config, limits: Limits) -> Result<Client<'_>, Failure> {
         let failed = |what: &str, error: io::Error| Failure::new(Status::Failed, format_args!("cannot {what}: {error}"));
-        let reactor = OsNet::new().and_then(|net| Reactor::new(net, limits)).map_err(|error| failed("start the loop", error))?;
+        let net = OsNet::new().map(|net| net.with_datagram_options(config.datagrams.clone()));
+        let reactor = net.and_then(|net| Reactor::new(net, limits)).map_err(|error| failed("start the loop", error))?;
         let outlet = Outlet::new("output", io::stdout()).map_err(|error| failed("start the output", error))?;
         let bell = Bell::new(reactor.handle());
         let is_interactive = io::stdin().is_terminal() && io::stderr().is_terminal();

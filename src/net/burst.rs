@@ -1,0 +1,152 @@
+//! Datagrams on their way in and out, many at a time.
+//!
+//! Owns the one buffer that all datagram sockets receive into, and the words for what a datagram brings beside its bytes. Must never decide who is
+//! answered.
+//!
+//! ```text
+//!   buffer   │ slot 0            │ slot 1            │ … BURST slots of SLOT bytes
+//!            │ aaaa bbbb cc      │ dddd              │
+//!   parts      0: three datagrams  1: one               one part for each message of the kernel
+//! ```
+//!
+//! A kernel that coalesces (UDP_GRO) gives several datagrams of one sender as one message, of equal size save the last: so a part has a segment size.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use crate::limits::READ_BUFFER;
+use crate::peer::Peer;
+
+/// Messages that one call receives, at most. Beside a loop of 32 a call, one flow with 64 in flight: 64 a call gave the same rate, 8 a call 0.93 of it.
+pub const BURST: usize = 32;
+
+/// Room for one message, in bytes: the longest datagram of UDP, and whatever a kernel coalesces.
+pub const SLOT: usize = READ_BUFFER;
+
+/// The way that a datagram came, and its answer goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// Who sent it, and is to be answered.
+    pub peer: Peer,
+    /// The address of ours that was asked, which is to answer; `None` where the socket has but one, or does not tell.
+    pub local: Option<IpAddr>,
+    /// The hop limit that it came with, or is to leave with; `None`: not told, or the system's.
+    pub hops: Option<u8>,
+}
+
+impl Path {
+    /// To or from `peer`, and nothing else is known.
+    pub fn plain(peer: Peer) -> Path {
+        Path { peer, local: None, hops: None }
+    }
+}
+
+/// One message of the kernel: a datagram, or several of one sender.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Where it came from.
+    pub path: Path,
+    /// Where its bytes begin in the buffer.
+    pub at: usize,
+    /// How many there are.
+    pub size: usize,
+    /// How long each of its datagrams is, save that the last may be shorter. Never 0.
+    pub segment: usize,
+    /// Whether the datagram was longer than its slot.
+    pub is_cut: bool,
+}
+
+impl Part {
+    /// Where its datagrams stand in the buffer, in the order in which they came. An empty datagram is one.
+    pub fn datagrams(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (at, end, segment) = (self.at, self.at + self.size, self.segment);
+        let count = self.size.div_ceil(segment).max(1);
+        (0..count).map(move |index| at + index * segment..end.min(at + (index + 1) * segment))
+    }
+}
+
+/// Datagrams that were received together. The memory is touched as far as it is used: small datagrams cost a page for each slot.
+#[derive(Debug, Default)]
+pub struct Burst {
+    buffer: Vec<u8>,
+    /// What was received.
+    pub parts: Vec<Part>,
+    /// Whether the socket had less than there was room for.
+    pub is_short: bool,
+    /// Datagrams that the kernel has dropped on this socket since it was made for want of buffer, where it tells; it wraps.
+    pub dropped: Option<u32>,
+}
+
+impl Burst {
+    /// Forgets what was received.
+    pub fn begin(&mut self) {
+        self.parts.clear();
+        self.is_short = false;
+        self.dropped = None;
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; BURST * SLOT];
+        }
+    }
+
+    /// The buffer, to receive into.
+    pub fn buffer_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer
+    }
+
+    /// Notes the one datagram at the beginning of the buffer, `size` bytes of it. One that fills its slot may have been longer.
+    pub fn take_one(&mut self, size: usize, path: Path) {
+        self.parts.push(Part { path, at: 0, size, segment: size.max(1), is_cut: size >= SLOT });
+    }
+
+    /// The bytes that were received.
+    pub fn buffer(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+/// One or several datagrams of equal size to one peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit<'a> {
+    /// To whom, from which address of ours, with how many hops.
+    pub path: &'a Path,
+    /// The bytes, in pieces.
+    pub pieces: &'a [std::io::IoSlice<'a>],
+    /// Where they are several datagrams: how long each is, save that the last may be shorter. The kernel or the device cuts them; no piece ends within one.
+    pub segment: Option<u16>,
+}
+
+impl<'a> Transmit<'a> {
+    /// How many datagrams this is.
+    pub fn count(&self) -> usize {
+        self.segment.map_or(1, |segment| self.pieces.iter().map(|piece| piece.len()).sum::<usize>().div_ceil(segment.into()))
+    }
+
+    /// The datagrams of a message that is several.
+    pub fn datagrams(&self, segment: u16) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.pieces.iter().flat_map(move |piece| piece.chunks(segment.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_cut_where_its_datagrams_end() {
+        let (path, bytes) = (Path::plain(Peer::unnamed()), [1, 2, 3, 4, 5]);
+        let pieces = [std::io::IoSlice::new(&bytes[..4]), std::io::IoSlice::new(&bytes[4..])];
+        let message = Transmit { path: &path, pieces: &pieces, segment: Some(2) };
+        assert_eq!(message.count(), 3);
+        assert_eq!(message.datagrams(2).collect::<Vec<_>>(), [&[1, 2][..], &[3, 4], &[5]]);
+        assert_eq!(Transmit { segment: None, ..message }.count(), 1);
+    }
+
+    #[test]
+    fn a_part_is_cut_where_its_datagrams_end() {
+        let part = |size, segment| Part { path: Path::plain(Peer::unnamed()), at: 100, size, segment, is_cut: false };
+        assert_eq!(part(10, 4).datagrams().collect::<Vec<_>>(), [100..104, 104..108, 108..110]);
+        assert_eq!(part(8, 4).datagrams().collect::<Vec<_>>(), [100..104, 104..108]);
+        assert!(part(3, 3).datagrams().eq(std::iter::once(100..103)));
+        assert!(part(0, 1).datagrams().eq(std::iter::once(100..100)), "an empty datagram is one");
+    }
+}
