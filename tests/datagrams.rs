@@ -4,11 +4,12 @@ mod common;
 
 use std::io::{ErrorKind, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{PATIENCE, Server, TCP, UDP, assert_echoes, loopback, pattern};
+use common::{PATIENCE, Scratch, Server, TCP, UDP, assert_echoes, loopback, pattern};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 const UDP6: &str = "udp://[::1]:0";
@@ -131,7 +132,7 @@ fn a_packet_from_port_0_does_not_end_the_server() {
 fn answers_to_ports_that_are_closed_by_then_do_no_harm() {
     let mut server = Server::start(&[UDP]);
     let lasting = client(&server, 0);
-    for number in 0..1000 {
+    for number in 0..10_000 {
         client(&server, 0).send(format!("off again {number}").as_bytes()).unwrap();
         if number % 20 == 0 {
             assert_answers(&lasting, b"still here");
@@ -222,6 +223,158 @@ fn what_a_turn_leaves_in_the_socket_is_answered_without_another_packet() {
     assert_eq!(server.stop(), 0);
     server.wait_for_log("stopped: ");
     assert!(server.log().contains(" yields "), "others had their turn in between: {}", server.log());
+}
+
+/// On a wildcard address the answer leaves from the address that was asked, or a connected client would never hear it.
+#[test]
+fn the_address_that_was_asked_is_the_one_that_answers() {
+    let server = Server::start(&["udp://0.0.0.0:0", "udp://[::]:0"]);
+    let port = server.address(0).port();
+    for asked in ["127.0.0.1", "127.0.0.2", "127.255.0.9"] {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.connect((asked, port)).unwrap();
+        assert_answers(&client, asked.as_bytes());
+    }
+    let client = UdpSocket::bind("[::1]:0").unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.connect(("::1", server.address(1).port())).unwrap();
+    assert_answers(&client, b"::1");
+}
+
+/// Two interfaces with two addresses each, both families, in a network of our own: each address, asked on a wildcard and on itself.
+#[test]
+fn every_address_of_a_machine_answers_as_itself() {
+    let isolated = ["--net", "--map-root-user", "--user", "--"];
+    let tools = common::has_tool("unshare") && common::has_tool("ip");
+    if !tools || !Command::new("unshare").args(isolated).arg("true").output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no network of our own can be made");
+        return;
+    }
+    let script = r#"
+        set -e
+        ip link set lo up
+        ip link add name left type veth peer name right
+        for each in "left 10.1.0.1/24" "left 10.1.0.2/24" "right 10.2.0.1/24" "right 10.2.0.2/24" "left fd00:1::1/64" "left fd00:1::2/64" "right fd00:2::1/64" "right fd00:2::2/64"; do
+            set -- $each
+            case $2 in *:*) no_wait=nodad;; *) no_wait=;; esac
+            ip address add "$2" dev "$1" $no_wait
+        done
+        ip link set left up; ip link set right up
+        addresses="10.1.0.1 10.1.0.2 10.2.0.1 10.2.0.2 [fd00:1::1] [fd00:1::2] [fd00:2::1] [fd00:2::2]"
+        "$MYNAH" serve -q udp://0.0.0.0:7000 udp://[::]:7000 $(for each in $addresses; do echo "udp://$each:8000"; done) > "$READY" &
+        server=$!
+        until [ "$(wc -l < "$READY")" = 10 ]; do kill -0 $server; done
+        for each in $addresses; do
+            for port in 7000 8000; do
+                answer=$(printf '%s\n' "$each" | "$MYNAH" connect --wait 300ms "udp://$each:$port")
+                [ "$answer" = "$each" ] || { echo "$each:$port answered '$answer'"; kill $server; exit 1; }
+            done
+        done
+        kill $server; wait $server
+    "#;
+    let scratch = Scratch::new();
+    let output = Command::new("unshare")
+        .args(isolated)
+        .args(["sh", "-c", script])
+        .env("MYNAH", common::binary())
+        .env("READY", scratch.path("ready"))
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
+/// What a client lets its kernel cut comes back as the same datagrams, in their order, the short one last.
+#[cfg(target_os = "linux")]
+#[test]
+fn datagrams_that_were_cut_by_the_kernel_come_back_as_they_were() {
+    use nix::sys::socket::{setsockopt, sockopt};
+
+    let server = Server::start(&[UDP]);
+    let client = client(&server, 0);
+    for (segment, count, rest) in [(1, 64, 0), (64, 60, 1), (1200, 50, 1199), (1472, 44, 0), (9000, 7, 2500), (30_000, 2, 5000)] {
+        if setsockopt(&client, sockopt::UdpGsoSegment, &segment).is_err() {
+            eprintln!("skipped: this kernel does not cut datagrams");
+            return;
+        }
+        let message = pattern(segment as usize * count + rest, segment as u64);
+        assert_eq!(client.send(&message).unwrap(), message.len());
+        let mut got = vec![0; 65_536];
+        for datagram in message.chunks(segment as usize) {
+            let size = common::again(|| client.recv(&mut got)).unwrap();
+            assert!(got[..size] == *datagram, "{size} bytes came back, not {}", datagram.len());
+        }
+    }
+}
+
+/// Sizes and peers in any order, all in one burst: each peer gets its own, in its order.
+#[test]
+fn mixed_sizes_and_peers_in_one_burst_are_not_mixed_up() {
+    let mut server = Server::start(&[UDP]);
+    let clients: Vec<UdpSocket> = (0..3).map(|_| client(&server, 0)).collect();
+    server.signal("STOP");
+    let sizes = [100, 100, 0, 100, 40, 100, 100, 1473, 100, 7, 7, 7, 0, 0, 9000, 100];
+    let message = |client: usize, at: usize| pattern(sizes[(at * (client + 1)) % sizes.len()], (client * 100 + at) as u64);
+    for at in 0..sizes.len() {
+        for (number, client) in clients.iter().enumerate() {
+            client.send(&message(number, at)).unwrap();
+        }
+    }
+    server.signal("CONT");
+    for (number, client) in clients.iter().enumerate() {
+        for at in 0..sizes.len() {
+            let mut got = vec![0; 65_536];
+            let size = common::again(|| client.recv(&mut got)).unwrap();
+            assert!(got[..size] == message(number, at), "client {number}, datagram {at}: {size} bytes");
+        }
+    }
+    assert_eq!(server.stop(), 0);
+}
+
+/// 600 small ones at once: the system's usual buffer holds 277.
+#[test]
+fn a_burst_fits_into_the_receive_buffer() {
+    let server = Server::start(&[UDP]);
+    let client = client(&server, 0);
+    if SockRef::from(&client).set_recv_buffer_size(1 << 20).is_err() || SockRef::from(&client).recv_buffer_size().unwrap() < 1 << 21 {
+        // Without CAP_NET_ADMIN nor a higher limit neither side can have more: then there is nothing to see.
+        eprintln!("skipped: this system gives no larger buffers");
+        return;
+    }
+    server.signal("STOP");
+    for number in 0..600_u16 {
+        client.send(&number.to_be_bytes()).unwrap();
+    }
+    server.signal("CONT");
+    for number in 0..600_u16 {
+        let mut got = [0; 16];
+        assert_eq!(common::again(|| client.recv(&mut got)).unwrap(), 2);
+        assert_eq!(got[..2], number.to_be_bytes());
+    }
+}
+
+/// What the kernel could not hold is counted, so that nobody takes it for lost on the way.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_the_kernel_drops_is_counted() {
+    let mut server = Server::start(&[UDP, "--udp-buffer", "4KiB"]);
+    let client = client(&server, 0);
+    server.signal("STOP");
+    for _ in 0..200 {
+        client.send(&[0; 100]).unwrap();
+    }
+    server.signal("CONT");
+    // The count comes with the next datagram that is received.
+    assert_answers_in_the_end(&client, 1);
+    assert_eq!(server.stop(), 0);
+    server.wait_for_log("stopped: ");
+    let (log, count) = (server.log(), |name: &str, log: &str| {
+        let rest = log.rsplit_once("stopped: ").and_then(|(_, stats)| stats.split_once(&format!("{name} "))).map_or("0", |(_, rest)| rest);
+        rest.split([',', '\n']).next().unwrap().trim().parse::<u64>().unwrap()
+    });
+    let (received, dropped) = (count("datagrams in", &log), count("datagrams dropped", &log));
+    assert!(dropped > 0 && received + dropped >= 201, "{log}");
 }
 
 /// Gathered from several pieces, it is still one.
