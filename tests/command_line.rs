@@ -60,7 +60,8 @@ fn help_and_version_go_to_standard_output_and_are_a_success() {
         let (status, stdout, stderr) = run_to_end(words);
         assert_eq!((status, stderr.as_str()), (0, ""), "{words:?}");
         let options = ["--service", "--print", "--backlog", "--max-connections", "--idle-timeout", "--write-timeout", "--drain-timeout"];
-        for named in options.into_iter().chain(["--busy-poll", "ENDPOINT", "tcp://HOST:PORT", "unixgram:PATH", "Exit status"]) {
+        let udp = ["--udp-buffer", "--udp-rate", "--allow-amplification", "--interface"];
+        for named in options.into_iter().chain(udp).chain(["--busy-poll", "ENDPOINT", "tcp://HOST:PORT", "unixgram:PATH", "Exit status"]) {
             assert!(stdout.contains(named), "{words:?}: {named} is not in it: {stdout}");
         }
         assert!(stdout.lines().all(|line| line.chars().count() <= 110), "{stdout}");
@@ -95,6 +96,13 @@ fn wrong_words_are_status_2_and_one_line_that_names_them() {
         (&["serve", "--max-connections", "0"], &["--max-connections"]),
         (&["serve", "--idle-timeout", "30"], &["--idle-timeout", "30s"]),
         (&["serve", "-q", "-v"], &["cannot be used with"]),
+        (&["serve", "--udp-rate", "0"], &["--udp-rate"]),
+        (&["serve", TCP, "--udp-rate", "9"], &["--udp-rate is for UDP"]),
+        (&["serve", TCP, "--allow-amplification"], &["--allow-amplification is for UDP"]),
+        (&["serve", TCP, "--udp-buffer", "1MiB"], &["--udp-buffer is for UDP"]),
+        (&["receive", TCP, "--interface", "127.0.0.1"], &["--interface is for UDP"]),
+        (&["serve", "--udp-buffer", "0"], &["--udp-buffer"]),
+        (&["serve", "--interface", "no such"], &["--interface", "no such network interface"]),
         (&["--no-such-option"], &["--no-such-option"]),
     ] {
         assert_fails(words, 2, &[named, &["see --help"]].concat());

@@ -414,6 +414,34 @@ fn lines_to_a_stuck_unix_datagram_peer_wait() {
     }
 }
 
+/// Whoever is in the group answers as itself, and is heard although it is not whom we spoke to.
+#[test]
+fn a_multicast_group_is_joined_and_spoken_to_on_the_interface_asked_for() {
+    let server = Server::start(&["udp://239.255.77.1:0", "--interface", "127.0.0.1"]);
+    let endpoint = &server.endpoints[0];
+    let (status, got, said) = converse(&["--interface", "127.0.0.1", "--ttl", "2", endpoint], b"is anybody there?\n");
+    assert_eq!((status, &got[..], said.as_str()), (0, &b"is anybody there?\n"[..], ""));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_broadcast_address_is_sent_to_when_told_to() {
+    let server = Server::start(&["udp://0.0.0.0:0"]);
+    let endpoint = format!("udp://127.255.255.255:{}", server.address(0).port());
+    let (status, got, said) = converse(&["--broadcast", &endpoint], b"everybody!\n");
+    assert_eq!((status, &got[..], said.as_str()), (0, &b"everybody!\n"[..], ""));
+    let (status, _, said) = converse(&[&endpoint], b"everybody!\n");
+    assert!(status == 1 && said.contains("is sent to with --broadcast"), "{status}: {said}");
+}
+
+#[test]
+fn what_is_sent_has_as_many_hops_as_was_asked_for() {
+    let server = Server::start(&[UDP]);
+    // With one hop nothing is left for the answer, which the server counts.
+    assert_eq!(converse(&["--ttl", "1", "--wait", "0s", &server.endpoints[0]], b"a\n"), (0, vec![], String::new()));
+    assert_eq!(converse(&["--ttl", "2", &server.endpoints[0]], b"b\n"), (0, b"b\n".to_vec(), String::new()));
+}
+
 #[test]
 fn addresses_of_a_name_are_tried_in_turn() {
     // `localhost` is ::1 first where IPv6 is there at all; nobody listens on that.

@@ -272,6 +272,13 @@ fn every_address_of_a_machine_answers_as_itself() {
             done
         done
         kill $server; wait $server
+        # A group of one link, by the name of the interface.
+        "$MYNAH" serve -q 'udp://[ff02::7:7]:9000' --interface left > "$READY.group" &
+        server=$!
+        until [ -s "$READY.group" ]; do kill -0 $server; done
+        answer=$(echo 'and here?' | "$MYNAH" connect --wait 300ms --interface left 'udp://[ff02::7:7]:9000')
+        [ "$answer" = 'and here?' ] || { echo "the group answered '$answer'"; kill $server; exit 1; }
+        kill $server; wait $server
     "#;
     let scratch = Scratch::new();
     let output = Command::new("unshare")

@@ -141,6 +141,10 @@ fn wrong_usage_2() {
         (&["--bind", "/tmp/me", "unix:/tmp/a"], "--bind gives an address that cannot speak to it"),
         (&["--timeout", "0s", "tcp://127.0.0.1:1"], "zero"),
         (&["--wait", "soon", "udp://127.0.0.1:1"], "whole number with its unit"),
+        (&["--ttl", "0", "udp://127.0.0.1:1"], "1..=255"),
+        (&["--ttl", "3", "tcp://127.0.0.1:1"], "--ttl is for UDP"),
+        (&["--broadcast", "unix:/tmp/a"], "--broadcast is for UDP"),
+        (&["--interface", "lo7", "udp://239.0.0.1:1"], "there is no such network interface"),
     ] {
         let (status, said) = fail(args);
         assert_eq!(status, 2, "{args:?}: {said}");

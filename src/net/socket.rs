@@ -15,7 +15,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -99,7 +99,8 @@ impl Interface {
 /// Binds a datagram socket; joins the group where the address is one.
 pub(super) fn bind(address: &Address, options: &DatagramOptions) -> Result<Bound, StartError> {
     debug_assert!(!address.is_stream(), "{address} is no datagram endpoint");
-    let bound = bind_any(address, Type::DGRAM).map_err(|error| start_error("bind", address, error))?;
+    let scoped = scoped(address, options.interface).map_err(|error| StartError::new(format!("join the group of {address}"), error))?;
+    let bound = bind_any(&scoped, Type::DGRAM).map_err(|error| start_error("bind", address, error))?;
     let Address::Udp(ip) = &bound.address else { return Ok(bound) };
     enlarge(&bound.socket, address, options);
     prepare(&bound.socket, *ip).map_err(|error| StartError::new(format!("learn which address {address} was asked at"), error))?;
@@ -108,6 +109,16 @@ pub(super) fn bind(address: &Address, options: &DatagramOptions) -> Result<Bound
             .map_err(|error| StartError::new(format!("join the group {}", ip.ip()), error).with_hint(Some(JOIN_HINT)))?;
     }
     Ok(bound)
+}
+
+/// An IPv6 group of one link is an address on the interface that was asked for, if it does not name one itself.
+fn scoped(address: &Address, interface: Option<Interface>) -> io::Result<Address> {
+    match (address, interface) {
+        (Address::Udp(SocketAddr::V6(ip)), Some(interface)) if ip.ip().is_multicast() && ip.scope_id() == 0 => {
+            Ok(Address::Udp(SocketAddrV6::new(*ip.ip(), ip.port(), ip.flowinfo(), interface.v6()?).into()))
+        }
+        _ => Ok(address.clone()),
+    }
 }
 
 const JOIN_HINT: &str = "name the interface that has it with --interface";
@@ -380,6 +391,9 @@ fn hint(address: &Address, error: &io::Error) -> Option<&'static str> {
         (io::ErrorKind::PermissionDenied, None) => "you may not create files in that directory",
         (io::ErrorKind::AddrNotAvailable, Some(_)) => "no interface of this machine has that address; 0.0.0.0 and [::] stand for all",
         (io::ErrorKind::NotFound, None) => "the directory does not exist",
+        (io::ErrorKind::InvalidInput, Some(_)) => {
+            "an address of one link needs its interface: a group with --interface, any other as in [fe80::1%2]"
+        }
         _ => return None,
     })
 }
