@@ -25,8 +25,8 @@ pub const READ_BUDGET: usize = 2 * READ_BUFFER;
 /// newcomers holds the others up by less than a millisecond a turn.
 pub const ACCEPT_BUDGET: usize = 32;
 
-/// Datagrams that one socket may receive in one turn. Receiving and answering a small one costs about 3.6 µs, so a flood holds the others up by a
-/// quarter of a millisecond a turn.
+/// Messages that one socket may receive in one turn: datagrams, or what the kernel has made of several. Receiving and answering a small one costs
+/// about 2.4 µs and one of 64 KiB about 15 µs, so a flood holds the others up by a millisecond a turn at the most.
 pub const DATAGRAM_BUDGET: usize = 64;
 
 /// Bytes of replies that may wait for one blocked datagram socket: four of the longest datagrams, or 256 small ones.

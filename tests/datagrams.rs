@@ -242,15 +242,77 @@ fn the_address_that_was_asked_is_the_one_that_answers() {
     assert_answers(&client, b"::1");
 }
 
+/// What `unshare` is to be told for a network of our own; `None`, with a word, where that cannot be.
+fn isolated() -> Option<&'static [&'static str]> {
+    let isolated = &["--net", "--map-root-user", "--user", "--"];
+    let tools = ["unshare", "nsenter", "ip"].iter().all(|tool| common::has_tool(tool));
+    if !tools || !Command::new("unshare").args(isolated).arg("true").output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no network of our own can be made");
+        return None;
+    }
+    Some(isolated)
+}
+
+/// Runs a script there, which finds the program in `$MYNAH` and room for its files at `$READY`.
+#[track_caller]
+fn run_isolated(isolated: &[&str], script: &str, scratch: &Scratch) {
+    let mut command = Command::new("unshare");
+    command.args(isolated).args(["sh", "-c", script]).env("MYNAH", common::binary()).env("READY", scratch.path("ready"));
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
+/// Over an interface whose packets are shorter than the datagrams: these cannot be cut by it, so they go one by one, and in fragments.
+#[test]
+fn datagrams_longer_than_a_packet_come_back_all_the_same() {
+    let Some(isolated) = isolated() else { return };
+    let scratch = Scratch::new();
+    let script = r#"
+        set -e
+        unshare --net sleep 60 &
+        far=$!
+        until [ "$(readlink /proc/$far/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do kill -0 $far; done
+        ip link add name left type veth peer name right
+        ip link set right netns $far
+        ip address add 10.9.0.1/24 dev left
+        ip link set left up
+        nsenter --target $far --net ip address add 10.9.0.2/24 dev right
+        nsenter --target $far --net ip link set right up
+        "$MYNAH" serve -v udp://0.0.0.0:7000 > "$READY" 2> "$READY.log" &
+        server=$!
+        until [ -s "$READY" ]; do kill -0 $server; done
+        for size in 1400 2000 9000; do
+            line=$(head -c $size /dev/zero | tr '\0' x)
+            for number in 10 11 12 13 14 15 16 17 18 19; do echo "$number$line"; done
+        done > "$READY.in"
+        # All at once: the fifth field of /proc/net/udp says how much stands in the socket.
+        kill -STOP $server
+        nsenter --target $far --net "$MYNAH" connect --wait 3s udp://10.9.0.1:7000 < "$READY.in" > "$READY.out" &
+        client=$!
+        held=0
+        until [ $((0x$held)) -gt 124000 ]; do
+            kill -0 $client
+            set -- $(tail -n 1 /proc/$server/net/udp)
+            held=${5#*:}
+        done
+        kill -CONT $server
+        wait $client
+        kill $far
+        kill $server
+        wait $server
+    "#;
+    run_isolated(isolated, script, &scratch);
+    let read = |name: &str| std::fs::read(scratch.path(name)).unwrap();
+    assert!(read("ready.in") == read("ready.out"), "{} bytes came back", read("ready.out").len());
+    let log = String::from_utf8(read("ready.log")).unwrap();
+    assert!(log.contains("datagram fallbacks"), "nothing was cut: {log}");
+}
+
 /// Two interfaces with two addresses each, both families, in a network of our own: each address, asked on a wildcard and on itself.
 #[test]
 fn every_address_of_a_machine_answers_as_itself() {
-    let isolated = ["--net", "--map-root-user", "--user", "--"];
-    let tools = common::has_tool("unshare") && common::has_tool("ip");
-    if !tools || !Command::new("unshare").args(isolated).arg("true").output().is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: no network of our own can be made");
-        return;
-    }
+    let Some(isolated) = isolated() else { return };
     let script = r#"
         set -e
         ip link set lo up
@@ -280,16 +342,7 @@ fn every_address_of_a_machine_answers_as_itself() {
         [ "$answer" = 'and here?' ] || { echo "the group answered '$answer'"; kill $server; exit 1; }
         kill $server; wait $server
     "#;
-    let scratch = Scratch::new();
-    let output = Command::new("unshare")
-        .args(isolated)
-        .args(["sh", "-c", script])
-        .env("MYNAH", common::binary())
-        .env("READY", scratch.path("ready"))
-        .output()
-        .unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    run_isolated(isolated, script, &Scratch::new());
 }
 
 /// What a client lets its kernel cut comes back as the same datagrams, in their order, the short one last.

@@ -189,10 +189,11 @@ const FRESH: u8 = 65;
 pub(super) fn send(socket: RawFd, transmits: &[Transmit<'_>]) -> io::Result<usize> {
     let transmits = &transmits[..transmits.len().min(BURST)];
     let mut names = [const { MaybeUninit::<Name>::uninit() }; BURST];
-    // SAFETY: plain C structures, for which zero is a value; the padding of control messages must be zero.
-    let (mut controls, mut headers) = unsafe { mem::zeroed::<([Control; BURST], [mmsghdr; BURST])>() };
+    let mut controls = [const { MaybeUninit::<Control>::uninit() }; BURST];
+    let mut headers = [const { MaybeUninit::<mmsghdr>::uninit() }; BURST];
     for (index, transmit) in transmits.iter().enumerate() {
-        let header = &mut headers[index].msg_hdr;
+        // SAFETY: a plain C structure, for which zero is a value.
+        let header = &mut headers[index].write(unsafe { mem::zeroed() }).msg_hdr;
         let Some(size) = write_name(&transmit.path.peer, &mut names[index]) else {
             return if index == 0 { Err(io::ErrorKind::AddrNotAvailable.into()) } else { send(socket, &transmits[..index]) };
         };
@@ -201,10 +202,12 @@ pub(super) fn send(socket: RawFd, transmits: &[Transmit<'_>]) -> io::Result<usiz
         // An IoSlice is an iovec (std says so), which sending only reads.
         header.msg_iov = transmit.pieces.as_ptr().cast::<iovec>().cast_mut();
         header.msg_iovlen = transmit.pieces.len() as _;
-        write_control(header, &mut controls[index], transmit);
+        // The padding of control messages must be zero.
+        write_control(header, controls[index].write([0; 16]), transmit);
     }
-    // SAFETY: every header names an address, pieces and a control buffer with their sizes, and all of them outlive the call.
-    let count = unsafe { libc::sendmmsg(socket, headers.as_mut_ptr(), transmits.len() as _, libc::MSG_DONTWAIT as _) };
+    // SAFETY: as many headers as there are messages were written; each names an address, pieces and a control buffer with their sizes, and all of
+    // them outlive the call.
+    let count = unsafe { libc::sendmmsg(socket, headers.as_mut_ptr().cast(), transmits.len() as _, libc::MSG_DONTWAIT as _) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 

@@ -21,7 +21,7 @@
 //!   much can be said for certain. Saying more than that is a defect of the service and ends the connection.
 //! * `on_writable` and `on_alarm` may come for nothing; a service must not mind.
 //! * On a datagram socket one service answers all peers: there is no `on_open`, `on_eof` or `on_close`, each datagram is one `on_data`,
-//!   and the first [`Context::reply`] to it is the one datagram that goes back.
+//!   and the first [`Context::reply`] to it is the one datagram that goes back, if who sent it may be answered at all ([`guard`](crate::guard)).
 
 mod calendar;
 mod chargen;
@@ -160,8 +160,8 @@ impl<'a> Context<'a> {
         self.wire.hold_input(is_held);
     }
 
-    /// Our own address, as the peer knows it; `None` where the socket does not tell. On a datagram socket that is bound to a wildcard address,
-    /// the wildcard. Costs a system call on a stream.
+    /// Our own address, as the peer knows it; `None` where the socket does not tell. On a datagram socket that is bound to a wildcard address, the
+    /// address that was asked where the system tells it (Linux), the wildcard elsewhere. Costs a system call on a stream.
     pub fn local(&self) -> Option<Peer> {
         self.wire.local()
     }
