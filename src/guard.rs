@@ -1,7 +1,7 @@
 //! Who is not answered, and why.
 //!
 //! A datagram says where it comes from, and anybody can write anything there. A server that believes it is a weapon: it can be made to shout at a third
-//! party, at another server that shouts back, or at itself. Owns the rules that keep ours from that; [`judge`] is a pure function, and each
+//! party, at another server that shouts back, or at itself. Owns the rules that keep ours from that; `judge` is a pure function, and each
 //! refusal has a counter of its own. Must never refuse who merely is unusual: an honest client sends from a port of its own choice.
 //!
 //! What the rules cannot stop: a loop with a server that answers from a port that is in no table *and* sends each answer with a fresh hop limit; and a sender that
