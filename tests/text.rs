@@ -183,7 +183,8 @@ fn a_message_that_is_too_long_ends_its_connection_and_no_other() {
 fn replies_are_said_over_unix_sockets_and_datagrams() {
     let scratch = Scratch::new();
     let endpoints = [scratch.endpoint("unix", "stream"), scratch.endpoint("unixgram", "gram"), UDP.to_owned()];
-    let words: Vec<&str> = endpoints.iter().map(String::as_str).chain(["--reply", "你好 {}", "--encoding", "gbk"]).collect();
+    let words: Vec<&str> =
+        endpoints.iter().map(String::as_str).chain(["--allow-amplification", "--reply", "你好 {}", "--encoding", "gbk"]).collect();
     let server = Server::start(&words);
     const ANSWER: &[u8] = b"\xc4\xe3\xba\xc3 x";
 
