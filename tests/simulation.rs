@@ -129,6 +129,7 @@ impl Run {
             jumps: [0, 0, 200][dice.below(3)],
             unanswered: 0,
             spurious: [0, 6][dice.below(2)],
+            segment: [usize::MAX, usize::MAX, 0, 50][dice.below(4)],
         };
         let limits = Limits {
             max_connections: [1000, 8][dice.below(2)],
@@ -461,6 +462,29 @@ fn knob(name: &str) -> Option<u64> {
 
 fn steps() -> usize {
     knob("SIM_STEPS").unwrap_or(400) as usize
+}
+
+/// Some interfaces promise to cut datagrams and then do not: none is lost, and the socket does not ask twice.
+#[test]
+fn datagrams_that_cannot_be_cut_leave_one_by_one() {
+    for (segment, together) in [(0, false), (500, true)] {
+        let rules = Rules { segment, ..Rules::default() };
+        let mut reactor = Reactor::new(SimNet::new(1, rules), Limits::default()).unwrap();
+        let echo = service::factory("echo", &service::Host::new("here", 1)).unwrap();
+        reactor.bind(&Address::Udp("127.0.0.1:7".parse().unwrap()), echo).unwrap();
+        let mut due = Vec::new();
+        for round in 0..10_u8 {
+            for number in 0..6_u8 {
+                let bytes = vec![10 * round + number; if together && round > 4 { 400 } else { 1000 }];
+                reactor.net_mut().deliver(0, datagram_peer(0), bytes.clone());
+                due.push(bytes);
+            }
+            (0..20).for_each(|_| _ = reactor.turn());
+        }
+        assert_eq!(reactor.net_mut().datagrams_sent(0).iter().map(|(_, bytes)| bytes).collect::<Vec<_>>(), due.iter().collect::<Vec<_>>());
+        let stats = reactor.stats();
+        assert_eq!((stats.datagrams_out, stats.datagrams_refused, stats.datagram_fallbacks), (60, 0, 1), "{stats}");
+    }
 }
 
 #[test]

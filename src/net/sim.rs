@@ -63,6 +63,8 @@ pub struct Rules {
     pub unanswered: usize,
     /// One wait in so many delivers an event for nothing, or for a source that is gone; 0: none, so that nothing hides a lost edge.
     pub spurious: usize,
+    /// The longest datagrams that may share a message: longer ones are refused together with EINVAL, and with EIO where this is 0.
+    pub segment: usize,
 }
 
 impl Default for Rules {
@@ -76,6 +78,7 @@ impl Default for Rules {
             jumps: 0,
             unanswered: 0,
             spurious: 0,
+            segment: usize::MAX,
         }
     }
 }
@@ -609,6 +612,13 @@ impl Net for SimNet {
         let most = 1 + self.dice.below(messages.len());
         let mut sent = 0;
         for Transmit { path, pieces, segment } in messages.iter().take(most) {
+            if segment.is_some_and(|segment| usize::from(segment) > self.rules.segment) {
+                let code = if self.rules.segment == 0 { libc::EIO } else { libc::EINVAL };
+                if sent == 0 {
+                    return Err(io::Error::from_raw_os_error(code));
+                }
+                break;
+            }
             if socket.is_full || socket.stuck.contains(&path.peer) {
                 break;
             }
