@@ -398,7 +398,12 @@ fn lines_to_a_stuck_unix_datagram_peer_wait() {
         }
         let mut child = client(&["--wait", "0s", &scratch.endpoint("unixgram", "peer")]);
         let mut input = child.stdin.take().unwrap();
-        let writer = thread::spawn(move || (0..lines).for_each(|line| writeln!(input, "{line}").unwrap()));
+        let pid = child.id();
+        let writer = thread::spawn(move || {
+            (0..lines).for_each(|line| writeln!(input, "{line}").unwrap());
+            // The end comes by itself, when the lines are on their way.
+            eventually("it sleeps", || (lines > 3 || common::state(pid) == Some('S')).then_some(()));
+        });
         // Asleep with its input read, or stuck before that: the thread that reads has gone, or has no more room.
         let threads = || std::fs::read_dir(format!("/proc/{}/task", child.id())).map_or(0, Iterator::count);
         eventually("it can do no more", || (threads() <= 2 || writer.is_finished()).then_some(()));

@@ -169,6 +169,7 @@ struct Socket {
     per_peer: bool,
     inbound: VecDeque<(Peer, Vec<u8>)>,
     sent: Vec<(Peer, Vec<u8>)>,
+    messages: usize,
     stuck: Vec<Peer>,
     is_full: bool,
     read_armed: bool,
@@ -560,7 +561,7 @@ impl Net for SimNet {
         self.tokens.push(token);
         let per_peer = matches!(address, Address::Unixgram(_));
         let (inbound, sent, stuck) = (VecDeque::new(), Vec::new(), Vec::new());
-        self.sockets.push(Socket { token, is_open: true, per_peer, inbound, sent, stuck, is_full: false, read_armed: true });
+        self.sockets.push(Socket { token, is_open: true, per_peer, inbound, sent, stuck, messages: 0, is_full: false, read_armed: true });
         Ok((SimDatagram(self.sockets.len() - 1), address.clone()))
     }
 
@@ -629,6 +630,7 @@ impl Net for SimNet {
             }
             sent += 1;
         }
+        socket.messages += sent;
         self.note(9, sent);
         if sent == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(sent) }
     }

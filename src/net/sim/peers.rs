@@ -161,6 +161,11 @@ impl SimNet {
         &self.sockets[socket].sent
     }
 
+    /// In how many messages they left.
+    pub fn messages_sent(&self, socket: usize) -> usize {
+        self.sockets[socket].messages
+    }
+
     /// Lets a datagram peer's queue be full, or not.
     pub fn set_stuck(&mut self, socket: usize, peer: &Peer, is_stuck: bool) {
         let stuck = &mut self.sockets[socket].stuck;
