@@ -22,25 +22,27 @@
 //!
 //! Tests: `tests/datagrams.rs`, `tests/guards.rs`, `tests/simulation.rs`.
 
-use std::collections::VecDeque;
+mod queue;
+mod wire;
+
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use log::{debug, info};
 
+use self::queue::Queue;
+use self::wire::{Allowance, DatagramWire};
 use crate::endpoint::Address;
 use crate::error::CloseReason;
-use crate::guard::{Rate, Refusal, judge};
+use crate::guard::judge;
 use crate::limits::{DATAGRAM_BUDGET, DATAGRAM_QUEUE, DATAGRAM_RETRY, DATAGRAM_RETRY_MOST, DRAIN_QUIET, STARVED_RETRY};
 use crate::net::{Burst, Net, Path, Transmit};
 use crate::peer::Peer;
 use crate::ready::Ready;
 use crate::replies::{Replies, Run};
 use crate::resources::{Outcome, Resources};
-use crate::service::{Action, Context, Service, Wire};
-use crate::stats::Stats;
+use crate::service::{Action, Context, Service};
 use crate::timer::Time;
 
 /// A bound datagram socket and the service that answers on it.
@@ -65,14 +67,6 @@ pub(crate) struct Datagram<N: Net> {
     has_more: bool,
     /// While draining: when to stop receiving even if more keeps coming.
     drain_until: Option<Time>,
-}
-
-/// Replies that wait for the socket.
-#[derive(Debug, Default)]
-struct Queue {
-    replies: VecDeque<(Path, Box<[u8]>)>,
-    /// What they count for, see [`charge`].
-    charged: usize,
 }
 
 impl<N: Net> Datagram<N> {
@@ -463,127 +457,11 @@ impl<N: Net> Datagram<N> {
     }
 }
 
-impl Queue {
-    fn push(&mut self, path: Path, bytes: Box<[u8]>) {
-        self.charged += charge(bytes.len());
-        self.replies.push_back((path, bytes));
-    }
-
-    fn pop(&mut self) -> Option<(Path, Box<[u8]>)> {
-        let reply = self.replies.pop_front()?;
-        self.charged -= charge(reply.1.len());
-        Some(reply)
-    }
-
-    /// Whether a reply of `size` bytes may still be kept.
-    fn has_room(&self, size: usize) -> bool {
-        self.charged + charge(size) <= DATAGRAM_QUEUE
-    }
-}
-
-/// What a reply of `size` bytes counts for: small ones as a kibibyte, so that the queue is short enough to be searched for a peer.
-fn charge(size: usize) -> usize {
-    size.max(1024)
-}
-
 /// The message of a run.
 fn transmit<'a>(run: &Run, path: &'a Path, pieces: &'a [IoSlice<'a>]) -> Transmit<'a> {
     let pieces = &pieces[run.pieces.clone()];
     let segment = if run.count > 1 { u16::try_from(run.segment).ok() } else { None };
     Transmit { path, pieces, segment }
-}
-
-/// A service's way to the replies of one burst.
-struct DatagramWire<'a, N: Net> {
-    net: &'a mut N,
-    stats: &'a mut Stats,
-    replies: &'a mut Replies,
-    /// The buffer that was received into.
-    burst: &'a [u8],
-    /// The part that is answered, and who sent it.
-    part: usize,
-    peer: &'a Peer,
-    /// The address of the socket, and that which was asked, where it is known; none for who speaks unasked.
-    local: Option<(&'a Address, Option<IpAddr>)>,
-    /// What waits already.
-    queued: usize,
-    /// Whether an answer may go.
-    verdict: Result<(), Refusal>,
-    /// How long it may be.
-    longest: Option<usize>,
-    rate: Option<&'a mut Rate>,
-    now: Time,
-    /// A client's alone: nothing calls the service of a server unasked.
-    alarm: Option<&'a mut Time>,
-    may_send: Allowance,
-}
-
-/// How many datagrams a service may send in one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Allowance {
-    /// Its answer was sent.
-    None,
-    /// The one answer to what came.
-    One,
-    /// A client speaks as it likes.
-    Any,
-}
-
-impl<N: Net> DatagramWire<'_, N> {
-    fn judge(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), Refusal> {
-        self.verdict?;
-        let size: usize = pieces.iter().map(|piece| piece.len()).sum();
-        if self.longest.is_some_and(|longest| size > longest) {
-            return Err(Refusal::Longer);
-        }
-        let is_within = self.rate.as_mut().is_none_or(|rate| rate.allows(self.peer, self.now));
-        if is_within { Ok(()) } else { Err(Refusal::Rate) }
-    }
-}
-
-impl<N: Net> Wire for DatagramWire<'_, N> {
-    fn send(&mut self, bytes: &[u8]) {
-        self.send_vectored(&[IoSlice::new(bytes)]);
-    }
-
-    fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) {
-        debug_assert!(self.may_send != Allowance::None, "a service answered one datagram twice");
-        match self.may_send {
-            Allowance::None => return,
-            Allowance::One => self.may_send = Allowance::None,
-            Allowance::Any => {}
-        }
-        match self.judge(pieces) {
-            Ok(()) => self.replies.push(self.part, pieces, self.burst),
-            Err(refusal) => self.stats.unanswered.count(refusal),
-        }
-    }
-
-    /// The longest payload of UDP over IPv4, or what can still be kept for certain.
-    fn room(&self) -> usize {
-        let (bytes, count) = self.replies.size();
-        DATAGRAM_QUEUE.saturating_sub(self.queued + bytes + count * charge(0)).min(65_507)
-    }
-
-    fn hold_input(&mut self, _is_held: bool) {}
-
-    fn local(&self) -> Option<Peer> {
-        let (address, asked) = self.local?;
-        Some(match (address, asked) {
-            (Address::Udp(bound), Some(asked)) => SocketAddr::new(asked, bound.port()).into(),
-            _ => address.as_peer(),
-        })
-    }
-
-    fn wall_clock(&mut self) -> Duration {
-        self.net.wall_clock()
-    }
-
-    fn set_alarm(&mut self, at: Time) {
-        if let Some(alarm) = &mut self.alarm {
-            **alarm = at;
-        }
-    }
 }
 
 impl<N: Net> fmt::Debug for Datagram<N> {
