@@ -383,6 +383,27 @@ fn a_unix_datagram_client_has_a_name_and_takes_its_file_away() {
     assert!(!common::stands(&me), "the file is gone with the client");
 }
 
+/// A client that has no room for more rests; a reset that comes meanwhile takes nothing of what had arrived.
+#[test]
+fn a_reset_behind_a_slow_reader_costs_nothing_that_had_arrived() {
+    let listener = listen();
+    let mut child = client(&[&endpoint(&listener)]);
+    let input = child.stdin.take();
+    let mut stream = accept(&listener);
+    // More than the client takes by itself; the rest stands in its socket, as far as that has room.
+    let sent = pattern(1_000_000, 8);
+    stream.write_all(&sent).unwrap();
+    eventually("it rests", || (common::state(child.id()) == Some('S')).then_some(()));
+    let arrived = sent.len() - unsent(stream.local_addr().unwrap());
+    common::reset(stream);
+    eventually("it has heard of that", || (common::state(child.id()) == Some('S')).then_some(()));
+    let output = child.wait_with_output().unwrap();
+    drop(input);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(sent.starts_with(&output.stdout) && output.stdout.len() >= arrived, "{} of {arrived} bytes; {said}", output.stdout.len());
+}
+
 /// A datagram peer that does not read keeps new lines waiting, and loses none: not the many in the middle, and not the last.
 #[test]
 fn lines_to_a_stuck_unix_datagram_peer_wait() {
