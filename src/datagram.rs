@@ -260,9 +260,6 @@ impl<N: Net> Datagram<N> {
             }
             let verdict = if self.remote.is_some() { Ok(()) } else { judge(&part.path, &res.own) };
             let local = part.path.local;
-            if self.remote.is_some() {
-                part.path.hops = None;
-            }
             part.path.hops = part.path.hops.map(|hops| hops.saturating_sub(1));
             let (datagrams, peer) = (part.datagrams(), part.path.peer.clone());
             for datagram in datagrams {
@@ -334,8 +331,13 @@ impl<N: Net> Datagram<N> {
             }
         }
         replies.clear();
-        if !self.queue.replies.is_empty() {
-            self.retry_later(res);
+        self.conclude(res, refusal);
+    }
+
+    /// After sending: what waits is tried again, and the service is told of what was refused for good.
+    fn conclude(&mut self, res: &Resources<N>, refusal: Option<io::Error>) {
+        if !self.queue.replies.is_empty() && res.net.blocks_per_peer(&self.socket) {
+            self.retry_at = self.retry_at.min(res.now + self.retry_after);
         }
         if let Some(error) = refusal {
             self.service.on_error(&error);
@@ -397,15 +399,16 @@ impl<N: Net> Datagram<N> {
 
     /// Keeps the datagrams of a message for later.
     fn keep(&mut self, res: &mut Resources<N>, message: &Transmit<'_>) {
-        let whole = message.pieces.iter().map(|piece| &**piece).collect::<Vec<_>>().concat();
-        let segment = message.segment.map_or(whole.len(), usize::from).max(1);
-        for at in (0..whole.len().max(1)).step_by(segment) {
-            let bytes = &whole[at..whole.len().min(at + segment)];
+        let mut keep = |bytes: Box<[u8]>| {
             if self.queue.has_room(bytes.len()) {
-                self.queue.push(message.path.clone(), bytes.into());
+                self.queue.push(message.path.clone(), bytes);
             } else {
                 res.stats.datagrams_overflowed += 1;
             }
+        };
+        match message.segment {
+            Some(segment) => message.datagrams(segment).for_each(|datagram| keep(datagram.into())),
+            None => keep(message.pieces.iter().map(|piece| &**piece).collect::<Vec<_>>().concat().into()),
         }
     }
 
@@ -442,18 +445,7 @@ impl<N: Net> Datagram<N> {
         // Peers that take nothing are asked more and more rarely, or a crowd of them would cost a processor.
         let has_moved = self.queue.replies.len() < waiting;
         self.retry_after = if has_moved { DATAGRAM_RETRY } else { DATAGRAM_RETRY_MOST.min(2 * self.retry_after) };
-        if !self.queue.replies.is_empty() {
-            self.retry_later(res);
-        }
-        if let Some(error) = refusal {
-            self.service.on_error(&error);
-        }
-    }
-
-    fn retry_later(&mut self, res: &Resources<N>) {
-        if res.net.blocks_per_peer(&self.socket) {
-            self.retry_at = self.retry_at.min(res.now + self.retry_after);
-        }
+        self.conclude(res, refusal);
     }
 }
 

@@ -84,50 +84,41 @@ impl Stats {
     }
 }
 
-/// Ended connections by [`CloseReason`]: index it with one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Closed([u64; CloseReason::ALL.len()]);
+macro_rules! tally {
+    ($(#[$doc:meta])* $name:ident, $key:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct $name([u64; $key::ALL.len()]);
 
-impl Closed {
-    pub(crate) fn count(&mut self, reason: CloseReason) {
-        self.0[reason as usize] += 1;
-    }
+        impl $name {
+            pub(crate) fn count(&mut self, key: $key) {
+                self.0[key as usize] += 1;
+            }
 
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
+            /// All of them.
+            pub fn total(&self) -> u64 {
+                self.0.iter().sum()
+            }
+        }
+
+        impl Index<$key> for $name {
+            type Output = u64;
+
+            fn index(&self, key: $key) -> &u64 {
+                &self.0[key as usize]
+            }
+        }
+    };
 }
 
-impl Index<CloseReason> for Closed {
-    type Output = u64;
-
-    fn index(&self, reason: CloseReason) -> &u64 {
-        &self.0[reason as usize]
-    }
+tally! {
+    /// Ended connections by [`CloseReason`]: index it with one.
+    Closed, CloseReason
 }
 
-/// Unanswered datagrams by [`Refusal`]: index it with one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unanswered([u64; Refusal::ALL.len()]);
-
-impl Unanswered {
-    pub(crate) fn count(&mut self, refusal: Refusal) {
-        self.0[refusal as usize] += 1;
-    }
-
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-}
-
-impl Index<Refusal> for Unanswered {
-    type Output = u64;
-
-    fn index(&self, refusal: Refusal) -> &u64 {
-        &self.0[refusal as usize]
-    }
+tally! {
+    /// Unanswered datagrams by [`Refusal`]: index it with one.
+    Unanswered, Refusal
 }
 
 /// One line, with what is zero left out.

@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::{ErrorKind, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -16,12 +16,7 @@ const UDP6: &str = "udp://[::1]:0";
 
 /// A client of the server's endpoint at `index`.
 fn client(server: &Server, index: usize) -> UdpSocket {
-    let address = server.address(index);
-    let any: IpAddr = if address.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
-    let socket = UdpSocket::bind((any, 0)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.connect(address).unwrap();
-    socket
+    common::udp_client(server.address(index))
 }
 
 /// Connected, the client hears only what comes from the address that it asked.
@@ -242,15 +237,10 @@ fn the_address_that_was_asked_is_the_one_that_answers() {
     assert_answers(&client, b"::1");
 }
 
-/// What `unshare` is to be told for a network of our own; `None`, with a word, where that cannot be.
+/// A network of our own, where the tools are there that make interfaces in it.
 fn isolated() -> Option<&'static [&'static str]> {
-    let isolated = &["--net", "--map-root-user", "--user", "--"];
-    let tools = ["unshare", "nsenter", "ip"].iter().all(|tool| common::has_tool(tool));
-    if !tools || !Command::new("unshare").args(isolated).arg("true").output().is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: no network of our own can be made");
-        return None;
-    }
-    Some(isolated)
+    let has_tools = ["nsenter", "ip"].iter().all(|tool| common::has_tool(tool));
+    if has_tools { common::isolated() } else { None }
 }
 
 /// Runs a script there, which finds the program in `$MYNAH` and room for its files at `$READY`.

@@ -7,19 +7,12 @@ use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-use common::{Background, PATIENCE, Server, TCP, UDP, assert_echoes, connect_small, eventually, loopback, pattern, stuff};
+use common::{Background, PATIENCE, Server, TCP, UDP, assert_echoes, connect_small, eventually, loopback, pattern, read_to_end, stuff};
 use mynah::service::{Action, Context, Echo, Service};
 use mynah::{Address, CloseReason, Ending, Limits};
 
 /// Longer than any of these tests is patient: what ends within it ends for another reason.
 const NO_HURRY: [&str; 2] = ["--drain-timeout", "10m"];
-
-#[track_caller]
-fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
-    let mut got = Vec::new();
-    stream.read_to_end(&mut got).unwrap();
-    got
-}
 
 /// A connection that the server owes more than it will take: nothing but a cut ends it.
 #[track_caller]

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::thread;
 
-use common::{Scratch, binary, has_tool, reset, run_to_end};
+use common::{Scratch, binary, reset, run_to_end};
 use socket2::{Domain, Socket, Type};
 
 /// Runs a client without input to its end. Asserts that it printed nothing, and returns its exit status and the one line that it said.
@@ -109,11 +109,7 @@ fn the_peer_resets_5() {
 /// In a network of its own, without a way out; where that may not be made, there is nothing to see.
 #[test]
 fn no_way_leads_there_6() {
-    let isolated = ["--net", "--map-root-user", "--user", "--"];
-    if !has_tool("unshare") || !Command::new("unshare").args(isolated).arg("true").output().is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: no network of our own can be made");
-        return;
-    }
+    let Some(isolated) = common::isolated() else { return };
     for endpoint in ["tcp://192.0.2.1:9", "udp://192.0.2.1:9"] {
         let output = Command::new("unshare").args(isolated).args([binary(), "connect", endpoint]).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();

@@ -5,7 +5,7 @@ mod common;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 
-use common::{Background, PATIENCE, Server, UDP, again, eventually, loopback};
+use common::{Background, PATIENCE, Server, UDP, again, eventually, loopback, udp_client};
 use mynah::guard::Refusal;
 use mynah::{Address, Limits, service};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -52,13 +52,6 @@ fn socket_addr(server: &Background) -> SocketAddr {
     }
 }
 
-fn client(server: SocketAddr) -> UdpSocket {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.connect(server).unwrap();
-    socket
-}
-
 #[track_caller]
 fn assert_answers(client: &UdpSocket, message: &[u8]) {
     client.send(message).unwrap();
@@ -86,7 +79,7 @@ fn no_forged_source_is_answered() {
     for ip in ["0.1.2.3", "255.255.255.255", "240.0.0.1", "224.0.0.1"] {
         let _ = forger.forge(SocketAddrV4::new(ip.parse().unwrap(), 40_000), address, 64, b"forged");
     }
-    assert_answers(&client(address), b"honest");
+    assert_answers(&udp_client(address), b"honest");
     let stats = server.stats();
     assert_eq!(stats.datagrams_out, 1, "{stats}");
     assert_eq!(stats.datagrams_in, 1 + stats.unanswered.total(), "{stats}");
@@ -110,8 +103,8 @@ fn a_loop_between_two_servers_dies_by_itself() {
             (one.stats().datagrams_in + other.stats().datagrams_in == bounces).then_some(())
         });
         // What is behind these in the sockets would have been a bounce too many.
-        assert_answers(&client(to), b"quiet");
-        assert_answers(&client(from.into()), b"quiet");
+        assert_answers(&udp_client(to), b"quiet");
+        assert_answers(&udp_client(from.into()), b"quiet");
         bounces += 2;
         let (one, other) = (one.stats(), other.stats());
         assert_eq!(one.datagrams_in + other.datagrams_in, bounces, "{one}; {other}");
@@ -129,7 +122,7 @@ fn an_answer_has_one_hop_less_than_its_request() {
     };
     raw.set_read_timeout(Some(PATIENCE)).unwrap();
     let server = echo(Limits::default());
-    let socket = client(socket_addr(&server));
+    let socket = udp_client(socket_addr(&server));
     let ports = [socket_addr(&server).port().to_be_bytes(), socket.local_addr().unwrap().port().to_be_bytes()].concat();
     for hops in [64, 255, 2] {
         socket.set_ttl(hops).unwrap();
@@ -149,7 +142,7 @@ fn an_answer_has_one_hop_less_than_its_request() {
 fn an_answer_is_no_longer_than_its_request_unless_that_is_allowed() {
     for (args, is_allowed) in [(&[UDP, "--reply", "<{}>"][..], false), (&[UDP, "--reply", "<{}>", "--allow-amplification"], true)] {
         let mut server = Server::start(args);
-        let client = client(server.address(0));
+        let client = udp_client(server.address(0));
         client.send(b"hello").unwrap();
         if is_allowed {
             let mut got = [0; 64];
@@ -169,7 +162,7 @@ fn each_source_gets_its_answers_of_a_second_and_no_more() {
     const MOST: u32 = 5;
     let server = echo(Limits { udp_rate: Some(MOST), ..Limits::default() });
     let address = socket_addr(&server);
-    let first = client(address);
+    let first = udp_client(address);
     first.set_nonblocking(true).unwrap();
     for number in 0..200_u8 {
         first.send(&[number]).unwrap();

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-use common::{Background, PATIENCE, Scratch, assert_within, eventually, loopback, pattern};
+use common::{Background, PATIENCE, Scratch, assert_within, eventually, loopback, pattern, read_to_end};
 use mynah::limits::LINGER_BYTES;
 use mynah::service::{Action, Context, Service};
 use mynah::{Address, CloseReason, Ending, Limits, outbox};
@@ -84,16 +84,6 @@ impl Service for AbortOnData {
 
 fn serve<S: Service + 'static>(make: impl Fn() -> S + Send + 'static) -> Background {
     Background::start(Address::Tcp(loopback()), Limits::default(), make)
-}
-
-/// Reads to the end of stream: a reset instead of it fails the test.
-#[track_caller]
-fn read_to_end(mut stream: impl Read) -> Vec<u8> {
-    let mut got = Vec::new();
-    if let Err(error) = stream.read_to_end(&mut got) {
-        panic!("after {} bytes: {error}", got.len());
-    }
-    got
 }
 
 /// Sends `size` bytes from another thread; the server may end its side at any moment of that, and must let us finish.

@@ -9,7 +9,7 @@ use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use common::{PATIENCE, Server, again, assert_echoes_as, binary, connect, connect_small, eventually, loopback, stuff};
+use common::{PATIENCE, Server, again, assert_echoes_as, binary, connect, connect_small, eventually, loopback, read_to_end, stuff};
 
 const S0: &str = "mynah serve tcp://127.0.0.1:12345 --backlog 1 --reply '服务器已收到数据' --close --print";
 const S1: &str = "mynah serve tcp://127.0.0.1:8888 --backlog 5 --reply '收到您的消息:{}'";
@@ -67,13 +67,6 @@ fn client(command: &str, endpoint: &str, input: &str) -> String {
     let output = program.write_stdin(input).timeout(PATIENCE).output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
     String::from_utf8(output.stdout).unwrap()
-}
-
-#[track_caller]
-fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
-    let mut got = Vec::new();
-    stream.read_to_end(&mut got).unwrap();
-    got
 }
 
 /// Reads from a pipe, which knows no deadline, so that what never comes fails its test. Returns the pipe, too.
@@ -196,7 +189,7 @@ fn s1c_a_client_connects_sends_receives_and_closes() {
 #[test]
 fn s2_a_greeting_server() {
     let server = serve(S2, &[]);
-    assert_eq!(read_to_end(&server.connect()), b"Hello, client!", "without waiting for input");
+    assert_eq!(read_to_end(server.connect()), b"Hello, client!", "without waiting for input");
     server.signal("STOP");
     let mut stream = server.connect();
     stream.write_all(&[b'x'; 1000]).unwrap();

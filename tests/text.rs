@@ -2,12 +2,11 @@
 
 mod common;
 
-use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
-use common::{PATIENCE, Scratch, Server, TCP, UDP, assert_echoes, binary, eventually, loopback, run_to_end};
+use common::{PATIENCE, Scratch, Server, TCP, UDP, assert_echoes, binary, eventually, loopback, read_to_end, run_to_end};
 
 /// The next line of standard output.
 #[track_caller]
@@ -24,14 +23,6 @@ fn rest(server: &mut Server) -> String {
     let mut text = String::new();
     server.stdout.take().unwrap().read_to_string(&mut text).unwrap();
     text
-}
-
-/// Reads to the end of stream.
-#[track_caller]
-fn read_to_end(mut stream: impl Read + Debug) -> Vec<u8> {
-    let mut got = Vec::new();
-    stream.read_to_end(&mut got).unwrap_or_else(|error| panic!("{stream:?}: after {got:?}: {error}"));
-    got
 }
 
 #[track_caller]

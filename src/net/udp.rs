@@ -28,7 +28,7 @@ type Control = [u64; 16];
 /// Room for either kind of address.
 type Name = sockaddr_in6;
 
-/// Asks for all that is wanted of a bound or a client's socket. What an older kernel does not know it does not tell; only the address that was asked must
+/// Asks for all that is wanted of a server's socket. What an older kernel does not know it does not tell; only the address that was asked must
 /// be known, where there are several (`is_wildcard`).
 pub(super) fn prepare(socket: BorrowedFd<'_>, is_ipv6: bool, is_wildcard: bool) -> io::Result<()> {
     let (level, address, hops, discover) = if is_ipv6 {
@@ -62,17 +62,12 @@ pub(super) fn offloads(socket: BorrowedFd<'_>) -> bool {
 pub(super) fn set_multicast_if(socket: BorrowedFd<'_>, number: u32) -> io::Result<()> {
     let any = libc::in_addr { s_addr: 0 };
     let request = libc::ip_mreqn { imr_multiaddr: any, imr_address: any, imr_ifindex: c_int::try_from(number).unwrap_or(0) };
-    let size = mem::size_of_val(&request) as libc::socklen_t;
-    // SAFETY: the pointer is to a structure that lives through the call, and its size is given.
-    match unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MULTICAST_IF, (&raw const request).cast(), size) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    set(socket, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, request)
 }
 
-fn set(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
-    let size = mem::size_of::<c_int>() as libc::socklen_t;
-    // SAFETY: the pointer is to an int that lives through the call, and its size is given.
+fn set<T: Copy>(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: T) -> io::Result<()> {
+    let size = mem::size_of::<T>() as libc::socklen_t;
+    // SAFETY: the pointer is to a value that lives through the call, and its size is given.
     match unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

@@ -6,7 +6,7 @@
 
 use std::fmt::Debug;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -187,6 +187,36 @@ impl Server {
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
+}
+
+/// Everything up to the peer's end of stream; a reset instead of it fails the test.
+#[track_caller]
+pub fn read_to_end(mut stream: impl Read + Debug) -> Vec<u8> {
+    let mut got = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut got) {
+        panic!("{stream:?}: after {} bytes: {error}", got.len());
+    }
+    got
+}
+
+/// A socket that hears only what comes from this address.
+#[track_caller]
+pub fn udp_client(server: SocketAddr) -> UdpSocket {
+    let any: IpAddr = if server.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+    let socket = UdpSocket::bind((any, 0)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.connect(server).unwrap();
+    socket
+}
+
+/// What `unshare` is to be told for a network of our own; `None`, with a word, where that cannot be.
+pub fn isolated() -> Option<&'static [&'static str]> {
+    let isolated = &["--net", "--map-root-user", "--user", "--"];
+    if !has_tool("unshare") || !Command::new("unshare").args(isolated).arg("true").output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no network of our own can be made");
+        return None;
+    }
+    Some(isolated)
 }
 
 /// Sends a signal to a process; one that is to stop has stopped when this returns.
