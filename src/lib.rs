@@ -36,11 +36,9 @@
 //! 5. **Nobody starves.** A flooding peer gets its budget a turn; the others are served every turn.
 //! 6. **Out of descriptors is a pause, not a spin and not a hang.** No CPU is burnt; the next free descriptor serves the next client at once,
 //!    without a new SYN.
-//! 7. **UDP answers from the address that was asked,** one whole datagram for one, 0 to 65,507 bytes. *Not whole yet:* a socket that is bound to a
-//!    wildcard address answers from the address that the kernel picks.
+//! 7. **UDP answers from the address that was asked,** one whole datagram for one, 0 to 65,507 bytes.
 //! 8. **UDP cannot be turned against others.** No reply to port 0, to well-known UDP services, to broadcast or multicast sources, or to
-//!    ourselves; by default no reply larger than its request. *Not whole yet:* the kernel refuses port 0, and an echo is no longer than its
-//!    request, but the small services answer with more than they were sent, and nothing looks at where a datagram says it comes from.
+//!    ourselves; by default no reply larger than its request.
 //! 9. **A drain loses nothing** that was received before it began, and ends on time.
 //! 10. **What a peer sends cannot forge a log line or a terminal escape.**
 //!

@@ -71,6 +71,9 @@ pub struct Limits {
     pub udp_rate: Option<u32>,
     /// For how long after the last event the loop goes on polling without sleeping. `None`: it sleeps at once.
     pub busy_poll: Option<Duration>,
+    /// For how long before a deadline the loop polls without sleeping. A sleep is of whole milliseconds and ends some tens of microseconds late, which
+    /// is nothing to a timeout and too much for who keeps a pace. Zero: it sleeps up to its deadlines.
+    pub spin: Duration,
 }
 
 /// As the program's options without arguments, save for the number of connections, which the program takes from the descriptor limit.
@@ -85,6 +88,7 @@ impl Default for Limits {
             allow_amplification: false,
             udp_rate: None,
             busy_poll: None,
+            spin: Duration::ZERO,
         }
     }
 }

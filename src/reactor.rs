@@ -26,6 +26,7 @@
 use std::fmt;
 use std::io;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use log::{debug, info, trace, warn};
 
@@ -91,6 +92,8 @@ pub struct Reactor<N: Net> {
     last_event: Time,
     /// Whether the last wait failed, so that a broken selector is logged once.
     wait_failed: bool,
+    /// Whether the last turn did nothing but poll before a deadline.
+    was_spinning: bool,
 }
 
 impl<N: Net> Reactor<N> {
@@ -119,6 +122,7 @@ impl<N: Net> Reactor<N> {
             handle,
             commands,
             wait_failed: false,
+            was_spinning: false,
         })
     }
 
@@ -206,14 +210,38 @@ impl<N: Net> Reactor<N> {
 
     /// One turn of the loop, as this module's head says.
     pub fn turn(&mut self) -> Lifecycle {
-        self.wait();
+        self.turn_by(Time::NEVER)
+    }
+
+    /// One turn, whose wait ends at `at` at the latest: for who drives the loop, and has times of its own to keep.
+    pub fn turn_by(&mut self, at: Time) -> Lifecycle {
+        let (before, spins) = (self.res.now, self.wait(at));
         self.res.now = self.res.net.now();
-        self.mark();
+        let events = self.mark();
+        if self.res.limits.spin > Duration::ZERO {
+            self.count_spinning(spins && events == 0, before);
+        }
         self.run_queued();
         self.obey();
         self.lifecycle.advance(self.res.now, self.is_idle());
         self.res.stats.turns += 1;
         self.lifecycle
+    }
+
+    /// Calls [`Service::on_alarm`] of the source that `token` names with the next turn, if it is still there.
+    pub fn wake(&mut self, token: Token) {
+        let now = self.res.now;
+        match self.sources.get_mut(token).map(|entry| &mut entry.source) {
+            Some(Source::Connection(connection)) => connection.alarm_at(now),
+            Some(Source::Datagram(datagram)) => datagram.alarm_at(now),
+            _ => return,
+        }
+        self.sources.mark(token, Ready::ALARM);
+    }
+
+    /// The time of the last turn.
+    pub fn now(&self) -> Time {
+        self.res.now
     }
 
     /// The counters.
@@ -254,16 +282,17 @@ impl<N: Net> Reactor<N> {
         Ok(())
     }
 
-    /// Phases 1 and 2.
-    fn wait(&mut self) {
-        let deadline = self.sources.next_alarm().min(self.lifecycle.deadline());
+    /// Phases 1 and 2. Returns whether it did not sleep because a deadline is near, and for no other reason.
+    fn wait(&mut self, at: Time) -> bool {
+        let deadline = self.sources.next_alarm().min(self.lifecycle.deadline()).min(at);
         let timeout = if self.sources.is_runnable() || self.is_busy_polling() {
-            Some(std::time::Duration::ZERO)
+            Some(Duration::ZERO)
         } else if deadline == Time::NEVER {
             None
         } else {
-            Some(deadline - self.res.now)
+            Some(sleep_before(deadline - self.res.now, self.res.limits.spin))
         };
+        let spins = self.res.limits.spin > Duration::ZERO && !self.sources.is_runnable() && timeout == Some(Duration::ZERO);
         let result = self.res.net.wait(timeout);
         let failed = result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
         if failed {
@@ -273,6 +302,16 @@ impl<N: Net> Reactor<N> {
             warn!("waiting for events failed: {error}; going on");
         }
         self.wait_failed = failed;
+        spins
+    }
+
+    /// Counts the time of a poll for nothing behind another one. That of the first is left out: work may have gone before it in the same turn.
+    #[cold]
+    fn count_spinning(&mut self, found_nothing: bool, before: Time) {
+        let is_idle = found_nothing && !self.sources.is_runnable();
+        if std::mem::replace(&mut self.was_spinning, is_idle) && is_idle {
+            self.res.stats.spun_nanos += (self.res.now - before).as_nanos() as u64;
+        }
     }
 
     fn is_busy_polling(&self) -> bool {
@@ -281,7 +320,7 @@ impl<N: Net> Reactor<N> {
 
     /// Phase 4. Out of line, as is phase 5: each is a loop over all events, and shares no register with the other.
     #[inline(never)]
-    fn mark(&mut self) {
+    fn mark(&mut self) -> u64 {
         let mut events = 0;
         for event in self.res.net.events() {
             events += 1;
@@ -295,6 +334,7 @@ impl<N: Net> Reactor<N> {
             self.last_event = self.res.now;
         }
         self.sources.mark_due(self.res.now);
+        events
     }
 
     /// Phase 5.
@@ -441,16 +481,6 @@ impl<N: Net> Reactor<N> {
         }
     }
 
-    fn wake(&mut self, token: Token) {
-        let now = self.res.now;
-        match self.sources.get_mut(token).map(|entry| &mut entry.source) {
-            Some(Source::Connection(connection)) => connection.alarm_at(now),
-            Some(Source::Datagram(datagram)) => datagram.alarm_at(now),
-            _ => return,
-        }
-        self.sources.mark(token, Ready::ALARM);
-    }
-
     fn terminate(&mut self) {
         match self.lifecycle.terminate(self.res.now, self.res.limits.drain_timeout) {
             Step::DrainBegins => self.begin_drain(),
@@ -514,6 +544,14 @@ impl<N: Net> Reactor<N> {
             Source::Connection(connection) => Some((token, entry.ready, connection)),
             _ => None,
         })
+    }
+}
+
+/// How long to sleep with so much left to a deadline: whole milliseconds, which is what the selector takes, and no longer than up to `spin` before it.
+fn sleep_before(left: Duration, spin: Duration) -> Duration {
+    match spin {
+        Duration::ZERO => left,
+        spin => Duration::from_millis(left.saturating_sub(spin).as_millis() as u64),
     }
 }
 

@@ -43,6 +43,8 @@ counters! {
     connects,
     /// Connections that could not be registered with the selector and were closed at once; not part of `accepted`.
     unregistered,
+    /// Nanoseconds spent polling before a deadline, for nothing: the processor looks busy meanwhile, and is not.
+    spun_nanos,
     /// Accepts that failed with an error of the connection or the network.
     accept_errors,
     /// Accepts that failed with an error that is in no table.

@@ -138,6 +138,7 @@ impl Run {
             write_timeout: [None, Some(Duration::from_secs(2))][dice.below(2)],
             drain_timeout: Some(Duration::from_secs(5)),
             busy_poll: [None, None, Some(Duration::from_micros(50))][dice.below(3)],
+            spin: [0, 0, 1][dice.below(3)] * Duration::from_millis(1),
             allow_amplification: false,
             udp_rate: [None, None, None, Some(2)][dice.below(4)],
         };
@@ -402,7 +403,7 @@ impl Run {
             if self.turn() == Lifecycle::Stopped {
                 break;
             }
-            assert!(round < 5000, "the drain does not end");
+            assert!(round < 50_000, "the drain does not end");
         }
         let ending = self.reactor.run();
         (0..self.clients.len()).for_each(|chosen| self.read(chosen, usize::MAX));

@@ -122,6 +122,7 @@ fn limits(bounds: &Bounds, endpoints: usize) -> Limits {
         allow_amplification: bounds.allow_amplification,
         udp_rate: bounds.udp_rate,
         busy_poll: bounds.busy_poll,
+        ..Limits::default()
     }
 }
 

@@ -172,6 +172,10 @@ impl<N: Net> Wire for StreamWire<'_, N> {
         self.net.local(&self.line.stream).ok()
     }
 
+    fn clock(&mut self) -> Time {
+        self.net.now()
+    }
+
     fn wall_clock(&mut self) -> Duration {
         self.net.wall_clock()
     }

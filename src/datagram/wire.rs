@@ -100,6 +100,10 @@ impl<N: Net> Wire for DatagramWire<'_, N> {
         })
     }
 
+    fn clock(&mut self) -> Time {
+        self.net.now()
+    }
+
     fn wall_clock(&mut self) -> Duration {
         self.net.wall_clock()
     }

@@ -67,6 +67,11 @@ impl OsNet {
         })
     }
 
+    /// The same; its clock begins at `start`, so that several loops have one time.
+    pub fn with_start(self, start: Instant) -> OsNet {
+        OsNet { start, ..self }
+    }
+
     /// The same; its UDP sockets are made as `options` say.
     pub fn with_datagram_options(self, options: DatagramOptions) -> OsNet {
         OsNet { datagrams: options, ..self }

@@ -247,6 +247,10 @@ fn reach_from(remote: &Address, local: Option<&Address>, kind: Type) -> io::Resu
         // A port that was asked for by number: of TCP, because the last connection from it may be in TIME_WAIT; of UDP, because several sockets,
         // each with a peer of its own, may send from it, and the kernel tells them apart by the peer.
         socket.set_reuse_address(true)?;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if matches!(local, Address::Tcp(ip) if ip.port() == 0) {
+            super::udp::set_bind_no_port(socket.as_fd())?;
+        }
         socket.bind(&socket_name(local)?)?;
     } else if matches!(remote, Address::Unixgram(_)) && cfg!(target_os = "linux") {
         // Who has no name cannot be answered: the kernel gives one.
@@ -368,6 +372,9 @@ fn reach_error(address: &Address, error: io::Error) -> StartError {
         (io::ErrorKind::NotFound, true) => Some("there is no such socket file"),
         (io::ErrorKind::PermissionDenied, true) => Some("you may not write to that socket file"),
         (io::ErrorKind::WouldBlock, true) => Some("its backlog is full"),
+        (io::ErrorKind::AddrNotAvailable, false) => {
+            Some("no local port is left for this target: net.ipv4.ip_local_port_range says how many there are for each local address")
+        }
         (io::ErrorKind::PermissionDenied, false) => Some("a broadcast address is sent to with --broadcast"),
         _ if error.raw_os_error() == Some(libc::EPROTOTYPE) => Some("it is a socket of the other kind: try unix: or unixgram:"),
         _ => None,

@@ -1,6 +1,6 @@
 //! UDP on Linux: many datagrams a call, with what the kernel knows of each.
 //!
-//! Owns all unsafe code of the crate: `recvmmsg`, `sendmmsg`, their control messages, and the options that ask for those. Must never decide
+//! Owns all unsafe code of the crate: `recvmmsg`, `sendmmsg`, their control messages, and the options that no library sets. Must never decide
 //! anything; one function is one system call.
 //!
 //! Why by hand. quinn-udp sends one message a call, tells no hop limit, and has no counter of what the kernel dropped. nix's `recvmmsg` does not set the
@@ -63,6 +63,12 @@ pub(super) fn set_multicast_if(socket: BorrowedFd<'_>, number: u32) -> io::Resul
     let any = libc::in_addr { s_addr: 0 };
     let request = libc::ip_mreqn { imr_multiaddr: any, imr_address: any, imr_ifindex: c_int::try_from(number).unwrap_or(0) };
     set(socket, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, request)
+}
+
+/// Leaves the choice of the port to the time of connecting. Binding to port 0 takes a port from everybody, and there are about 28,000 of them; a port
+/// that is chosen for a peer is taken for that peer alone (ip(7), IP_BIND_ADDRESS_NO_PORT).
+pub(super) fn set_bind_no_port(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
 }
 
 fn set<T: Copy>(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: T) -> io::Result<()> {

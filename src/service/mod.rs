@@ -166,6 +166,11 @@ impl<'a> Context<'a> {
         self.wire.local()
     }
 
+    /// The clock of `now`, read anew with each call: for who measures. `now` serves everybody else, and costs nothing.
+    pub fn clock(&mut self) -> Time {
+        self.wire.clock()
+    }
+
     /// The time of day, as the time since 1970-01-01 00:00:00 UTC. Read from the clock with each call.
     pub fn wall_clock(&mut self) -> Duration {
         self.wire.wall_clock()
@@ -195,6 +200,8 @@ pub trait Wire {
     fn hold_input(&mut self, is_held: bool);
     /// See [`Context::local`].
     fn local(&self) -> Option<Peer>;
+    /// See [`Context::clock`].
+    fn clock(&mut self) -> Time;
     /// See [`Context::wall_clock`].
     fn wall_clock(&mut self) -> Duration;
     /// See [`Context::set_alarm`].
@@ -265,11 +272,22 @@ pub(crate) mod tests {
         pub(crate) is_held: bool,
         pub(crate) local: Option<Peer>,
         pub(crate) wall_clock: Duration,
+        pub(crate) clock: Time,
+        pub(crate) alarm: Time,
     }
 
     impl Default for Kept {
         fn default() -> Kept {
-            Kept { sent: Vec::new(), calls: 0, room: usize::MAX, is_held: false, local: None, wall_clock: Duration::ZERO }
+            Kept {
+                sent: Vec::new(),
+                calls: 0,
+                room: usize::MAX,
+                is_held: false,
+                local: None,
+                wall_clock: Duration::ZERO,
+                clock: Time::ZERO,
+                alarm: Time::NEVER,
+            }
         }
     }
 
@@ -296,11 +314,17 @@ pub(crate) mod tests {
             self.local.clone()
         }
 
+        fn clock(&mut self) -> Time {
+            self.clock
+        }
+
         fn wall_clock(&mut self) -> Duration {
             self.wall_clock
         }
 
-        fn set_alarm(&mut self, _at: Time) {}
+        fn set_alarm(&mut self, at: Time) {
+            self.alarm = at;
+        }
     }
 
     /// Feeds one input and returns what was said and done.
