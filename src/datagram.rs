@@ -278,10 +278,11 @@ impl<N: Net> Datagram<N> {
                     rate: res.rate.as_mut().filter(|_| self.remote.is_none()),
                     now: res.now,
                     alarm: self.remote.is_some().then_some(&mut self.alarm),
-                    may_send: Allowance::One,
+                    may_send: if self.remote.is_some() { Allowance::Any } else { Allowance::One },
                 };
                 // Nothing to finish or abort here: there is no connection.
-                let _ = self.service.on_data(&mut Context::new(res.now, &peer, &mut wire), &burst.buffer()[datagram]);
+                let action = self.service.on_data(&mut Context::new(res.now, &peer, &mut wire), &burst.buffer()[datagram]);
+                self.has_more |= action == Action::More && self.remote.is_some();
                 if replies.size().0 >= DATAGRAM_QUEUE {
                     self.dispatch(ready, res, replies, burst.buffer(), |part| &parts[part].path);
                 }

@@ -162,6 +162,11 @@ impl StartError {
         StartError { hint, ..self }
     }
 
+    /// The number of the cause, where the operating system gave one.
+    pub fn code(&self) -> Option<i32> {
+        self.why.raw_os_error()
+    }
+
     /// The cause.
     pub fn kind(&self) -> io::ErrorKind {
         self.why.kind()

@@ -60,12 +60,18 @@ impl Handle {
         stats.recv().ok()
     }
 
+    /// Ends the wait of the loop, and does nothing else: for who drives it turn by turn ([`Reactor::turn_by`](crate::Reactor::turn_by)) and is to look at
+    /// something beside it.
+    pub fn nudge(&self) {
+        if let Err(error) = self.waker.wake() {
+            log::warn!("cannot wake the loop: {error}; it will notice with its next event");
+        }
+    }
+
     fn send(&self, command: Command) {
         // A reactor that has stopped has done all that could be asked of it.
         if self.inbox.send(command).is_ok() {
-            if let Err(error) = self.waker.wake() {
-                log::warn!("cannot wake the loop: {error}; it will notice with its next event");
-            }
+            self.nudge();
         }
     }
 }

@@ -162,6 +162,8 @@ mod handle;
 mod lifecycle;
 pub mod limits;
 mod listener;
+#[cfg(feature = "load")]
+pub mod load;
 pub mod net;
 pub mod outbox;
 mod peer;

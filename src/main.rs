@@ -13,6 +13,8 @@ fn main() -> ExitCode {
     let ended = match invocation.command {
         cli::Command::Serve(config) => cli::serve::run(&config, &log),
         cli::Command::Connect(config) => cli::connect::run(&config),
+        cli::Command::Load(config) => cli::load::run(*config),
+        cli::Command::Report(config) => cli::report::run(&config),
         cli::Command::Man => cli::pages::man(),
         cli::Command::Completions(shell) => cli::pages::completions(shell),
     };

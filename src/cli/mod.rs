@@ -6,10 +6,14 @@
 mod args;
 mod charset;
 pub(crate) mod connect;
+mod descriptors;
+pub(crate) mod load;
 pub(crate) mod log;
 mod outlet;
 pub(crate) mod pages;
 mod print;
+mod reach;
+pub(crate) mod report;
 pub(crate) mod serve;
 mod status;
 mod text;

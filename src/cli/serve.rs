@@ -10,6 +10,7 @@ use mynah::service::{self, Factory, Framing, Host, Messages, Rules, Template};
 use mynah::{Address, Ending, Endpoint, Limits, Reactor};
 
 use super::charset::Charset;
+use super::descriptors::{SPARE_DESCRIPTORS, raise_descriptor_limit};
 use super::log::Log;
 use super::print::Printer;
 use super::status::{Failure, Status};
@@ -52,10 +53,6 @@ pub(crate) struct Bounds {
     pub(crate) udp_rate: Option<u32>,
     pub(crate) busy_poll: Option<Duration>,
 }
-
-/// Descriptors that are not connections: standard input, output and error, the selector, the waker, the pipe of the signals, and a few that
-/// libraries open for a moment.
-const SPARE_DESCRIPTORS: usize = 16;
 
 /// Serves until a signal ends it.
 pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
@@ -124,16 +121,6 @@ fn limits(bounds: &Bounds, endpoints: usize) -> Limits {
         busy_poll: bounds.busy_poll,
         ..Limits::default()
     }
-}
-
-/// Raises the soft limit to the hard one: the soft one is low for the sake of programs that use select(2). Returns the limit in force.
-fn raise_descriptor_limit() -> usize {
-    let limit = rlimit::increase_nofile_limit(u64::MAX).or_else(|error| {
-        warn!("cannot raise the descriptor limit: {error}");
-        rlimit::getrlimit(rlimit::Resource::NOFILE).map(|(soft, _)| soft)
-    });
-    // Where not even the limit can be asked for, the lowest that POSIX systems use.
-    limit.map_or(256, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 /// The kernel cuts a longer backlog to its own limit without a word.

@@ -23,6 +23,8 @@ pub(crate) enum Status {
     Unreachable = 6,
     /// A name does not resolve.
     Unresolved = 7,
+    /// A check failed: an answer was not as expected, or a requirement was not met.
+    Unmet = 8,
 }
 
 impl From<Status> for ExitCode {

@@ -61,6 +61,41 @@ impl Delimiter {
     pub fn text(&self) -> &[u8] {
         &self.text
     }
+
+    /// Looks for the text in the next `bytes` of a stream. `matched`, 0 at first, keeps how much of it stood at their end. Returns where the text ends.
+    pub fn find(&self, matched: &mut usize, bytes: &[u8]) -> Option<usize> {
+        let found = self.scan(matched, bytes, |_| {});
+        if found.is_some() {
+            *matched = 0;
+        }
+        found
+    }
+
+    /// The search itself; `count` is told of the steps that it takes.
+    fn scan(&self, matched: &mut usize, bytes: &[u8], mut count: impl FnMut(usize)) -> Option<usize> {
+        let mut at = 0;
+        while at < bytes.len() {
+            if *matched == 0 && bytes[at] != self.text[0] {
+                // Nothing begins here: on to the next byte where something could.
+                let skipped = bytes[at..].iter().position(|byte| *byte == self.text[0]).unwrap_or(bytes.len() - at);
+                count(skipped);
+                at += skipped;
+                continue;
+            }
+            count(1);
+            if bytes[at] == self.text[*matched] {
+                *matched += 1;
+                at += 1;
+            } else {
+                *matched = self.borders[*matched - 1];
+                continue;
+            }
+            if *matched == self.text.len() {
+                return Some(at);
+            }
+        }
+        None
+    }
 }
 
 /// The size of a length prefix.
@@ -170,28 +205,13 @@ impl Search {
     }
 
     fn next_until<'a>(&mut self, delimiter: &Delimiter, most: usize, bytes: &'a [u8]) -> Next<'a> {
-        let Delimiter { text, borders } = delimiter;
-        let mut at = self.searched;
-        while at < bytes.len() {
-            if self.matched == 0 && bytes[at] != text[0] {
-                // Nothing begins here: on to the next byte where something could.
-                let skipped = bytes[at..].iter().position(|byte| *byte == text[0]).unwrap_or(bytes.len() - at);
-                self.count(skipped);
-                at += skipped;
-                continue;
-            }
-            self.count(1);
-            if bytes[at] == text[self.matched] {
-                self.matched += 1;
-                at += 1;
-            } else {
-                self.matched = borders[self.matched - 1];
-                continue;
-            }
-            if self.matched == text.len() {
-                let (body, end) = bytes[..at].split_at(at - text.len());
-                return if body.len() > most { Next::TooLong } else { Next::Message(Frame { body, end }, at) };
-            }
+        let searched = self.searched;
+        let mut matched = self.matched;
+        let found = delimiter.scan(&mut matched, &bytes[searched..], |steps| self.count(steps));
+        self.matched = matched;
+        if let Some(end) = found.map(|end| searched + end) {
+            let (body, end) = bytes[..end].split_at(end - delimiter.text.len());
+            return if body.len() > most { Next::TooLong } else { Next::Message(Frame { body, end }, body.len() + end.len()) };
         }
         if bytes.len() - self.matched > most { Next::TooLong } else { Next::Incomplete }
     }

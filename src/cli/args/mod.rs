@@ -3,9 +3,12 @@
 //! Owns the words that all commands share, and the form of a usage error: one line. A command's own words are in the file of its name.
 
 mod connect;
+mod load;
+mod report;
 mod serve;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::process::ExitCode;
 
 use clap::builder::StyledStr;
@@ -15,8 +18,10 @@ use clap_complete::Shell;
 use log::LevelFilter;
 use mynah::Escaped;
 
+use super::charset::Charset;
 use super::status::{Failure, Status};
-use super::{connect as connecting, serve as serving};
+use super::text::Text;
+use super::{connect as connecting, load as loading, report as reporting, serve as serving};
 
 /// What the user asked for.
 #[derive(Debug)]
@@ -32,6 +37,10 @@ pub(crate) enum Command {
     Serve(serving::Config),
     /// Talk to a peer.
     Connect(connecting::Config),
+    /// Generate load.
+    Load(Box<loading::Config>),
+    /// Merge or compare the logs of runs.
+    Report(reporting::Config),
     /// Write the manual page.
     Man,
     /// Write the completions of a shell.
@@ -75,6 +84,8 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
         Words::Serve(serve) => Command::Serve(serve.try_into().map_err(Answer::Usage)?),
         Words::Receive(receive) => Command::Serve(receive.try_into().map_err(Answer::Usage)?),
         Words::Connect(connect) => Command::Connect(connect.try_into().map_err(Answer::Usage)?),
+        Words::Load(load) => Command::Load(Box::new((*load).try_into().map_err(Answer::Usage)?)),
+        Words::Report(report) => Command::Report(report.try_into().map_err(Answer::Usage)?),
         Words::Man => Command::Man,
         Words::Completions { shell } => Command::Completions(shell),
     };
@@ -87,7 +98,7 @@ pub(crate) fn definition() -> clap::Command {
     Cli::command()
 }
 
-/// An echo and response server for TCP, UDP and Unix sockets.
+/// An echo and response server for TCP, UDP and Unix sockets, with its client and load generator.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = false, subcommand_required = true, max_term_width = 110)]
 struct Cli {
@@ -107,6 +118,8 @@ enum Words {
     Serve(serve::Serve),
     Connect(connect::Connect),
     Receive(serve::Receive),
+    Load(Box<load::Load>),
+    Report(report::Report),
     /// Write the manual page to standard output, as in: mynah man > mynah.1
     Man,
     /// Write the completions of a shell to standard output, as in: mynah completions bash > /etc/bash_completion.d/mynah
@@ -120,11 +133,25 @@ enum Words {
 /// A client says on its own what matters; the log is for those who ask.
 fn level(verbose: u8, quiet: bool, command: &Command) -> LevelFilter {
     match (command, quiet, verbose) {
-        (_, true, _) | (Command::Connect(_), _, 0) => LevelFilter::Warn,
+        (_, true, _) | (Command::Connect(_) | Command::Load(_) | Command::Report(_), _, 0) => LevelFilter::Warn,
         (_, _, 0) => LevelFilter::Info,
         (_, _, 1) => LevelFilter::Debug,
         _ => LevelFilter::Trace,
     }
+}
+
+/// What is wrong with words that are right one by one.
+fn usage(why: impl fmt::Display) -> Failure {
+    Failure::new(Status::Usage, format_args!("{why}; see --help"))
+}
+
+/// The bytes of a text that was given with `option`, in the encoding of the wire.
+fn bytes_of(option: &str, text: &str, encoding: Charset) -> Result<Vec<u8>, Failure> {
+    let text = Text::parse(text).map_err(|why| usage(format_args!("{option}: {why}")))?;
+    text.encode(encoding).map_err(|character| {
+        let shown = Escaped(character.encode_utf8(&mut [0; 4]).as_bytes()).to_string();
+        usage(format_args!("{option}: '{shown}' cannot be written in {encoding}; choose another --encoding, or give its bytes as \\xHH"))
+    })
 }
 
 /// clap's message without its paragraphs: what is wrong, then its tip, then where to read on. It repeats the words that are wrong, and those may come

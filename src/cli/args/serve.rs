@@ -9,9 +9,10 @@ use mynah::net::{DatagramOptions, Interface};
 use mynah::service::{self, Delimiter, Framing, Template, TemplateError, Width};
 use mynah::{Endpoint, Escaped, outbox};
 
+use super::{bytes_of, usage};
 use crate::cli::charset::Charset;
 use crate::cli::serve::{Bounds, Config, Speech};
-use crate::cli::status::{Failure, Status};
+use crate::cli::status::Failure;
 use crate::cli::text::{self, Text};
 use crate::cli::values::{Timeout, duration, interface, size, timeout};
 
@@ -250,7 +251,7 @@ impl Wire {
             ("prefix", Some("u8")) => Ok(Framing::Prefix(Width::U8)),
             ("prefix", Some("u16")) => Ok(Framing::Prefix(Width::U16)),
             ("prefix", Some("u32")) => Ok(Framing::Prefix(Width::U32)),
-            ("until", Some(text)) => Delimiter::new(&self.text("--frame until", text)?)
+            ("until", Some(text)) => Delimiter::new(&bytes_of("--frame until", text, self.encoding)?)
                 .map(Framing::Until)
                 .ok_or_else(|| usage("--frame until: the text that ends a message is missing, as in until:END")),
             ("fixed", Some(number)) => match size(number).map_err(|why| usage(format_args!("--frame fixed: {why}")))? {
@@ -268,7 +269,7 @@ impl Wire {
     }
 
     fn greeting(&self, text: &str) -> Result<Box<[u8]>, Failure> {
-        let bytes = self.text("--greeting", text)?;
+        let bytes = bytes_of("--greeting", text, self.encoding)?;
         match bytes.len() {
             0 => Err(usage("--greeting: the text is empty; leave the option out")),
             1..=outbox::LIMIT => Ok(bytes.into()),
@@ -280,11 +281,12 @@ impl Wire {
         const OPTION: &str = "--reply";
         // All escapes at once, so that the place of a wrong one is counted from the beginning. Its backslash keeps a brace from being part of one.
         Text::parse(text).map_err(|why| usage(format_args!("{OPTION}: {why}")))?;
-        let template =
-            Template::parse(text, |_, literal| self.text(OPTION, literal).map_err(Wrong::Text)).map_err(|wrong| match wrong {
+        let template = Template::parse(text, |_, literal| bytes_of(OPTION, literal, self.encoding).map_err(Wrong::Text)).map_err(
+            |wrong| match wrong {
                 Wrong::Template(error) => usage(format_args!("{OPTION}: at character {}, {error}", text::position(text, error.at))),
                 Wrong::Text(failure) => failure,
-            })?;
+            },
+        )?;
         let most = match framing {
             Framing::Prefix(width) => width.most(),
             _ => usize::MAX,
@@ -297,18 +299,6 @@ impl Wire {
             least if least > outbox::LIMIT => Err(too_long(OPTION, least)),
             _ => Ok(template),
         }
-    }
-
-    /// The bytes of a text that was given with `option`.
-    fn text(&self, option: &str, text: &str) -> Result<Vec<u8>, Failure> {
-        let text = Text::parse(text).map_err(|why| usage(format_args!("{option}: {why}")))?;
-        text.encode(self.encoding).map_err(|character| {
-            let shown = Escaped(character.encode_utf8(&mut [0; 4]).as_bytes()).to_string();
-            usage(format_args!(
-                "{option}: '{shown}' cannot be written in {}; choose another --encoding, or give its bytes as \\xHH",
-                self.encoding
-            ))
-        })
     }
 }
 
@@ -337,10 +327,6 @@ impl From<TemplateError> for Wrong {
     fn from(error: TemplateError) -> Wrong {
         Wrong::Template(error)
     }
-}
-
-fn usage(why: impl std::fmt::Display) -> Failure {
-    Failure::new(Status::Usage, format_args!("{why}; see --help"))
 }
 
 fn too_long(option: &str, length: usize) -> Failure {

@@ -39,6 +39,7 @@ use self::screen::Screen;
 use self::talk::Talk;
 use super::charset::Charset;
 use super::outlet::Outlet;
+use super::reach::{Unreached, hint, reason_of, status_of, unconnected, words_of};
 use super::serve::resolve;
 use super::status::{Failure, Status};
 
@@ -154,13 +155,9 @@ impl Client<'_> {
                 Ok(()) if progress.borrow().is_open => return self.conclude(address, &progress.borrow()),
                 Ok(()) => {
                     let reason = progress.borrow().closed.unwrap_or(CloseReason::Failed);
-                    refused.push((address, reason, self.words(reason)));
+                    refused.push(Unreached::closed(address, reason, self.config.timeout));
                 }
-                Err(error) => {
-                    let words = error.to_string();
-                    let why = words.strip_prefix(&format!("cannot connect to {address}: ")).unwrap_or(&words).to_owned();
-                    refused.push((address, reason_of(error.kind()), why));
-                }
+                Err(error) => refused.push(Unreached::unbegun(address, &error)),
             }
         }
         Err(unconnected(endpoint, &refused))
@@ -211,7 +208,7 @@ impl Client<'_> {
                 Ok(Status::Done)
             }
             Some(reason) => {
-                let words = self.words(reason);
+                let words = words_of(reason, self.config.timeout);
                 Err(Failure::new(status_of(reason), format_args!("{address}: {words}; {sent} bytes had been sent and {received} received")))
             }
         }
@@ -288,15 +285,6 @@ impl Client<'_> {
         Ok(ways)
     }
 
-    fn words(&self, reason: CloseReason) -> String {
-        match (reason, self.config.timeout) {
-            (CloseReason::TimedOut, Some(timeout)) => format!("timed out after {timeout:?}"),
-            (CloseReason::Refused, _) => "connection refused".to_owned(),
-            (CloseReason::Reset, _) => "connection reset by the peer".to_owned(),
-            _ => reason.to_string(),
-        }
-    }
-
     /// A word to somebody who sits at a terminal.
     fn tell(&self, words: std::fmt::Arguments<'_>) {
         if self.is_interactive {
@@ -312,47 +300,4 @@ const BACKLOG_RETRY: Duration = Duration::from_millis(10);
 /// Whether nothing is left to be waited for: every peer has had its time, or nobody is there, or nobody reads.
 fn is_over(progress: &Progress, peers: usize) -> bool {
     progress.is_unread || progress.waited == peers || progress.refusals.len() == peers
-}
-
-/// No address of a stream endpoint answered.
-fn unconnected(endpoint: &Endpoint, refused: &[(&Address, CloseReason, String)]) -> Failure {
-    let Some((address, reason, why)) = refused.last() else {
-        return Failure::new(Status::Unresolved, format_args!("{endpoint} stands for no address"));
-    };
-    let is_itself = refused.len() == 1 && address.to_string() == endpoint.to_string();
-    let tried = if is_itself {
-        why.clone()
-    } else {
-        refused.iter().map(|(address, _, why)| format!("{address}: {why}")).collect::<Vec<_>>().join(", ")
-    };
-    let hint = if tried.contains("; ") { "" } else { hint(*reason) };
-    Failure::new(status_of(*reason), format_args!("cannot connect to {endpoint}: {tried}{hint}"))
-}
-
-/// What can be done, where that is known.
-fn hint(reason: CloseReason) -> &'static str {
-    match reason {
-        CloseReason::Refused => "; nobody listens there: check the port, and whether the server runs",
-        CloseReason::TimedOut => "; check the address and what filters on the way, or raise --timeout",
-        CloseReason::Unreachable => "; no way leads there: check the address and this machine's routes",
-        _ => "",
-    }
-}
-
-fn reason_of(kind: io::ErrorKind) -> CloseReason {
-    match kind {
-        // A Unix socket whose backlog stayed full.
-        io::ErrorKind::WouldBlock => CloseReason::TimedOut,
-        kind => CloseReason::of_error(&kind.into()),
-    }
-}
-
-fn status_of(reason: CloseReason) -> Status {
-    match reason {
-        CloseReason::Refused => Status::Refused,
-        CloseReason::TimedOut => Status::TimedOut,
-        CloseReason::Reset => Status::Reset,
-        CloseReason::Unreachable => Status::Unreachable,
-        _ => Status::Failed,
-    }
 }

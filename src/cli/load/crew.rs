@@ -1,0 +1,291 @@
+//! The generators of a run, each on a thread, and one record of what they say.
+//!
+//! Owns the threads and the common clock. One generator runs on the main thread: a process of one thread is cheaper, because its system calls need
+//! not share the table of descriptors, and a load generator that is cheaper disturbs less of what it measures.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime};
+
+use mynah::load::{Generator, Lanes, Law, News, Orders, Outcome, Plan, Tally, Unreached as Cause};
+use mynah::net::os::OsNet;
+use mynah::{Address, Endpoint, Handle, Limits, Reactor};
+
+use super::record::{Record, Second};
+use crate::cli::reach::{Unreached, unconnected};
+use crate::cli::status::{Failure, Status};
+
+/// How far ahead the start is set, so that every thread has heard of it.
+const LEAD: Duration = Duration::from_millis(20);
+
+/// How often is looked for an interrupt while the threads work: they sleep, and a signal wakes only one.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// For how long before a message is due its thread does not sleep. Sleeps are of whole milliseconds, and end up to about 0.1 ms late here.
+const SPIN: Duration = Duration::from_millis(1);
+
+/// Who works, and at what.
+pub(super) struct Crew<'a> {
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) plan: &'a Arc<Plan>,
+    pub(super) threads: u16,
+    pub(super) stop: &'a Arc<AtomicBool>,
+}
+
+/// Told of each second of the window.
+pub(super) type Watch<'a> = dyn FnMut(&Second, &Tally) -> Result<(), Failure> + 'a;
+
+/// What a worker says.
+enum Word {
+    /// Its loop, to be woken.
+    Hired(Handle),
+    /// The first connection is made.
+    Reached(Address),
+    /// No address led to the target.
+    Unreached(Failure),
+    News(News, Share),
+    Done(Box<Outcome>),
+}
+
+/// How busy a thread has been.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    /// Processor time of the thread.
+    cpu: Duration,
+    /// The time of the clock.
+    at: Duration,
+}
+
+impl Crew<'_> {
+    /// Works to the end, and tells `watch` of each second.
+    pub(super) fn work(&self, addresses: &[Address], watch: &mut Watch<'_>) -> Result<Record, Failure> {
+        let clock = Instant::now();
+        let orders = Orders::new(Arc::clone(self.stop));
+        let mut desk = Desk::new(self, clock, &orders, watch);
+        if self.threads == 1 {
+            self.worker(0, addresses, clock, &orders, |word| desk.hear(0, word));
+        } else {
+            self.work_abreast(addresses, clock, &orders, &mut desk);
+        }
+        desk.conclude(self)
+    }
+
+    fn work_abreast(&self, addresses: &[Address], clock: Instant, orders: &Orders, desk: &mut Desk<'_, '_>) {
+        let (sender, words) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let hire = |index: u16, addresses: Vec<Address>| {
+                let sender = sender.clone();
+                scope.spawn(move || self.worker(index, &addresses, clock, orders, |word| drop(sender.send((index, word)))));
+            };
+            hire(0, addresses.to_vec());
+            let mut at_work = 1;
+            while at_work > 0 {
+                match words.recv_timeout(LOOK) {
+                    Ok((index, word)) => {
+                        if let Word::Reached(address) = &word {
+                            if index == 0 {
+                                at_work = self.threads;
+                                (1..self.threads).for_each(|index| hire(index, vec![address.clone()]));
+                            }
+                        }
+                        at_work -= u16::from(matches!(word, Word::Done(_) | Word::Unreached(_)));
+                        desk.hear(index, word);
+                    }
+                    Err(RecvTimeoutError::Timeout) if self.stop.load(Ordering::Acquire) => desk.wake(),
+                    Err(_) => {}
+                }
+            }
+        });
+    }
+
+    /// What one thread does.
+    fn worker(&self, index: u16, addresses: &[Address], clock: Instant, orders: &Orders, mut say: impl FnMut(Word)) {
+        let mut tried = Vec::new();
+        for address in addresses {
+            let mut generator = match self.generator(index, address, clock) {
+                Ok((generator, handle)) => {
+                    say(Word::Hired(handle));
+                    generator
+                }
+                Err(error) => return say(Word::Unreached(Failure::new(Status::Failed, format_args!("cannot start the loop: {error}")))),
+            };
+            // A connection for each message is no connection to try: it would be one that the target counts and nobody uses.
+            match if self.plan.churn && index > 0 { Ok(()) } else { generator.reach() } {
+                Ok(()) => {
+                    say(Word::Reached(address.clone()));
+                    let outcome = generator.run(orders, |news| say(Word::News(news, Share::now(clock))));
+                    return say(Word::Done(Box::new(outcome)));
+                }
+                Err(Cause::Unbegun(error)) => tried.push(Unreached::unbegun(address, &error)),
+                Err(Cause::Closed(reason)) => tried.push(Unreached::closed(address, reason, self.plan.timeout)),
+            }
+        }
+        say(Word::Unreached(unconnected(self.endpoint, &tried)));
+    }
+
+    fn generator(&self, index: u16, address: &Address, clock: Instant) -> io::Result<(Generator<OsNet>, Handle)> {
+        let limits = Limits {
+            connect_timeout: self.plan.timeout,
+            write_timeout: None,
+            // On one processor, polling would take it from the target.
+            spin: if matches!(self.plan.law, Law::Open { .. }) && super::machine::processors() > 1 { SPIN } else { Duration::ZERO },
+            ..Limits::default()
+        };
+        let reactor = Reactor::new(OsNet::new()?.with_start(clock), limits)?;
+        let handle = reactor.handle();
+        let lanes = Lanes::of(index.into(), self.threads.into(), self.plan.connections);
+        Ok((Generator::new(reactor, Arc::clone(self.plan), lanes, address.clone()), handle))
+    }
+}
+
+impl Share {
+    fn now(clock: Instant) -> Share {
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Share { cpu: Duration::new(cpu.tv_sec as u64, cpu.tv_nsec as u32), at: clock.elapsed() }
+    }
+}
+
+/// What was heard of the workers.
+struct Desk<'a, 'w> {
+    clock: Instant,
+    orders: &'a Orders,
+    watch: &'a mut Watch<'w>,
+    handles: Vec<Handle>,
+    workers: Vec<Worker>,
+    /// Seconds that some workers have told of and others have not.
+    pending: VecDeque<(usize, Tally)>,
+    total: Tally,
+    seconds: Vec<Second>,
+    address: Option<Address>,
+    started: SystemTime,
+    failure: Option<Failure>,
+}
+
+#[derive(Debug, Default)]
+struct Worker {
+    is_ready: bool,
+    begun: Share,
+    ended: Share,
+    told: usize,
+    outcome: Option<Box<Outcome>>,
+}
+
+impl<'a, 'w> Desk<'a, 'w> {
+    fn new(crew: &Crew<'_>, clock: Instant, orders: &'a Orders, watch: &'a mut Watch<'w>) -> Desk<'a, 'w> {
+        Desk {
+            clock,
+            orders,
+            watch,
+            handles: Vec::new(),
+            workers: (0..crew.threads).map(|_| Worker::default()).collect(),
+            pending: VecDeque::new(),
+            total: Tally::default(),
+            seconds: Vec::new(),
+            address: None,
+            started: SystemTime::now(),
+            failure: None,
+        }
+    }
+
+    fn hear(&mut self, index: u16, word: Word) {
+        let worker = &mut self.workers[usize::from(index)];
+        match word {
+            Word::Hired(handle) => self.handles.push(handle),
+            Word::Reached(address) => self.address = Some(address),
+            Word::Unreached(failure) => {
+                // The others would wait for it.
+                self.failure.get_or_insert(failure);
+                self.orders.start(self.clock.elapsed());
+                self.wake();
+            }
+            Word::News(News::Ready, _) => {
+                worker.is_ready = true;
+                if self.workers.iter().all(|worker| worker.is_ready) {
+                    self.orders.start(self.clock.elapsed() + LEAD);
+                    self.wake();
+                }
+            }
+            Word::News(News::Begun(tally), share) => {
+                worker.begun = share;
+                self.started = SystemTime::now();
+                self.total.add(&tally);
+            }
+            Word::News(News::Interval(tally), _) => {
+                worker.told += 1;
+                let second = worker.told - 1;
+                self.add(second, &tally);
+            }
+            Word::News(News::Ended, share) => worker.ended = share,
+            Word::Done(outcome) => worker.outcome = Some(outcome),
+        }
+    }
+
+    /// Adds what one worker says of a second; once all have, it is told of.
+    fn add(&mut self, second: usize, tally: &Tally) {
+        let index = second - self.seconds.len();
+        if index == self.pending.len() {
+            self.pending.push_back((0, Tally::default()));
+        }
+        let (heard, sum) = &mut self.pending[index];
+        *heard += 1;
+        sum.add(tally);
+        while self.pending.front().is_some_and(|(heard, _)| *heard == self.workers.len()) {
+            let Some((_, tally)) = self.pending.pop_front() else { return };
+            self.tell(Duration::from_secs(1), &tally);
+        }
+    }
+
+    fn tell(&mut self, length: Duration, tally: &Tally) {
+        let second = Second::new(Duration::from_secs(self.seconds.len() as u64), length, self.started, tally);
+        if let Err(failure) = (self.watch)(&second, tally) {
+            self.failure.get_or_insert(failure);
+        }
+        self.seconds.push(second);
+        self.total.add(tally);
+    }
+
+    fn wake(&self) {
+        self.handles.iter().for_each(Handle::nudge);
+    }
+
+    /// What all this came to.
+    fn conclude(mut self, crew: &Crew<'_>) -> Result<Record, Failure> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let outcomes: Vec<Box<Outcome>> = self.workers.iter_mut().filter_map(|worker| worker.outcome.take()).collect();
+        if outcomes.iter().any(|outcome| outcome.is_refused) && self.total.answered == 0 {
+            let refused = self.address.map(|address| Unreached::closed(&address, mynah::CloseReason::Refused, None));
+            return Err(unconnected(crew.endpoint, refused.as_slice()));
+        }
+        let measured = outcomes.iter().map(|outcome| outcome.measured).max().unwrap_or_default();
+        let mut rest = std::mem::take(&mut self.pending).into_iter().fold(Tally::default(), |mut sum, (_, tally)| {
+            sum.add(&tally);
+            sum
+        });
+        outcomes.iter().for_each(|outcome| rest.add(&outcome.rest));
+        self.tell(measured.saturating_sub(Duration::from_secs(self.seconds.len() as u64)), &rest);
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let busy = |worker: &Worker, outcome: &Outcome| {
+            let worked = worker.ended.cpu.saturating_sub(worker.begun.cpu).saturating_sub(outcome.spun);
+            worked.as_secs_f64() / worker.ended.at.saturating_sub(worker.begun.at).as_secs_f64().max(1e-9)
+        };
+        Ok(Record {
+            address: self.address.map_or_else(|| crew.endpoint.to_string(), |address| address.to_string()),
+            started: self.started,
+            measured,
+            open: outcomes.iter().map(|outcome| outcome.open).sum(),
+            busy: self.workers.iter().zip(&outcomes).map(|(worker, outcome)| busy(worker, outcome)).fold(0.0, f64::max),
+            is_open_loop: matches!(crew.plan.law, Law::Open { .. }),
+            has_answers: crew.plan.response != mynah::load::Response::None,
+            was_stopped: crew.stop.load(Ordering::Acquire),
+            tally: self.total,
+            seconds: self.seconds,
+        })
+    }
+}

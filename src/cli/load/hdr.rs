@@ -1,0 +1,195 @@
+//! Logs of HdrHistogram: the histogram of each second, in the format that its viewers and other libraries read.
+//!
+//! Owns the form of the log. Times are in nanoseconds, and the maximum that stands beside each histogram is in milliseconds. Histograms without a tag
+//! are response times; those with the tag `service` are service times. What a log has no place for (errors, the rate) stands in comments, which other
+//! readers pass over.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag};
+use mynah::load::{Tally, Times};
+
+use super::record::{Record, Second};
+
+/// The tag of service times.
+const SERVICE: &str = "service";
+
+/// What stands before the counts in their comment.
+const COUNTS: &str = "mynah counts: ";
+
+/// A log being written.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    file: BufWriter<File>,
+    comment: String,
+    has_header: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(file: File, what: &str) -> Writer {
+        let comment = format!("mynah {}, {what}; times in ns, maxima in ms", env!("CARGO_PKG_VERSION"));
+        Writer { file: BufWriter::new(file), comment, has_header: false }
+    }
+
+    /// Writes a second.
+    pub(crate) fn write(&mut self, second: &Second, tally: &Tally) -> io::Result<()> {
+        let entries = [(None, &tally.response), (Tag::new(SERVICE), &tally.service)];
+        self.write_interval(
+            second.started,
+            second.at,
+            second.length,
+            entries.into_iter().filter(|(tag, times)| tag.is_none() || times.count() > 0),
+        )
+    }
+
+    /// Writes what was left out, and the end.
+    pub(crate) fn close(mut self, record: &Record) -> io::Result<()> {
+        let tally = &record.tally;
+        writeln!(
+            self.file,
+            "#{COUNTS}completed={} errors={} lost={} late={} duplicate={} reordered={} unsent={}",
+            tally.completed,
+            tally.troubles.total(),
+            tally.lost(),
+            tally.late,
+            tally.duplicate,
+            tally.reordered,
+            tally.unsent
+        )?;
+        self.file.flush()
+    }
+
+    /// Writes histograms that were read from elsewhere.
+    pub(crate) fn write_log(mut self, log: &Log) -> io::Result<()> {
+        let entries = [(None, &log.response), (Tag::new(SERVICE), &log.service)];
+        self.write_interval(
+            log.started,
+            Duration::ZERO,
+            log.span,
+            entries.into_iter().filter(|(tag, times)| tag.is_none() || times.count() > 0),
+        )?;
+        if let Some(Counts { completed, errors, lost }) = log.counts {
+            writeln!(self.file, "#{COUNTS}completed={completed} errors={errors} lost={lost}")?;
+        }
+        self.file.flush()
+    }
+
+    fn write_interval<'t>(
+        &mut self,
+        started: SystemTime,
+        at: Duration,
+        length: Duration,
+        entries: impl Iterator<Item = (Option<Tag<'static>>, &'t Times)>,
+    ) -> io::Result<()> {
+        let mut serializer = V2DeflateSerializer::new();
+        let mut piece = Vec::new();
+        // The crate ties a writer to its builder for the whole of a log; a log that is written as it comes takes one for each interval, and keeps
+        // the header of the first.
+        let mut builder = IntervalLogWriterBuilder::new();
+        builder.add_comment(&self.comment).with_start_time(started).with_base_time(started).with_max_value_divisor(1e6);
+        {
+            let mut writer = builder.begin_log_with(&mut piece, &mut serializer)?;
+            for (tag, times) in entries {
+                writer.write_histogram(times.histogram(), at, length, tag).map_err(|error| io::Error::other(format!("{error:?}")))?;
+            }
+        }
+        let text = String::from_utf8_lossy(&piece);
+        let is_new = |line: &&str| !self.has_header || !(line.starts_with('#') || line.starts_with('"'));
+        for line in text.lines().filter(is_new) {
+            writeln!(self.file, "{line}")?;
+        }
+        self.has_header = true;
+        // A run that is cut off leaves what there was.
+        self.file.flush()
+    }
+}
+
+/// A log that was read, its intervals merged.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) response: Times,
+    pub(crate) service: Times,
+    pub(crate) started: SystemTime,
+    /// From the beginning of the first interval to the end of the last.
+    pub(crate) span: Duration,
+    pub(crate) counts: Option<Counts>,
+}
+
+/// What a log of ours says beside its histograms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) completed: u64,
+    pub(crate) errors: u64,
+    pub(crate) lost: u64,
+}
+
+impl Log {
+    /// Reads a log, by whomever it was written.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, in words.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Log, String> {
+        let mut log = Log {
+            response: Times::default(),
+            service: Times::default(),
+            started: SystemTime::UNIX_EPOCH,
+            span: Duration::ZERO,
+            counts: None,
+        };
+        let (mut begin, mut end, mut base) = (Duration::MAX, Duration::ZERO, Duration::ZERO);
+        let mut deserializer = Deserializer::new();
+        let mut intervals = 0;
+        for entry in IntervalLogIterator::new(bytes) {
+            let interval = match entry.map_err(|_| "it is no log of HdrHistogram, or it is damaged".to_owned())? {
+                LogEntry::BaseTime(since) => {
+                    base = since;
+                    continue;
+                }
+                LogEntry::StartTime(_) => continue,
+                LogEntry::Interval(interval) => interval,
+            };
+            let encoded = interval.encoded_histogram();
+            let compressed = BASE64.decode(encoded).map_err(|error| format!("a histogram of it cannot be read: {error}"))?;
+            let histogram: Histogram<u64> = deserializer
+                .deserialize(&mut compressed.as_slice())
+                .map_err(|error| format!("a histogram of it cannot be read: {error}"))?;
+            let times = Times::from(&histogram);
+            match interval.tag() {
+                None => log.response.add(&times),
+                Some(tag) if tag.as_str() == SERVICE => log.service.add(&times),
+                // Somebody else's.
+                Some(_) => continue,
+            }
+            intervals += 1;
+            begin = begin.min(interval.start_timestamp());
+            end = end.max(interval.start_timestamp() + interval.duration());
+        }
+        if intervals == 0 {
+            return Err("it holds no histograms".to_owned());
+        }
+        log.span = end.saturating_sub(begin);
+        log.started += base + begin;
+        let text = String::from_utf8_lossy(bytes);
+        log.counts = text.lines().rev().find_map(|line| counts(line.strip_prefix('#')?.strip_prefix(COUNTS)?));
+        Ok(log)
+    }
+
+    /// Answers a second.
+    pub(crate) fn rate(&self) -> f64 {
+        let count = self.counts.map_or(self.response.count(), |counts| counts.completed);
+        if self.span.is_zero() { 0.0 } else { count as f64 / self.span.as_secs_f64() }
+    }
+}
+
+fn counts(text: &str) -> Option<Counts> {
+    let field = |name: &str| text.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('=')?.parse().ok());
+    Some(Counts { completed: field("completed")?, errors: field("errors")?, lost: field("lost")? })
+}

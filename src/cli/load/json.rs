@@ -1,0 +1,349 @@
+//! The report for programs: one schema, with its version, all settings, and the unit in every name.
+//!
+//! A field is never renamed, and never means something else; what is added leaves the version as it is. `tests/load_reports.rs` holds it to that.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use mynah::load::{Check, Found, Goal, Law, Plan, Rate, Response, Times};
+use serde::Serialize;
+
+use super::Setting;
+use super::machine::Machine;
+use super::record::Record;
+use super::table::PERCENTILES;
+
+/// Of the schema.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: &'static str,
+    version: u32,
+    mynah: &'static str,
+    machine: Machine,
+    target: Target<'a>,
+    settings: Settings<'a>,
+    #[serde(flatten)]
+    run: Run,
+    requirements: Vec<Requirement>,
+}
+
+#[derive(Serialize)]
+struct Target<'a> {
+    endpoint: String,
+    address: &'a str,
+}
+
+#[derive(Serialize)]
+struct Settings<'a> {
+    r#loop: &'static str,
+    rate_per_second: Option<f64>,
+    connections: u64,
+    threads: u16,
+    message_bytes: usize,
+    /// `null`: the pattern.
+    message: Option<&'a str>,
+    response: String,
+    check: &'static str,
+    expect: Option<String>,
+    /// `null`: any number.
+    depth: Option<usize>,
+    churn: bool,
+    think_seconds: f64,
+    timeout_seconds: Option<f64>,
+    warmup_seconds: f64,
+    duration_seconds: Option<f64>,
+    requests: Option<u64>,
+    connect_rate_per_second: Option<f64>,
+    sources: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Run {
+    started_unix_seconds: f64,
+    measured_seconds: f64,
+    stopped_early: bool,
+    bottleneck: Option<String>,
+    shortfall: Option<String>,
+    rate_per_second: f64,
+    messages: Messages,
+    bytes: Bytes,
+    connections: Connections,
+    datagrams: Option<Datagrams>,
+    times_nanoseconds: Kinds,
+    errors: Errors,
+    generator: Generator,
+    intervals: Vec<Interval>,
+}
+
+#[derive(Serialize)]
+struct Messages {
+    sent: u64,
+    answered: u64,
+    completed: u64,
+    unanswered: u64,
+    unsent: u64,
+    wrong_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Bytes {
+    sent: u64,
+    received: u64,
+}
+
+#[derive(Serialize)]
+struct Connections {
+    opened: u64,
+    open_at_end: u64,
+}
+
+#[derive(Serialize)]
+struct Datagrams {
+    lost: u64,
+    late: u64,
+    duplicate: u64,
+    reordered: u64,
+}
+
+/// The kinds of times; `null` where there are none.
+#[derive(Serialize)]
+struct Kinds {
+    response: Option<Summary>,
+    service: Option<Summary>,
+    connect: Option<Summary>,
+    first_byte: Option<Summary>,
+    lateness: Option<Summary>,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    count: u64,
+    p50: u64,
+    p90: u64,
+    p99: u64,
+    #[serde(rename = "p99.9")]
+    p999: u64,
+    #[serde(rename = "p99.99")]
+    p9999: u64,
+    max: u64,
+    mean: u64,
+}
+
+#[derive(Serialize)]
+struct Errors {
+    total: u64,
+    kinds: BTreeMap<&'static str, Kind>,
+}
+
+#[derive(Serialize)]
+struct Kind {
+    count: u64,
+    first: String,
+}
+
+#[derive(Serialize)]
+struct Generator {
+    busy_share: f64,
+    lateness_p99_nanoseconds: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Interval {
+    at_seconds: f64,
+    length_seconds: f64,
+    rate_per_second: f64,
+    p50_nanoseconds: Option<u64>,
+    p99_nanoseconds: Option<u64>,
+    max_nanoseconds: Option<u64>,
+    errors: u64,
+}
+
+#[derive(Serialize)]
+struct Requirement {
+    goal: String,
+    /// Times in seconds.
+    measured: Option<f64>,
+    met: bool,
+}
+
+#[derive(Serialize)]
+struct SearchReport<'a> {
+    schema: &'static str,
+    version: u32,
+    mynah: &'static str,
+    machine: Machine,
+    target: Target<'a>,
+    settings: Settings<'a>,
+    goal: String,
+    /// The highest rate that keeps the goal, and the lowest that does not; `null` where none was found.
+    holds_per_second: Option<f64>,
+    fails_per_second: Option<f64>,
+    closed_loop_rate_per_second: f64,
+    trials: Vec<Trial>,
+}
+
+#[derive(Serialize)]
+struct Trial {
+    offered_per_second: f64,
+    kept: bool,
+    #[serde(flatten)]
+    run: Run,
+}
+
+/// The report of a run.
+pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String {
+    let requirement = |goal: &Goal| {
+        let measured = record.measure(goal.measured());
+        Requirement { goal: goal.to_string(), measured, met: goal.is_reached(measured) }
+    };
+    pretty(&Report {
+        schema: "mynah-load",
+        version: VERSION,
+        mynah: env!("CARGO_PKG_VERSION"),
+        machine: Machine::this(),
+        target: Target { endpoint: setting.endpoint.to_string(), address: &record.address },
+        settings: settings(setting, plan),
+        run: run(plan, record),
+        requirements: setting.require.iter().map(requirement).collect(),
+    })
+}
+
+/// The report of a search.
+pub(super) fn render_search(
+    setting: &Setting,
+    plan: &Plan,
+    goal: &Goal,
+    first: &Record,
+    trials: &[(Rate, bool, Record)],
+    found: Option<Found>,
+) -> String {
+    let (holds, fails) = match found {
+        Some(Found::Between { holds, fails }) => (Some(holds.get()), Some(fails.get())),
+        Some(Found::Always(holds)) => (Some(holds.get()), None),
+        Some(Found::Never(fails)) => (None, Some(fails.get())),
+        None => (None, None),
+    };
+    let trial = |(rate, kept, record): &(Rate, bool, Record)| Trial { offered_per_second: rate.get(), kept: *kept, run: run(plan, record) };
+    pretty(&SearchReport {
+        schema: "mynah-find",
+        version: VERSION,
+        mynah: env!("CARGO_PKG_VERSION"),
+        machine: Machine::this(),
+        target: Target { endpoint: setting.endpoint.to_string(), address: &first.address },
+        settings: settings(setting, plan),
+        goal: goal.to_string(),
+        holds_per_second: holds,
+        fails_per_second: fails,
+        closed_loop_rate_per_second: first.rate(),
+        trials: trials.iter().map(trial).collect(),
+    })
+}
+
+pub(crate) fn pretty(report: &impl Serialize) -> String {
+    // Numbers, texts and lists alone: there is nothing that could not be written.
+    serde_json::to_string_pretty(report).unwrap_or_default() + "\n"
+}
+
+fn settings<'a>(setting: &'a Setting, plan: &Plan) -> Settings<'a> {
+    let seconds = |duration: Duration| duration.as_secs_f64();
+    let (law, rate, think) = match plan.law {
+        Law::Open { rate } => ("open", Some(rate.get()), Duration::ZERO),
+        Law::Closed { think } => ("closed", None, think),
+    };
+    Settings {
+        r#loop: law,
+        rate_per_second: rate,
+        connections: plan.connections,
+        threads: setting.threads,
+        message_bytes: plan.payload.size(),
+        message: setting.message.as_deref(),
+        response: match &plan.response {
+            Response::Same => "same".to_owned(),
+            Response::Fixed(size) => format!("fixed:{size}"),
+            Response::Until(delimiter) => format!("until:{}", mynah::Escaped(delimiter.text())),
+            Response::None => "none".to_owned(),
+        },
+        check: match &plan.check {
+            Check::None if plan.is_numbered => "number",
+            Check::None => "none",
+            Check::Echo => "echo",
+            Check::Text(_) => "text",
+        },
+        expect: if let Check::Text(text) = &plan.check { Some(mynah::Escaped(text).to_string()) } else { None },
+        depth: (plan.depth < usize::MAX).then_some(plan.depth),
+        churn: plan.churn,
+        think_seconds: seconds(think),
+        timeout_seconds: plan.timeout.map(seconds),
+        warmup_seconds: seconds(plan.warmup),
+        duration_seconds: plan.duration.map(seconds),
+        requests: plan.requests,
+        connect_rate_per_second: plan.connect_rate.map(Rate::get),
+        sources: plan.sources.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn run(plan: &Plan, record: &Record) -> Run {
+    let tally = &record.tally;
+    let is_datagram = plan.is_numbered || tally.given_up + tally.late + tally.duplicate + tally.reordered > 0;
+    Run {
+        started_unix_seconds: record.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+        measured_seconds: record.measured.as_secs_f64(),
+        stopped_early: record.was_stopped,
+        bottleneck: record.bottleneck(),
+        shortfall: record.shortfall(),
+        rate_per_second: record.rate(),
+        messages: Messages {
+            sent: tally.sent,
+            answered: tally.answered,
+            completed: tally.completed,
+            unanswered: tally.unanswered,
+            unsent: tally.unsent,
+            wrong_bytes: tally.wrong_bytes,
+        },
+        bytes: Bytes { sent: tally.bytes_sent, received: tally.bytes_received },
+        connections: Connections { opened: tally.opened, open_at_end: record.open },
+        datagrams: is_datagram.then(|| Datagrams {
+            lost: tally.lost(),
+            late: tally.late,
+            duplicate: tally.duplicate,
+            reordered: tally.reordered,
+        }),
+        times_nanoseconds: Kinds {
+            response: summary(&tally.response),
+            service: summary(&tally.service),
+            connect: summary(&tally.connect),
+            first_byte: summary(&tally.first_byte),
+            lateness: summary(&tally.lateness),
+        },
+        errors: Errors {
+            total: tally.troubles.total(),
+            kinds: tally.troubles.iter().map(|(trouble, count, first)| (trouble.name(), Kind { count, first: first.to_owned() })).collect(),
+        },
+        generator: Generator { busy_share: record.busy, lateness_p99_nanoseconds: tally.lateness.percentile(99.0).map(nanos) },
+        intervals: record
+            .seconds
+            .iter()
+            .map(|second| Interval {
+                at_seconds: second.at.as_secs_f64(),
+                length_seconds: second.length.as_secs_f64(),
+                rate_per_second: second.rate,
+                p50_nanoseconds: second.p50.map(nanos),
+                p99_nanoseconds: second.p99.map(nanos),
+                max_nanoseconds: second.max.map(nanos),
+                errors: second.errors,
+            })
+            .collect(),
+    }
+}
+
+fn summary(times: &Times) -> Option<Summary> {
+    let at = |percentile| times.percentile(percentile).map(nanos);
+    let [p50, p90, p99, p999, p9999] = PERCENTILES.map(|percentile| at(percentile).unwrap_or_default());
+    Some(Summary { count: times.count(), p50, p90, p99, p999, p9999, max: times.max().map(nanos)?, mean: times.mean().map(nanos)? })
+}
+
+fn nanos(time: Duration) -> u64 {
+    time.as_nanos() as u64
+}

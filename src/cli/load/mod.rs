@@ -1,0 +1,263 @@
+//! `mynah load`: from the configuration to a run, what is reported of it, and what it is worth.
+//!
+//! Owns the order of things: resolve, run or search, report, judge. The load itself is the library's ([`mynah::load`]).
+//!
+//! ```text
+//!   crew       threads, each with a generator; their news become one record
+//!   record     what a run came to, and what it says of itself      live    the line on a terminal
+//!   table      for who reads      json    for programs             page    for who looks
+//!   hdr        logs of HdrHistogram, to be merged                  machine where all this was measured
+//! ```
+//!
+//! Tests: `tests/load.rs`, `tests/load_truth.rs`, `tests/load_reports.rs`.
+
+mod crew;
+pub(crate) mod hdr;
+mod json;
+mod live;
+mod machine;
+mod page;
+mod record;
+pub(crate) mod table;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mynah::load::{Check, Found, Goal, Law, Plan, Search, Trouble};
+use mynah::{Address, Endpoint};
+
+use self::crew::Crew;
+pub(crate) use self::json::pretty;
+use self::live::Live;
+use self::record::Record;
+use super::descriptors::{SPARE_DESCRIPTORS, raise_descriptor_limit};
+use super::serve::resolve;
+use super::status::{Failure, Status};
+
+/// What to load, how, and what to say of it.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) plan: Plan,
+    /// The text of the message, as it was given.
+    pub(crate) message: Option<String>,
+    pub(crate) threads: u16,
+    pub(crate) require: Vec<Goal>,
+    pub(crate) aim: Aim,
+    pub(crate) reports: Reports,
+}
+
+/// What a run is for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Aim {
+    /// To be measured.
+    Measure,
+    /// To find the highest rate that keeps this.
+    Find(Goal),
+}
+
+/// Where reports go.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reports {
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) html: Option<PathBuf>,
+    pub(crate) hdr: Option<PathBuf>,
+}
+
+/// Loads, and reports.
+pub(crate) fn run(config: Config) -> Result<Status, Failure> {
+    let addresses = resolve(std::slice::from_ref(&config.endpoint))?;
+    check_descriptors(config.plan.connections)?;
+    let stop = catch_interrupts()?;
+    let Config { endpoint, plan, message, threads, require, aim, reports } = config;
+    let setting = Setting { endpoint, message, threads, require, reports };
+    match aim {
+        Aim::Measure => measure(&setting, plan, &addresses, &stop),
+        Aim::Find(goal) => find(&setting, plan, &goal, &addresses, &stop),
+    }
+}
+
+/// What stays the same from run to run.
+pub(super) struct Setting {
+    pub(super) endpoint: Endpoint,
+    pub(super) message: Option<String>,
+    pub(super) threads: u16,
+    pub(super) require: Vec<Goal>,
+    pub(super) reports: Reports,
+}
+
+fn measure(setting: &Setting, plan: Plan, addresses: &[Address], stop: &Arc<AtomicBool>) -> Result<Status, Failure> {
+    let plan = Arc::new(plan);
+    // A file that cannot be written is known before the run, and not after it.
+    let mut files = Files::create(&setting.reports)?;
+    let mut log = files.hdr.take().map(|file| hdr::Writer::new(file, &format!("load on {}", setting.endpoint)));
+    let mut live = Live::new(&plan, io::stderr().is_terminal());
+    let crew = Crew { endpoint: &setting.endpoint, plan: &plan, threads: setting.threads, stop };
+    let record = crew.work(addresses, &mut |second, tally| {
+        live.show(second, tally);
+        log.as_mut().map_or(Ok(()), |log| log.write(second, tally)).map_err(|error| unwritten("--hdr", &error))
+    });
+    live.clear();
+    let record = record?;
+    if let Some(log) = log {
+        log.close(&record).map_err(|error| unwritten("--hdr", &error))?;
+    }
+    if let Some(file) = &mut files.html {
+        write_whole(file, page::render(setting, &plan, &record).as_bytes()).map_err(|error| unwritten("--html", &error))?;
+    }
+    let report = json::render(setting, &plan, &record);
+    match (&mut files.json, &setting.reports.json) {
+        (Some(file), _) => write_whole(file, report.as_bytes()).map_err(|error| unwritten("--json", &error))?,
+        (None, Some(_)) => print(&report)?,
+        (None, None) => {}
+    }
+    if !is_standard_output(setting.reports.json.as_deref()) {
+        print(&table::render(setting, &plan, &record))?;
+    }
+    judge(setting, &plan, &record)
+}
+
+/// Whether the run did what it was to do.
+fn judge(setting: &Setting, plan: &Plan, record: &Record) -> Result<Status, Failure> {
+    let unmet: Vec<String> = setting
+        .require
+        .iter()
+        .filter(|goal| !goal.is_reached(record.measure(goal.measured())))
+        .map(|goal| format!("{goal} ({})", record.words(goal.measured())))
+        .collect();
+    if !unmet.is_empty() {
+        return Err(Failure::new(Status::Unmet, format_args!("not met: {}", unmet.join(", "))));
+    }
+    let wrong = record.tally.troubles.get(Trouble::Mismatch);
+    if wrong > 0 && plan.check != Check::None {
+        return Err(Failure::new(Status::Unmet, format_args!("{wrong} answers were not as expected")));
+    }
+    if record.tally.completed == 0 && record.tally.answered == 0 {
+        let why = record.tally.troubles.iter().next().map_or("nothing was measured".to_owned(), |(_, _, first)| first.to_owned());
+        return Err(Failure::new(Status::Failed, format_args!("no message was answered: {why}")));
+    }
+    Ok(Status::Done)
+}
+
+/// Runs at one rate after the other, until it is known at which the limit breaks.
+fn find(setting: &Setting, mut plan: Plan, goal: &Goal, addresses: &[Address], stop: &Arc<AtomicBool>) -> Result<Status, Failure> {
+    let mut files = Files::create(&setting.reports)?;
+    // The closed loop tells the scale: where there is no queue, it is what the target can do.
+    let mut live = Live::new(&plan, io::stderr().is_terminal());
+    let mut shared = Arc::new(plan);
+    let trial = |shared: &Arc<Plan>, live: &mut Live| {
+        let crew = Crew { endpoint: &setting.endpoint, plan: shared, threads: setting.threads, stop };
+        crew.work(addresses, &mut |second, tally| {
+            live.show(second, tally);
+            Ok(())
+        })
+    };
+    let first = trial(&shared, &mut live)?;
+    let scale = mynah::load::Rate::per_second(first.rate() / 2.0);
+    let (mut search, mut trials) = (Search::new(scale), Vec::new());
+    let found = loop {
+        if stop.load(Ordering::Acquire) {
+            break None;
+        }
+        let rate = search.rate();
+        plan = Arc::try_unwrap(shared).map_err(|_| Failure::new(Status::Failed, "a generator is still at work"))?;
+        plan.law = Law::Open { rate };
+        shared = Arc::new(plan);
+        let record = trial(&shared, &mut live)?;
+        let has_held = record.keeps(goal);
+        live.note(&format!("{rate}: {goal} {} ({})", if has_held { "kept" } else { "broken" }, record.words(goal.measured())));
+        trials.push((rate, has_held, record));
+        if let Some(found) = search.tell(has_held) {
+            break Some(found);
+        }
+    };
+    live.clear();
+    let report = json::render_search(setting, &shared, goal, &first, &trials, found);
+    match (&mut files.json, &setting.reports.json) {
+        (Some(file), _) => write_whole(file, report.as_bytes()).map_err(|error| unwritten("--json", &error))?,
+        (None, Some(_)) => print(&report)?,
+        (None, None) => {}
+    }
+    if !is_standard_output(setting.reports.json.as_deref()) {
+        print(&table::render_search(setting, &shared, goal, &first, &trials, found))?;
+    }
+    match found {
+        Some(Found::Never(rate)) => Err(Failure::new(Status::Unmet, format_args!("{goal} is not kept at any rate, down to {rate}"))),
+        Some(_) => Ok(Status::Done),
+        None => Err(Failure::new(Status::Failed, "the search was interrupted")),
+    }
+}
+
+/// The files of the reports, open.
+#[derive(Debug, Default)]
+struct Files {
+    json: Option<std::fs::File>,
+    html: Option<std::fs::File>,
+    hdr: Option<std::fs::File>,
+}
+
+impl Files {
+    fn create(reports: &Reports) -> Result<Files, Failure> {
+        let create = |option: &str, path: &Option<PathBuf>| {
+            let path = path.as_deref().filter(|path| !is_standard_output(Some(path)) || option != "--json");
+            path.map(std::fs::File::create).transpose().map_err(|error| {
+                let path = path.map(|path| path.display().to_string()).unwrap_or_default();
+                Failure::new(Status::Failed, format_args!("{option}: cannot write {path}: {error}"))
+            })
+        };
+        Ok(Files { json: create("--json", &reports.json)?, html: create("--html", &reports.html)?, hdr: create("--hdr", &reports.hdr)? })
+    }
+}
+
+/// Whether a path stands for standard output.
+pub(crate) fn is_standard_output(path: Option<&Path>) -> bool {
+    path.is_some_and(|path| path.as_os_str() == "-")
+}
+
+pub(crate) fn unwritten(option: &str, error: &io::Error) -> Failure {
+    Failure::new(Status::Failed, format_args!("{option}: cannot write: {error}"))
+}
+
+pub(crate) fn write_whole(file: &mut std::fs::File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes).and_then(|()| file.flush())
+}
+
+/// Prints a report.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        // A reader that has seen enough (`mynah load … | head -1`) is no failure.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Status::Failed, format_args!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// More connections than descriptors would fail one by one, late.
+fn check_descriptors(connections: u64) -> Result<(), Failure> {
+    let descriptors = raise_descriptor_limit();
+    let most = descriptors.saturating_sub(SPARE_DESCRIPTORS) as u64;
+    if connections <= most {
+        return Ok(());
+    }
+    let why = format!(
+        "{connections} connections do not fit into {descriptors} descriptors: ask for {most} at most, or raise the hard limit (ulimit -Hn)"
+    );
+    Err(Failure::new(Status::Failed, why))
+}
+
+/// The first interrupt ends the run, and what there is is reported; the second ends the program.
+fn catch_interrupts() -> Result<Arc<AtomicBool>, Failure> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the flag is not yet set where the first one looks at it.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .map_err(|error| Failure::new(Status::Failed, format_args!("cannot catch signals: {error}")))?;
+    }
+    Ok(stop)
+}

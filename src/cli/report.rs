@@ -1,0 +1,146 @@
+//! `mynah report`: several logs become one, or two are compared.
+//!
+//! Owns what the sums mean: generators that worked together add their rates, and their times are merged, which histograms do without any error.
+//!
+//! Tests: `tests/load_reports.rs`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mynah::load::Times;
+use serde::Serialize;
+
+use super::load::hdr::{Counts, Log, Writer};
+use super::load::table::{PERCENTILES, count, rate, time, times_table};
+use super::load::{is_standard_output, pretty, print, unwritten, write_whole};
+use super::status::{Failure, Status};
+
+/// What to read, and what to make of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) compare: bool,
+    pub(crate) hdr: Option<PathBuf>,
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// What the logs of a merge come to.
+#[derive(Serialize)]
+struct Merged {
+    schema: &'static str,
+    version: u32,
+    mynah: &'static str,
+    files: Vec<String>,
+    measured_seconds: f64,
+    rate_per_second: f64,
+    errors: Option<u64>,
+    response_nanoseconds: Vec<(String, u64)>,
+    service_nanoseconds: Vec<(String, u64)>,
+}
+
+/// Reads, and reports.
+pub(crate) fn run(config: &Config) -> Result<Status, Failure> {
+    let logs = config.files.iter().map(|file| read(file)).collect::<Result<Vec<Log>, Failure>>()?;
+    match &logs[..] {
+        [before, after] if config.compare => print(&comparison(config, before, after)),
+        _ => merge(config, &logs),
+    }?;
+    Ok(Status::Done)
+}
+
+fn read(path: &Path) -> Result<Log, Failure> {
+    let failed = |why: &dyn std::fmt::Display| Failure::new(Status::Failed, format_args!("cannot read {}: {why}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
+    Log::read(&bytes).map_err(|why| failed(&why))
+}
+
+fn merge(config: &Config, logs: &[Log]) -> Result<(), Failure> {
+    let sum = merged(logs);
+    if let Some(path) = &config.hdr {
+        let file = std::fs::File::create(path).map_err(|error| unwritten("--hdr", &error))?;
+        let names: Vec<String> = config.files.iter().map(|file| file.display().to_string()).collect();
+        Writer::new(file, &format!("merged from {}", names.join(", "))).write_log(&sum).map_err(|error| unwritten("--hdr", &error))?;
+    }
+    let rates: f64 = logs.iter().map(Log::rate).sum();
+    if let Some(path) = &config.json {
+        let report = pretty(&Merged {
+            schema: "mynah-report",
+            version: 1,
+            mynah: env!("CARGO_PKG_VERSION"),
+            files: config.files.iter().map(|file| file.display().to_string()).collect(),
+            measured_seconds: sum.span.as_secs_f64(),
+            rate_per_second: rates,
+            errors: sum.counts.map(|counts| counts.errors),
+            response_nanoseconds: named(&sum.response),
+            service_nanoseconds: named(&sum.service),
+        });
+        if is_standard_output(Some(path)) {
+            return print(&report);
+        }
+        let file = std::fs::File::create(path);
+        file.and_then(|mut file| write_whole(&mut file, report.as_bytes())).map_err(|error| unwritten("--json", &error))?;
+    }
+    let mut text =
+        format!("{} logs, {} long: {} answers/s, {} answers", logs.len(), time(sum.span), rate(rates), count(sum.response.count()));
+    match sum.counts {
+        Some(Counts { errors, lost, .. }) => text.push_str(&format!(", {} errors, {} lost\n\n", count(errors), count(lost))),
+        None => text.push_str("; not all of them say how many errors there were\n\n"),
+    }
+    let rows = [("response time", &sum.response), ("service time", &sum.service)];
+    times_table(&mut text, &rows.into_iter().filter(|(_, times)| times.count() > 0).collect::<Vec<_>>());
+    print(&text)
+}
+
+/// One log that holds what all hold.
+fn merged(logs: &[Log]) -> Log {
+    let mut sum = Log {
+        response: Times::default(),
+        service: Times::default(),
+        started: logs.iter().map(|log| log.started).min().unwrap_or(std::time::SystemTime::UNIX_EPOCH),
+        span: logs.iter().map(|log| log.span).max().unwrap_or_default(),
+        counts: Some(Counts::default()),
+    };
+    for log in logs {
+        sum.response.add(&log.response);
+        sum.service.add(&log.service);
+        sum.counts = sum.counts.zip(log.counts).map(|(sum, log)| Counts {
+            completed: sum.completed + log.completed,
+            errors: sum.errors + log.errors,
+            lost: sum.lost + log.lost,
+        });
+    }
+    sum
+}
+
+/// The measures of a histogram, each with its name.
+fn measures(times: &Times) -> impl Iterator<Item = (String, Option<Duration>)> {
+    let percentiles = PERCENTILES.map(|percentile| (format!("p{percentile}"), times.percentile(percentile)));
+    percentiles.into_iter().chain([("max".to_owned(), times.max()), ("mean".to_owned(), times.mean())])
+}
+
+fn named(times: &Times) -> Vec<(String, u64)> {
+    measures(times).filter_map(|(name, time)| Some((name, time?.as_nanos() as u64))).collect()
+}
+
+/// Two runs beside each other.
+fn comparison(config: &Config, before: &Log, after: &Log) -> String {
+    let mut text = format!("{} beside {}\n\n", config.files[1].display(), config.files[0].display());
+    text.push_str(&format!("  {:<24}{:>12}{:>12}{:>10}\n", "", "first", "second", "change"));
+    let mut line = |name: &str, first: String, second: String, ratio: f64| {
+        let change = if ratio.is_finite() { format!("{:+.1} %", 100.0 * (ratio - 1.0)) } else { "-".to_owned() };
+        text.push_str(&format!("  {name:<24}{first:>12}{second:>12}{change:>10}\n"));
+    };
+    line("answers/s", rate(before.rate()), rate(after.rate()), after.rate() / before.rate());
+    if let (Some(first), Some(second)) = (before.counts, after.counts) {
+        line("errors", count(first.errors), count(second.errors), f64::NAN);
+        line("lost", count(first.lost), count(second.lost), f64::NAN);
+    }
+    for (kind, first, second) in [("response", &before.response, &after.response), ("service", &before.service, &after.service)] {
+        for ((name, first), (_, second)) in measures(first).zip(measures(second)) {
+            if let (Some(first), Some(second)) = (first, second) {
+                line(&format!("{kind} {name}"), time(first), time(second), second.as_secs_f64() / first.as_secs_f64());
+            }
+        }
+    }
+    text
+}

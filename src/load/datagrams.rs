@@ -1,0 +1,280 @@
+//! One datagram socket of the load: datagrams out, answers in, in any order or never.
+//!
+//! Owns the numbers of its datagrams. Must never take one answer for another: where datagrams are numbered, each begins with a mark of its socket, its
+//! number and a sum over both, so that a damaged one is seen as that, and not as another one that was lost.
+//!
+//! Tests: `tests/load_truth.rs`.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::desk::Desk;
+use super::response::Response;
+use super::tally::{Tally, Trouble};
+use super::window::{Fate, Sent, Window};
+use super::{Check, HEADER};
+use crate::service::{Action, Context, Service};
+use crate::timer::Time;
+
+/// Datagrams that are sent in one call at the most: what the kernel takes with a few calls of its own.
+const AT_ONCE: usize = 64;
+
+/// The service of one socket.
+pub(super) struct DatagramCaller {
+    desk: Rc<Desk>,
+    slot: usize,
+    window: Window,
+    /// In a closed loop with a pause: when the next datagrams may go.
+    ready_at: VecDeque<Time>,
+    free_since: Time,
+    first_sent: Option<Time>,
+    /// The number of the first datagram of the window that is measured.
+    first_measured: u64,
+    has_begun: bool,
+    has_heard: bool,
+}
+
+impl DatagramCaller {
+    pub(super) fn new(desk: Rc<Desk>, slot: usize) -> DatagramCaller {
+        DatagramCaller {
+            desk,
+            slot,
+            window: Window::default(),
+            ready_at: VecDeque::new(),
+            free_since: Time::ZERO,
+            first_sent: None,
+            first_measured: u64::MAX,
+            has_begun: false,
+            has_heard: false,
+        }
+    }
+
+    /// Sends what is due and has room, gives up what is overdue, and asks to be called when more is.
+    fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
+        let desk = Rc::clone(&self.desk);
+        if now >= desk.start.get() && !std::mem::replace(&mut self.has_begun, true) {
+            self.free_since = desk.start.get();
+            if desk.think() > Duration::ZERO {
+                self.ready_at.resize(desk.plan.depth.min(1 << 16), now);
+            }
+        }
+        let mut tally = desk.tally.borrow_mut();
+        self.give_up(&mut tally, now);
+        let (size, waits) = (desk.plan.payload.size(), desk.plan.response != Response::None);
+        let (mut count, mut is_blocked) = (0, false);
+        while !waits || self.window.waiting() < desk.plan.depth {
+            if cx.room() < size || count == AT_ONCE {
+                is_blocked = true;
+                break;
+            }
+            let Some(intended) = self.next_due(now) else { break };
+            let sent = Sent { intended, sent: now };
+            if intended >= desk.measured_from.get() {
+                self.first_measured = self.first_measured.min(self.window.next());
+            }
+            self.say(cx, size);
+            desk.note_sent(&mut tally, sent, self.free_since);
+            if waits {
+                self.window.send(sent);
+            } else {
+                desk.note_said(&mut tally, now);
+                if desk.think() > Duration::ZERO {
+                    self.ready_at.push_back(now + desk.think());
+                }
+            }
+            count += 1;
+        }
+        if count > 0 {
+            self.first_sent.get_or_insert(now);
+            if desk.measures(now) {
+                tally.bytes_sent += (count * size) as u64;
+            }
+        }
+        cx.set_alarm(self.alarm(now));
+        if is_blocked { Action::More } else { Action::Continue }
+    }
+
+    fn next_due(&mut self, now: Time) -> Option<Time> {
+        let intended = match self.desk.schedule(self.slot) {
+            Some(schedule) => schedule.at(self.desk.next[self.slot].get()),
+            None => self.ready_at.front().copied().unwrap_or(now),
+        };
+        if intended > now || !self.desk.take(intended) {
+            return None;
+        }
+        self.ready_at.pop_front();
+        self.desk.next[self.slot].set(self.desk.next[self.slot].get() + 1);
+        Some(intended)
+    }
+
+    /// Sends the next datagram.
+    fn say(&self, cx: &mut Context<'_>, size: usize) {
+        let number = self.window.next();
+        let bytes = self.desk.plan.payload.stretch(number.wrapping_mul(size as u64), size);
+        if self.desk.plan.is_numbered {
+            cx.reply_vectored(&[IoSlice::new(&header(self.mark(), number)), IoSlice::new(&bytes[HEADER..])]);
+        } else {
+            cx.reply(bytes);
+        }
+    }
+
+    /// What tells this socket's datagrams from those of another one, or of another run, whose answer finds its way here.
+    fn mark(&self) -> u32 {
+        let run = self.desk.start.get().as_nanos() as u32;
+        run.wrapping_add((self.desk.lanes.first as u32 + self.slot as u32).wrapping_mul(0x9E37_79B1))
+    }
+
+    /// Gives up those that were not answered in time.
+    fn give_up(&mut self, tally: &mut Tally, now: Time) {
+        let mut lost = 0;
+        while let Some((_, sent)) = self.window.oldest() {
+            if sent.sent.after(self.desk.plan.timeout) > now {
+                break;
+            }
+            self.window.give_up();
+            tally.given_up += u64::from(sent.intended >= self.desk.measured_from.get());
+            lost += 1;
+            if self.desk.think() > Duration::ZERO {
+                self.ready_at.push_back(now);
+            }
+        }
+        if lost > 0 {
+            self.desk.note_gone(lost);
+            self.free_since = now;
+        }
+    }
+
+    fn alarm(&self, now: Time) -> Time {
+        let (desk, plan) = (&self.desk, &self.desk.plan);
+        if now < desk.start.get() {
+            return desk.start.get();
+        }
+        let answer = self.window.oldest().map_or(Time::NEVER, |(_, sent)| sent.sent.after(plan.timeout));
+        if self.window.waiting() >= plan.depth {
+            return answer;
+        }
+        let next = match desk.schedule(self.slot) {
+            Some(schedule) => schedule.at(desk.next[self.slot].get()),
+            None => self.ready_at.front().copied().unwrap_or(Time::NEVER),
+        };
+        if next < desk.end.get() { answer.min(next) } else { answer }
+    }
+
+    /// Which datagram an answer answers: the one whose number it bears, or the oldest.
+    fn number(&self, answer: &[u8]) -> Option<u64> {
+        if !self.desk.plan.is_numbered {
+            // Nothing is on its way: it answers what was answered before.
+            return Some(self.window.oldest().map_or(self.window.next().wrapping_sub(1), |(number, _)| number));
+        }
+        let number = u64::from_be_bytes(answer.get(4..12)?.try_into().ok()?);
+        (answer[..HEADER.min(answer.len())] == header(self.mark(), number)).then_some(number)
+    }
+
+    /// Whether an answer is what it should be.
+    fn is_right(&self, answer: &[u8], number: u64) -> bool {
+        let plan = &self.desk.plan;
+        let size = plan.payload.size();
+        let is_as_long = match &plan.response {
+            Response::Same => answer.len() == size,
+            Response::Fixed(size) => answer.len() == *size,
+            Response::Until(delimiter) => answer.ends_with(delimiter.text()),
+            Response::None => true,
+        };
+        let head = if plan.is_numbered { HEADER } else { 0 };
+        is_as_long
+            && match &plan.check {
+                Check::None => true,
+                Check::Echo => answer[head..] == plan.payload.stretch(number.wrapping_mul(size as u64), size)[head..],
+                Check::Text(text) => answer == &**text,
+            }
+    }
+
+    /// Counts what an answer says.
+    fn settle(&mut self, answer: &[u8], now: Time) {
+        let desk = Rc::clone(&self.desk);
+        let mut tally = desk.tally.borrow_mut();
+        let is_full = self.window.waiting() >= desk.plan.depth;
+        let connection = desk.lanes.first + self.slot as u64;
+        let Some(number) = self.number(answer) else {
+            return tally.troubles.count(Trouble::Mismatch, 1, || {
+                format!("socket {connection}: an answer of {} bytes bears no number that was sent", answer.len())
+            });
+        };
+        let is_measured = u64::from(number >= self.first_measured);
+        match self.window.answer(number) {
+            Fate::Answered { datagram, is_reordered } => {
+                desk.note_answered(&mut tally, datagram, now);
+                tally.reordered += u64::from(is_reordered) * is_measured;
+                if desk.think() > Duration::ZERO {
+                    self.ready_at.push_back(now + desk.think());
+                }
+                if !self.is_right(answer, number) {
+                    tally.troubles.count(Trouble::Mismatch, 1, || {
+                        format!("socket {connection}: the answer to datagram {number}, {} bytes, is not what was expected", answer.len())
+                    });
+                }
+                if is_full {
+                    self.free_since = now;
+                }
+            }
+            Fate::Late => tally.late += is_measured,
+            Fate::Duplicate => tally.duplicate += is_measured,
+            Fate::Unsent => {
+                tally.troubles.count(Trouble::Unasked, 1, || format!("socket {connection}: an answer came and nothing had been asked"))
+            }
+        }
+    }
+}
+
+impl Service for DatagramCaller {
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
+        let now = cx.clock();
+        self.desk.has_heard.set(true);
+        if self.desk.measures(now) {
+            self.desk.tally.borrow_mut().bytes_received += input.len() as u64;
+        }
+        if let (Some(first), false) = (self.first_sent, std::mem::replace(&mut self.has_heard, true)) {
+            self.desk.tally.borrow_mut().first_byte.record(now - first);
+        }
+        if self.desk.plan.response != Response::None {
+            self.settle(input, now);
+        }
+        // What is sent in answer to each of a burst goes out together with the burst.
+        self.proceed(cx, now)
+    }
+
+    fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
+        let now = cx.clock();
+        self.proceed(cx, now)
+    }
+
+    fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
+        let now = cx.clock();
+        if self.desk.is_over.get() {
+            let rest = std::iter::from_fn(|| self.window.give_up());
+            self.desk.note_unanswered(rest);
+            return Action::Continue;
+        }
+        self.proceed(cx, now)
+    }
+
+    fn on_error(&mut self, error: &io::Error) {
+        let trouble = Trouble::of_error(error.kind(), error.raw_os_error());
+        self.desk.is_refused.set(self.desk.is_refused.get() || trouble == Trouble::Refused);
+        let number = self.desk.lanes.first + self.slot as u64;
+        self.desk.trouble(trouble, 1, || format!("socket {number}: {error}"));
+    }
+}
+
+/// The beginning of a numbered datagram.
+fn header(mark: u32, number: u64) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..4].copy_from_slice(&mark.to_be_bytes());
+    header[4..12].copy_from_slice(&number.to_be_bytes());
+    // A multiplication spreads each bit over all above it; the upper half then depends on all of them.
+    let sum = (number ^ u64::from(mark).rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    header[12..].copy_from_slice(&(sum as u32).to_be_bytes());
+    header
+}

@@ -1,0 +1,178 @@
+//! What the callers of one generator share.
+//!
+//! Owns the phases, the quota and the tally of one thread. Must never be shared with another one.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::generator::Lanes;
+use super::pacer::Schedule;
+use super::response::Expected;
+use super::tally::{Tally, Trouble};
+use super::window::Sent;
+use super::{Check, Law, Plan};
+use crate::error::CloseReason;
+use crate::timer::Time;
+
+/// Shared by the callers of one generator.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) plan: Arc<Plan>,
+    pub(super) lanes: Lanes,
+    /// When messages begin to go; [`Time::NEVER`] until that is known.
+    pub(super) start: Cell<Time>,
+    /// When the window begins.
+    pub(super) measured_from: Cell<Time>,
+    /// Nothing is meant to be sent from then on.
+    pub(super) end: Cell<Time>,
+    /// Everybody is to end.
+    pub(super) is_over: Cell<bool>,
+    /// Messages of the window that are still to be sent in a closed loop.
+    pub(super) quota: Cell<u64>,
+    /// Messages on their way.
+    pub(super) waiting: Cell<u64>,
+    /// Connections that are being made.
+    pub(super) connecting: Cell<usize>,
+    /// Whether any connection was ever made.
+    pub(super) has_opened: Cell<bool>,
+    /// Whether anything ever came back.
+    pub(super) has_heard: Cell<bool>,
+    /// Whether the network said that nobody listens where a datagram went.
+    pub(super) is_refused: Cell<bool>,
+    /// Why the last connection ended that was still needed.
+    pub(super) closed: Cell<Option<CloseReason>>,
+    /// When the last answer came.
+    pub(super) last_answer: Cell<Time>,
+    pub(super) tally: RefCell<Tally>,
+    /// For each slot, the number of its next message.
+    pub(super) next: Vec<Cell<u64>>,
+    /// Slots whose connection is over, and whether it had done what it was for.
+    pub(super) vacant: RefCell<Vec<(usize, bool)>>,
+}
+
+impl Desk {
+    pub(super) fn new(plan: Arc<Plan>, lanes: Lanes) -> Rc<Desk> {
+        Rc::new(Desk {
+            lanes,
+            start: Cell::new(Time::NEVER),
+            measured_from: Cell::new(Time::NEVER),
+            end: Cell::new(Time::NEVER),
+            is_over: Cell::new(false),
+            quota: Cell::new(plan.requests.map_or(u64::MAX, |requests| lanes.share_of(requests, plan.connections))),
+            waiting: Cell::new(0),
+            connecting: Cell::new(0),
+            has_opened: Cell::new(false),
+            has_heard: Cell::new(false),
+            is_refused: Cell::new(false),
+            closed: Cell::new(None),
+            last_answer: Cell::new(Time::ZERO),
+            tally: RefCell::default(),
+            next: vec![Cell::new(0); lanes.count as usize],
+            vacant: RefCell::default(),
+            plan,
+        })
+    }
+
+    /// When the messages of a slot are due; `None` in a closed loop.
+    pub(super) fn schedule(&self, slot: usize) -> Option<Schedule> {
+        match self.plan.law {
+            Law::Closed { .. } => None,
+            Law::Open { rate } => Some(Schedule::new(rate, self.start.get(), self.lanes.first + slot as u64, self.plan.connections)),
+        }
+    }
+
+    pub(super) fn is_open_loop(&self) -> bool {
+        matches!(self.plan.law, Law::Open { .. })
+    }
+
+    pub(super) fn think(&self) -> Duration {
+        match self.plan.law {
+            Law::Closed { think } => think,
+            Law::Open { .. } => Duration::ZERO,
+        }
+    }
+
+    /// Whether a message that is meant to be sent at `intended` may be, and takes it from the quota.
+    pub(super) fn take(&self, intended: Time) -> bool {
+        if intended < self.start.get() || intended >= self.end.get() || self.is_over.get() {
+            return false;
+        }
+        if !self.is_open_loop() && intended >= self.measured_from.get() {
+            let quota = self.quota.get();
+            if quota == 0 {
+                return false;
+            }
+            self.quota.set(quota - 1);
+        }
+        true
+    }
+
+    /// Whether `now` lies in the window.
+    #[inline]
+    pub(super) fn measures(&self, now: Time) -> bool {
+        now >= self.measured_from.get() && now < self.end.get()
+    }
+
+    /// Notes that a message was sent, or that its connection was begun where it has one of its own.
+    #[inline]
+    pub(super) fn note_sent(&self, tally: &mut Tally, sent: Sent, free_since: Time) {
+        self.waiting.set(self.waiting.get() + 1);
+        if sent.intended >= self.measured_from.get() {
+            tally.sent += 1;
+            if self.is_open_loop() {
+                tally.lateness.record(sent.sent - sent.intended.max(free_since));
+            }
+        }
+    }
+
+    /// Notes that one was answered in time.
+    #[inline]
+    pub(super) fn note_answered(&self, tally: &mut Tally, sent: Sent, now: Time) {
+        self.waiting.set(self.waiting.get() - 1);
+        self.last_answer.set(now);
+        tally.completed += u64::from(self.measures(now));
+        if sent.intended >= self.measured_from.get() {
+            tally.answered += 1;
+            tally.response.record(now - sent.intended);
+            if self.is_open_loop() {
+                tally.service.record(now - sent.sent);
+            }
+        }
+    }
+
+    /// Notes that one was sent that no answer is waited for.
+    pub(super) fn note_said(&self, tally: &mut Tally, now: Time) {
+        self.note_gone(1);
+        self.last_answer.set(now);
+        tally.completed += u64::from(self.measures(now));
+    }
+
+    /// Notes that these were still on their way at the end.
+    pub(super) fn note_unanswered(&self, rest: impl Iterator<Item = Sent>) {
+        for sent in rest {
+            self.note_gone(1);
+            self.tally.borrow_mut().unanswered += u64::from(sent.intended >= self.measured_from.get());
+        }
+    }
+
+    /// Notes that so many will not be answered.
+    pub(super) fn note_gone(&self, count: usize) {
+        self.waiting.set(self.waiting.get() - count as u64);
+    }
+
+    pub(super) fn trouble(&self, trouble: Trouble, count: u64, words: impl FnOnce() -> String) {
+        self.tally.borrow_mut().troubles.count(trouble, count, words);
+    }
+
+    /// What answers are compared with on a stream.
+    #[inline]
+    pub(super) fn expected(&self) -> Expected<'_> {
+        match &self.plan.check {
+            Check::None => Expected::Anything,
+            Check::Echo => Expected::Stream(&self.plan.payload),
+            Check::Text(text) => Expected::Text(text),
+        }
+    }
+}

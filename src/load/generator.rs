@@ -1,0 +1,456 @@
+//! One generator: a reactor and its connections, through the phases of a run.
+//!
+//! Owns when a connection is opened and when a phase ends. Must never decide what is sent: that is the callers'. One generator is one thread; several share
+//! [`Orders`] and a clock, and their tallies are added.
+//!
+//! ```text
+//!   reach ──▶ open all ──▶ ready ──▶ start ──── warm-up ──── window ──── end ──── what is still on its way ──▶ over
+//!   one connection,        waits for all        not measured            nothing new is sent       at most the timeout
+//!   or the run fails       generators
+//! ```
+//!
+//! A connection that fails is opened again, later each time, as long as the run lasts.
+//!
+//! Tests: `tests/load_simulation.rs` runs it over the simulator; `tests/load.rs` over sockets.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::datagrams::DatagramCaller;
+use super::desk::Desk;
+use super::pacer::Schedule;
+use super::stream::StreamCaller;
+use super::tally::{Tally, Trouble};
+use super::window::Sent;
+use super::{Law, Plan};
+use crate::endpoint::Address;
+use crate::error::{CloseReason, StartError};
+use crate::net::Net;
+use crate::reactor::Reactor;
+use crate::timer::Time;
+use crate::token::Token;
+
+/// Connections that are being made at once: less than any backlog, so that no handshake has to wait for its second attempt.
+const CONNECTING: usize = 64;
+
+/// How soon a connection that failed is opened again; twice as late after each further failure.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// How late at most.
+const RETRY_MOST: Duration = Duration::from_secs(1);
+
+/// How long the peers may take to end the connections when everything is over.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// How often a tally is handed on.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long is waited for what is on its way at the end where no timeout says so.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The connections of one generator: `count` of all, from the number `first` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lanes {
+    /// The number of the first.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+}
+
+impl Lanes {
+    /// The lanes of the generator `index` of `generators`, which share `connections`.
+    pub fn of(index: u64, generators: u64, connections: u64) -> Lanes {
+        let first = |index: u64| (u128::from(connections) * u128::from(index) / u128::from(generators)) as u64;
+        Lanes { first: first(index), count: first(index + 1) - first(index) }
+    }
+
+    /// Its share of `whole`; the shares of all generators together are the whole.
+    pub(super) fn share_of(self, whole: u64, connections: u64) -> u64 {
+        let part = |lane: u64| (u128::from(whole) * u128::from(lane) / u128::from(connections)) as u64;
+        part(self.first + self.count) - part(self.first)
+    }
+}
+
+/// What all generators are told, from any thread. Whoever sleeps must be woken to hear of it ([`Handle::nudge`](crate::Handle::nudge)).
+#[derive(Debug)]
+pub struct Orders {
+    start: AtomicU64,
+    stop: Arc<AtomicBool>,
+}
+
+impl Orders {
+    /// Orders to end as soon as `stop` is set, which may be by a signal.
+    pub fn new(stop: Arc<AtomicBool>) -> Orders {
+        Orders { start: AtomicU64::new(u64::MAX), stop }
+    }
+
+    /// Begin at this time of the common clock.
+    pub fn start(&self, at: Duration) {
+        self.start.store(at.as_nanos() as u64, Ordering::Release);
+    }
+
+    /// Whether everybody is to end.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    fn started(&self) -> Time {
+        time(self.start.load(Ordering::Acquire))
+    }
+}
+
+fn time(nanos: u64) -> Time {
+    Time::ZERO + Duration::from_nanos(nanos)
+}
+
+/// Why the first connection was not made.
+#[derive(Debug)]
+pub enum Unreached {
+    /// It could not even be begun.
+    Unbegun(StartError),
+    /// It was begun.
+    Closed(CloseReason),
+}
+
+/// What a generator says while it works.
+#[derive(Debug)]
+pub enum News {
+    /// Every connection was tried.
+    Ready,
+    /// The window begins. What happened before it is errors and connections alone.
+    Begun(Box<Tally>),
+    /// What happened in the last second of the window.
+    Interval(Box<Tally>),
+    /// The window is over, and what was on its way has come or is given up.
+    Ended,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What happened since the last interval.
+    pub rest: Box<Tally>,
+    /// How long the window was.
+    pub measured: Duration,
+    /// Connections open at its end.
+    pub open: u64,
+    /// How much of the window was spent polling for nothing ([`Limits::spin`](crate::Limits::spin)).
+    pub spun: Duration,
+    /// Nobody listens at the target of the datagrams.
+    pub is_refused: bool,
+}
+
+/// A connection's place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    token: Option<Token>,
+    failures: u32,
+}
+
+/// A reactor and its callers.
+#[derive(Debug)]
+pub struct Generator<N: Net> {
+    reactor: Reactor<N>,
+    desk: Rc<Desk>,
+    remote: Address,
+    slots: Vec<Slot>,
+    /// When slots are to be opened, soonest first.
+    openings: BinaryHeap<Reverse<(Time, usize)>>,
+    /// How many were opened when, where that is paced.
+    opened: u64,
+    opening_since: Time,
+}
+
+impl<N: Net> Generator<N> {
+    /// A generator of the connections `lanes` to `remote`, over `reactor`.
+    pub fn new(reactor: Reactor<N>, plan: Arc<Plan>, lanes: Lanes, remote: Address) -> Generator<N> {
+        let slots = vec![Slot::default(); lanes.count as usize];
+        let opening_since = reactor.now();
+        Generator { reactor, desk: Desk::new(plan, lanes), remote, slots, openings: BinaryHeap::new(), opened: 0, opening_since }
+    }
+
+    /// The network below, for tests that play the peers of a simulated one.
+    pub fn net_mut(&mut self) -> &mut N {
+        self.reactor.net_mut()
+    }
+
+    /// Opens the first connection, so that a target that is not there is known before anything else is done.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not made.
+    pub fn reach(&mut self) -> Result<(), Unreached> {
+        self.open(0, Time::ZERO).map_err(Unreached::Unbegun)?;
+        while self.desk.connecting.get() > 0 {
+            self.reactor.turn();
+        }
+        match self.desk.closed.get() {
+            Some(reason) if !self.desk.has_opened.get() => Err(Unreached::Closed(reason)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs to the end, as `orders` say, and tells of it.
+    pub fn run(&mut self, orders: &Orders, mut tell: impl FnMut(News)) -> Outcome {
+        self.open_all(orders);
+        tell(News::Ready);
+        while orders.started() == Time::NEVER && !orders.is_stopped() {
+            self.step(Time::NEVER);
+        }
+        // One that was stopped before that begins now, so that it has an end.
+        let start = if orders.is_stopped() { self.reactor.now() } else { orders.started() };
+        self.begin(start);
+        let spun = self.work(orders, &mut tell);
+        tell(News::Ended);
+        let measured = self.measured();
+        let open = self.slots.iter().filter(|slot| slot.token.is_some()).count() as u64;
+        self.finish();
+        let rest = Box::new(self.desk.tally.take());
+        let is_refused = self.is_hopeless();
+        Outcome { rest, measured, open, spun: Duration::from_nanos(spun), is_refused }
+    }
+
+    /// Opens every connection once. Those that fail are tried again while the others work.
+    pub fn open_all(&mut self, orders: &Orders) {
+        if self.desk.plan.churn {
+            return;
+        }
+        self.opening_since = self.reactor.now();
+        let fresh = (0..self.slots.len()).filter(|slot| self.slots[*slot].token.is_none());
+        self.openings.extend(fresh.map(|slot| Reverse((Time::ZERO, slot))));
+        let is_fresh = |opening: Option<&Reverse<(Time, usize)>>| opening.is_some_and(|Reverse((at, _))| *at == Time::ZERO);
+        while (self.desk.connecting.get() > 0 || is_fresh(self.openings.peek())) && !orders.is_stopped() {
+            self.step(Time::NEVER);
+        }
+    }
+
+    /// Sends everybody on their way at `start`.
+    pub fn begin(&mut self, start: Time) {
+        let (desk, plan) = (&self.desk, &self.desk.plan);
+        let measured_from = start + plan.warmup;
+        desk.start.set(start);
+        desk.measured_from.set(measured_from);
+        let mut end = measured_from.after(plan.duration);
+        if let (Law::Open { rate }, Some(requests)) = (plan.law, plan.requests) {
+            let all = Schedule::new(rate, start, 0, 1);
+            end = end.min(all.at(all.before(measured_from) + requests));
+        }
+        desk.end.set(end);
+        if plan.churn {
+            for slot in 0..self.slots.len() {
+                let at = desk.schedule(slot).map_or(start, |schedule| schedule.at(0));
+                self.openings.push(Reverse((at, slot)));
+            }
+        }
+        self.wake_all();
+    }
+
+    /// The warm-up, the window, and what is on its way behind it. Returns the nanoseconds of the window that were spent polling for nothing.
+    fn work(&mut self, orders: &Orders, tell: &mut impl FnMut(News)) -> u64 {
+        let desk = Rc::clone(&self.desk);
+        let mut cut = desk.measured_from.get();
+        let mut spun = None;
+        loop {
+            let now = self.reactor.now();
+            if orders.is_stopped() && now < desk.end.get() {
+                desk.end.set(now);
+            }
+            if now >= cut && cut < desk.end.get() {
+                let tally = Box::new(desk.tally.take());
+                tell(if spun.is_none() { News::Begun(tally) } else { News::Interval(tally) });
+                spun.get_or_insert(self.reactor.stats().spun_nanos);
+                cut = cut + INTERVAL;
+            }
+            if self.is_done(now) {
+                return self.reactor.stats().spun_nanos - spun.unwrap_or(self.reactor.stats().spun_nanos);
+            }
+            let until = if now < desk.end.get() { cut.min(desk.end.get()) } else { self.patience() };
+            self.step(until);
+        }
+    }
+
+    /// Whether nothing more is to be sent, and nothing is waited for.
+    fn is_done(&self, now: Time) -> bool {
+        let desk = &self.desk;
+        let is_past_end = now >= desk.end.get();
+        let has_sent_all = match desk.plan.law {
+            Law::Closed { .. } => is_past_end || desk.quota.get() == 0,
+            Law::Open { .. } => is_past_end && self.behind() == 0,
+        };
+        has_sent_all && desk.waiting.get() == 0 || is_past_end && now >= self.patience() || self.is_hopeless()
+    }
+
+    /// Whether nobody listens where datagrams are sent to: their connections are never made, and so cannot fail.
+    fn is_hopeless(&self) -> bool {
+        self.desk.is_refused.get() && !self.desk.has_heard.get()
+    }
+
+    /// Until when what is on its way at the end is waited for.
+    fn patience(&self) -> Time {
+        self.desk.end.get() + self.desk.plan.timeout.unwrap_or(PATIENCE)
+    }
+
+    /// Messages of an open loop that should have been sent by the end and were not.
+    fn behind(&self) -> u64 {
+        let desk = &self.desk;
+        (0..self.slots.len())
+            .filter_map(|slot| Some(desk.schedule(slot)?.before(desk.end.get()).saturating_sub(desk.next[slot].get())))
+            .sum()
+    }
+
+    /// How long the window was: to its end, or to the last answer where the messages ran out first.
+    fn measured(&self) -> Duration {
+        let desk = &self.desk;
+        let ran_out = desk.plan.requests.is_some() && !desk.is_open_loop() && desk.quota.get() == 0;
+        let end = if ran_out { desk.end.get().min(desk.last_answer.get()) } else { desk.end.get() };
+        end - desk.measured_from.get()
+    }
+
+    /// Ends every connection, and gives the peers a moment to do the same.
+    fn finish(&mut self) {
+        self.desk.tally.borrow_mut().unsent += self.behind();
+        self.desk.is_over.set(true);
+        self.openings.clear();
+        self.wake_all();
+        let until = self.reactor.now() + FAREWELL;
+        loop {
+            self.reactor.turn_by(until);
+            if self.reactor.stats().live() == 0 || self.reactor.now() >= until {
+                return;
+            }
+        }
+    }
+
+    fn wake_all(&mut self) {
+        for index in 0..self.slots.len() {
+            if let Some(token) = self.slots[index].token {
+                self.reactor.wake(token);
+            }
+        }
+    }
+
+    /// One turn that ends at `until` at the latest, and what it left to do.
+    pub fn step(&mut self, until: Time) {
+        let next = match self.openings.peek() {
+            Some(Reverse((at, _))) if self.desk.connecting.get() < CONNECTING => self.paced(*at),
+            _ => Time::NEVER,
+        };
+        self.reactor.turn_by(until.min(next));
+        self.refill();
+        self.open_due();
+    }
+
+    /// Slots whose connection is over get another one.
+    fn refill(&mut self) {
+        let now = self.reactor.now();
+        let mut vacant = self.desk.vacant.take();
+        for (index, is_well) in vacant.drain(..) {
+            let slot = &mut self.slots[index];
+            slot.token = None;
+            slot.failures = if is_well { 0 } else { slot.failures + 1 };
+            let after = if is_well { self.desk.think() } else { RETRY_MOST.min(RETRY * (1 << slot.failures.min(10) >> 1)) };
+            let due = match self.desk.schedule(index) {
+                Some(schedule) if self.desk.plan.churn && is_well => schedule.at(self.desk.next[index].get()),
+                _ => now + after,
+            };
+            self.openings.push(Reverse((due, index)));
+        }
+        *self.desk.vacant.borrow_mut() = vacant;
+    }
+
+    fn open_due(&mut self) {
+        while let Some(Reverse((at, slot))) = self.openings.peek().copied() {
+            if self.desk.connecting.get() >= CONNECTING || self.paced(at) > self.reactor.now() {
+                return;
+            }
+            self.openings.pop();
+            if let Err(error) = self.open(slot, at) {
+                self.note_unopened(slot, &error);
+            }
+        }
+    }
+
+    /// When an opening that is due `at` may be, at the rate that was asked for.
+    fn paced(&self, at: Time) -> Time {
+        let generators = self.desk.plan.connections / self.desk.lanes.count;
+        let pace = self.desk.plan.connect_rate.map(|rate| Schedule::new(rate, self.opening_since, 0, generators));
+        pace.map_or(at, |pace| at.max(pace.at(self.opened)))
+    }
+
+    /// Begins the connection of a slot, which is due `at`. Of one that has a message of its own, the message is sent on its way with it.
+    fn open(&mut self, slot: usize, at: Time) -> Result<(), StartError> {
+        let desk = Rc::clone(&self.desk);
+        let sent = self.reactor.net_mut().now();
+        let intended = if desk.is_open_loop() && desk.plan.churn { at } else { sent };
+        if desk.plan.churn && desk.start.get() < Time::NEVER {
+            if !desk.take(intended) {
+                return Ok(());
+            }
+            desk.next[slot].set(desk.next[slot].get() + 1);
+            desk.note_sent(&mut desk.tally.borrow_mut(), Sent { intended, sent }, intended);
+        }
+        self.opened += 1;
+        let sources = &desk.plan.sources;
+        let local = sources.get((desk.lanes.first as usize + slot) % sources.len().max(1)).map(|ip| local_of(&self.remote, *ip));
+        let began = Sent { intended, sent };
+        let token = if self.remote.is_stream() {
+            desk.connecting.set(desk.connecting.get() + 1);
+            let caller = StreamCaller::new(desk.clone(), slot, began);
+            let begun = self.reactor.connect(&self.remote, local.as_ref(), Box::new(caller));
+            begun.inspect_err(|_| desk.connecting.set(desk.connecting.get() - 1))?
+        } else {
+            let caller = DatagramCaller::new(desk.clone(), slot);
+            let token = self.reactor.associate(&self.remote, local.as_ref(), Box::new(caller))?;
+            self.reactor.wake(token);
+            desk.tally.borrow_mut().opened += 1;
+            token
+        };
+        self.slots[slot].token = Some(token);
+        Ok(())
+    }
+
+    /// A connection that could not even be begun.
+    #[cold]
+    fn note_unopened(&mut self, slot: usize, error: &StartError) {
+        if self.desk.plan.churn {
+            self.desk.note_gone(1);
+        }
+        // The backlog of a Unix socket is full, and nothing tells when it is not: no error, but a reason to wait.
+        if error.kind() != io::ErrorKind::WouldBlock {
+            self.desk.trouble(Trouble::of_error(error.kind(), error.code()), 1, || error.to_string());
+        }
+        self.desk.vacant.borrow_mut().push((slot, false));
+    }
+}
+
+/// An address of this machine to speak from, of the kind of `remote`, with any port.
+fn local_of(remote: &Address, ip: std::net::IpAddr) -> Address {
+    let any = SocketAddr::new(ip, 0);
+    match remote {
+        Address::Udp(_) => Address::Udp(any),
+        _ => Address::Tcp(any),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn lanes_and_shares_add_up(generators in 1u64..20, connections in 1u64..5000, whole in 0u64..1_000_000_000) {
+            let lanes: Vec<Lanes> = (0..generators).map(|index| Lanes::of(index, generators, connections)).collect();
+            prop_assert_eq!(lanes.iter().map(|lanes| lanes.count).sum::<u64>(), connections);
+            prop_assert!(lanes.windows(2).all(|pair| pair[0].first + pair[0].count == pair[1].first));
+            prop_assert_eq!(lanes.iter().map(|lanes| lanes.share_of(whole, connections)).sum::<u64>(), whole);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What answers are, on a stream, and whether they are right.
+//!
+//! Owns how far the answer that is arriving has come. Pure: a slice in, counts out. Must never look at a byte twice, nor copy one.
+//!
+//! Tests: below.
+
+use super::payload::Payload;
+use crate::service::Delimiter;
+
+/// What an answer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// As long as the message.
+    Same,
+    /// So many bytes; at least one.
+    Fixed(usize),
+    /// Everything up to a text, and the text.
+    Until(Delimiter),
+    /// None is waited for; what comes is thrown away.
+    None,
+}
+
+/// What an answer must be made of.
+#[derive(Clone, Debug, Default)]
+pub enum Expected<'a> {
+    /// Anything.
+    #[default]
+    Anything,
+    /// What was sent, or any stream of messages as long as the answers.
+    Stream(&'a Payload),
+    /// This text, each time.
+    Text(&'a [u8]),
+}
+
+/// What some bytes came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Answers that are complete.
+    pub answers: u64,
+    /// How many of those were not as expected.
+    pub wrong: u64,
+    /// Bytes that were not as expected.
+    pub wrong_bytes: u64,
+    /// Where in the stream the first of those stood.
+    pub wrong_at: Option<u64>,
+}
+
+/// The answers of one connection as they arrive.
+#[derive(Clone, Debug, Default)]
+pub struct Reader {
+    /// Bytes that came so far.
+    position: u64,
+    /// Bytes of the answer that is arriving.
+    arrived: usize,
+    /// How much of the text that ends it stood at their end.
+    matched: usize,
+    /// Whether that answer is wrong already.
+    is_wrong: bool,
+}
+
+impl Reader {
+    /// Takes the next bytes. `size` is how long messages are.
+    #[inline]
+    pub fn take(&mut self, response: &Response, size: usize, expected: &Expected<'_>, bytes: &[u8]) -> Heard {
+        let size = match response {
+            Response::Same => size,
+            Response::Fixed(size) => *size,
+            Response::Until(delimiter) => return self.take_delimited(delimiter, expected, bytes),
+            Response::None => return Heard::default(),
+        };
+        if let (Expected::Anything, false) = (expected, self.is_wrong) {
+            return self.count(size, bytes.len());
+        }
+        self.take_checked(size, expected, bytes)
+    }
+
+    /// Counts answers of `size` bytes that are as expected.
+    #[inline]
+    fn count(&mut self, size: usize, came: usize) -> Heard {
+        self.position += came as u64;
+        let arrived = self.arrived + came;
+        self.arrived = arrived % size;
+        Heard { answers: (arrived / size) as u64, ..Heard::default() }
+    }
+
+    /// Answers of one size, compared with what they should be.
+    fn take_checked(&mut self, size: usize, expected: &Expected<'_>, bytes: &[u8]) -> Heard {
+        let mut heard = Heard::default();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (piece, is_right) = match expected {
+                Expected::Anything => (rest, true),
+                // All that came with one comparison, where it is right, which it is nearly always.
+                Expected::Stream(stream) => {
+                    let right = stream.stretch(self.position, rest.len());
+                    let piece = &rest[..right.len()];
+                    (piece, piece == right)
+                }
+                Expected::Text(text) => {
+                    let right = text.get(self.arrived..).unwrap_or_default();
+                    let piece = &rest[..rest.len().min(size - self.arrived)];
+                    (piece, right.starts_with(piece))
+                }
+            };
+            if is_right && !self.is_wrong {
+                heard.answers += self.count(size, piece.len()).answers;
+            } else {
+                piece.iter().for_each(|byte| self.take_byte(size, expected, *byte, &mut heard));
+            }
+            rest = &rest[piece.len()..];
+        }
+        heard
+    }
+
+    /// One byte of an answer in which something is wrong.
+    #[cold]
+    fn take_byte(&mut self, size: usize, expected: &Expected<'_>, byte: u8, heard: &mut Heard) {
+        let is_right = match expected {
+            Expected::Anything => true,
+            Expected::Stream(stream) => stream.stretch(self.position, 1) == [byte],
+            Expected::Text(text) => text.get(self.arrived) == Some(&byte),
+        };
+        self.judge(is_right, heard);
+        if self.count(size, 1).answers == 1 {
+            self.complete(heard);
+        }
+    }
+
+    /// Answers that a text ends.
+    fn take_delimited(&mut self, delimiter: &Delimiter, expected: &Expected<'_>, bytes: &[u8]) -> Heard {
+        let mut heard = Heard::default();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let end = delimiter.find(&mut self.matched, rest);
+            let piece = &rest[..end.unwrap_or(rest.len())];
+            for byte in piece.iter().filter(|_| matches!(expected, Expected::Text(_))) {
+                let Expected::Text(text) = expected else { break };
+                self.judge(text.get(self.arrived) == Some(byte), &mut heard);
+                (self.arrived, self.position) = (self.arrived + 1, self.position + 1);
+            }
+            if end.is_some() {
+                // One that is too short has no byte that is wrong, and is.
+                self.is_wrong |= matches!(expected, Expected::Text(text) if text.len() != self.arrived);
+                self.arrived = 0;
+                self.complete(&mut heard);
+            }
+            rest = &rest[piece.len()..];
+        }
+        heard
+    }
+
+    fn judge(&mut self, is_right: bool, heard: &mut Heard) {
+        if !is_right {
+            self.is_wrong = true;
+            heard.wrong_bytes += 1;
+            heard.wrong_at = heard.wrong_at.or(Some(self.position));
+        }
+    }
+
+    fn complete(&mut self, heard: &mut Heard) {
+        heard.answers += 1;
+        heard.wrong += u64::from(std::mem::take(&mut self.is_wrong));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// All of `bytes`, cut at `cut` again and again.
+    fn read(response: &Response, size: usize, expected: &Expected<'_>, bytes: &[u8], cut: usize) -> Heard {
+        let (mut reader, mut all) = (Reader::default(), Heard::default());
+        for piece in bytes.chunks(cut) {
+            let heard = reader.take(response, size, expected, piece);
+            all.answers += heard.answers;
+            all.wrong += heard.wrong;
+            all.wrong_bytes += heard.wrong_bytes;
+            all.wrong_at = all.wrong_at.or(heard.wrong_at);
+        }
+        all
+    }
+
+    fn until(text: &str) -> Response {
+        Response::Until(Delimiter::new(text.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn answers_are_counted_however_they_are_cut() {
+        for cut in 1..40 {
+            let count = |response: &Response, bytes: &[u8]| read(response, 8, &Expected::Anything, bytes, cut).answers;
+            assert_eq!(count(&Response::Same, &[0; 39]), 4);
+            assert_eq!(count(&Response::Fixed(13), &[0; 39]), 3);
+            assert_eq!(count(&until("\r\n"), b"+OK\r\n\r\n\r\r\n-ERR"), 3);
+            assert_eq!(count(&until("aab"), b"aaaabxaab"), 2);
+            assert_eq!(count(&Response::None, &[0; 39]), 0);
+        }
+    }
+
+    #[test]
+    fn a_text_is_compared_to_its_last_byte() {
+        for cut in 1..20 {
+            for (response, bytes, answers, wrong) in [
+                (Response::Fixed(3), "abcabc", 2, 0),
+                (Response::Fixed(3), "abcaXcabc", 3, 1),
+                (until("c"), "abcabc", 2, 0),
+                (until("c"), "abcac", 2, 1),
+                (until("c"), "abbcabc", 2, 1),
+                (until("c"), "cabc", 2, 1),
+            ] {
+                let heard = read(&response, 9, &Expected::Text(b"abc"), bytes.as_bytes(), cut);
+                assert_eq!((heard.answers, heard.wrong), (answers, wrong), "{response:?} {bytes} cut at {cut}");
+            }
+        }
+    }
+
+    proptest! {
+        /// Of an echo with some bytes changed, exactly those bytes and the messages that they stand in are wrong.
+        #[test]
+        fn exactly_what_is_wrong_is_found(
+            size in 1usize..50,
+            cut in 1usize..200,
+            wrong in prop::collection::btree_set(0usize..1000, 0..10),
+        ) {
+            let payload = Payload::pattern(size);
+            let mut bytes = payload.stretch(0, 1000).to_vec();
+            wrong.iter().for_each(|at| bytes[*at] ^= 0x20);
+            let heard = read(&Response::Same, size, &Expected::Stream(&payload), &bytes, cut);
+            let messages: std::collections::BTreeSet<usize> = wrong.iter().map(|at| at / size).filter(|message| (message + 1) * size <= 1000).collect();
+            prop_assert_eq!(heard.answers, (1000 / size) as u64);
+            prop_assert_eq!(heard.wrong, messages.len() as u64);
+            prop_assert_eq!(heard.wrong_bytes, wrong.len() as u64);
+            prop_assert_eq!(heard.wrong_at, wrong.first().map(|at| *at as u64));
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! One connection of the load: messages out, answers in.
+//!
+//! Owns what is on its way on its connection. Must never say more than there is room for, and must never let go of a message in silence: each is answered,
+//! or counted as what went wrong.
+//!
+//! Tests: below over a wire of memory; `tests/load.rs`, `tests/load_truth.rs` over sockets; `tests/load_simulation.rs`.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::desk::Desk;
+use super::payload::STRETCH;
+use super::response::{Heard, Reader, Response};
+use super::tally::Trouble;
+use super::window::Sent;
+use crate::error::CloseReason;
+use crate::service::{Action, Context, Service};
+use crate::timer::Time;
+
+/// The service of one connection.
+pub(super) struct StreamCaller {
+    desk: Rc<Desk>,
+    slot: usize,
+    /// When the connection was begun, and when it was meant to be.
+    began: Sent,
+    /// Sent and not yet answered, oldest first.
+    in_flight: VecDeque<Sent>,
+    /// In a closed loop with a pause: when the next messages may go.
+    ready_at: VecDeque<Time>,
+    /// Since when a message could have been sent at once.
+    free_since: Time,
+    /// When the first message was sent.
+    first_sent: Option<Time>,
+    has_heard: bool,
+    /// Bytes said, and bytes still to be said.
+    said: u64,
+    owed: u64,
+    reader: Reader,
+    is_open: bool,
+    /// Whatever happens to the connection now happens to nobody.
+    is_settled: bool,
+}
+
+impl StreamCaller {
+    /// For the connection of `slot`, which is begun now.
+    pub(super) fn new(desk: Rc<Desk>, slot: usize, began: Sent) -> StreamCaller {
+        StreamCaller {
+            slot,
+            began,
+            in_flight: VecDeque::new(),
+            ready_at: VecDeque::new(),
+            free_since: Time::ZERO,
+            first_sent: None,
+            has_heard: false,
+            said: 0,
+            owed: 0,
+            reader: Reader::default(),
+            is_open: false,
+            is_settled: false,
+            desk,
+        }
+    }
+
+    /// Whether the times of this connection as such are recorded: of those that live through the run, and of those of the window.
+    fn counts_its_times(&self) -> bool {
+        !self.desk.plan.churn || self.began.intended >= self.desk.measured_from.get()
+    }
+
+    /// Sends what is due and has room, and asks to be called when more is.
+    #[inline]
+    fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
+        if self.desk.plan.churn {
+            return self.proceed_once(cx, now);
+        }
+        if self.desk.plan.response == Response::None {
+            return self.pour(cx, now);
+        }
+        while self.in_flight.len() < self.desk.plan.depth {
+            let Some(intended) = self.next_due(now) else { break };
+            self.begin(Sent { intended, sent: now });
+        }
+        let action = self.say(cx, now);
+        cx.set_alarm(self.alarm(now));
+        action
+    }
+
+    /// The one message of a connection that has no other.
+    fn proceed_once(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
+        let action = self.say(cx, now);
+        if self.owed > 0 || self.desk.plan.response != Response::None || self.in_flight.pop_front().is_none() {
+            return action;
+        }
+        self.desk.note_said(&mut self.desk.tally.borrow_mut(), now);
+        self.desk.vacant.borrow_mut().push((self.slot, true));
+        self.leave()
+    }
+
+    /// When the next message was meant to be sent, if that is not after `now`; it is taken to be sent then.
+    #[inline]
+    fn next_due(&mut self, now: Time) -> Option<Time> {
+        let intended = match self.desk.schedule(self.slot) {
+            Some(schedule) => schedule.at(self.desk.next[self.slot].get()),
+            None => self.ready_at.front().copied().map_or(now, |ready| ready.max(self.desk.start.get())),
+        };
+        if intended > now || !self.desk.take(intended) {
+            return None;
+        }
+        self.ready_at.pop_front();
+        self.desk.next[self.slot].set(self.desk.next[self.slot].get() + 1);
+        Some(intended)
+    }
+
+    #[inline]
+    fn begin(&mut self, sent: Sent) {
+        self.desk.note_sent(&mut self.desk.tally.borrow_mut(), sent, self.free_since);
+        self.in_flight.push_back(sent);
+        self.owed += self.desk.plan.payload.size() as u64;
+    }
+
+    /// Sends without waiting for answers: as much as there is room for, or what is due.
+    fn pour(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
+        let desk = Rc::clone(&self.desk);
+        let size = desk.plan.payload.size() as u64;
+        while self.owed < STRETCH as u64 {
+            let Some(intended) = self.next_due(now) else { break };
+            let mut tally = desk.tally.borrow_mut();
+            desk.note_sent(&mut tally, Sent { intended, sent: now }, self.free_since);
+            desk.note_said(&mut tally, now);
+            self.owed += size;
+            if desk.think() > Duration::ZERO {
+                self.ready_at.push_back(now + desk.think());
+            }
+        }
+        if self.owed >= STRETCH as u64 {
+            // What becomes due meanwhile is late because the target takes no more.
+            self.free_since = now;
+        }
+        let action = self.say(cx, now);
+        cx.set_alarm(self.alarm(now));
+        let may_go_on = !desk.is_open_loop() && desk.think() == Duration::ZERO && now >= desk.start.get() && now < desk.end.get();
+        if may_go_on && desk.quota.get() > 0 { Action::More } else { action }
+    }
+
+    /// Says what is owed, as far as there is room.
+    #[inline]
+    fn say(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
+        if self.owed == 0 {
+            return Action::Continue;
+        }
+        let most = self.owed.min(cx.room() as u64) as usize;
+        let piece = self.desk.plan.payload.stretch(self.said, most);
+        cx.reply(piece);
+        let count = piece.len() as u64;
+        (self.said, self.owed) = (self.said + count, self.owed - count);
+        self.first_sent.get_or_insert(now);
+        if self.desk.measures(now) {
+            self.desk.tally.borrow_mut().bytes_sent += count;
+        }
+        if self.owed > 0 { Action::More } else { Action::Continue }
+    }
+
+    /// When something is to be done although nothing comes.
+    #[inline]
+    fn alarm(&self, now: Time) -> Time {
+        let (desk, plan) = (&self.desk, &self.desk.plan);
+        if now < desk.start.get() {
+            return desk.start.get();
+        }
+        let answer = self.in_flight.front().map_or(Time::NEVER, |sent| sent.sent.after(plan.timeout));
+        if self.in_flight.len() >= plan.depth && plan.response != Response::None {
+            return answer;
+        }
+        let next = match desk.schedule(self.slot) {
+            Some(schedule) => schedule.at(desk.next[self.slot].get()),
+            None => self.ready_at.front().copied().unwrap_or(Time::NEVER),
+        };
+        if next < desk.end.get() { answer.min(next) } else { answer }
+    }
+
+    /// Takes the answers that came.
+    #[inline]
+    fn settle(&mut self, heard: &Heard, now: Time) {
+        let desk = &*self.desk;
+        let mut tally = desk.tally.borrow_mut();
+        if heard.wrong_bytes + heard.wrong > 0 {
+            tally.wrong_bytes += heard.wrong_bytes;
+            tally.troubles.count(Trouble::Mismatch, heard.wrong, || match heard.wrong_at {
+                Some(at) => {
+                    format!("connection {}: byte {at} of what came back is not what was expected", desk.lanes.first + self.slot as u64)
+                }
+                None => format!("connection {}: an answer is shorter than what was expected", desk.lanes.first + self.slot as u64),
+            });
+        }
+        let is_full = self.in_flight.len() >= desk.plan.depth;
+        for index in 0..heard.answers {
+            let Some(sent) = self.in_flight.pop_front() else {
+                let unasked = heard.answers - index;
+                tally.troubles.count(Trouble::Unasked, unasked, || {
+                    format!("connection {}: an answer came and nothing had been asked", desk.lanes.first + self.slot as u64)
+                });
+                break;
+            };
+            desk.note_answered(&mut tally, sent, now);
+            let think = desk.think();
+            if think > Duration::ZERO {
+                self.ready_at.push_back(now + think);
+            }
+        }
+        if is_full && heard.answers > 0 {
+            self.free_since = now;
+        }
+    }
+
+    /// The connection is over before its time: what was on its way on it has failed.
+    #[cold]
+    fn fail(&mut self, trouble: Trouble, words: &str) {
+        if std::mem::replace(&mut self.is_settled, true) {
+            return;
+        }
+        let lost = self.in_flight.len();
+        self.desk.note_gone(lost);
+        self.in_flight.clear();
+        let number = self.desk.lanes.first + self.slot as u64;
+        self.desk.trouble(trouble, (lost as u64).max(1), || format!("connection {number}: {words}"));
+        self.desk.vacant.borrow_mut().push((self.slot, false));
+    }
+
+    /// Ends the connection because it has done what it was for.
+    fn leave(&mut self) -> Action {
+        self.is_settled = true;
+        Action::Finish
+    }
+}
+
+impl Service for StreamCaller {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
+        let now = cx.clock();
+        let desk = Rc::clone(&self.desk);
+        self.is_open = true;
+        self.free_since = now;
+        desk.connecting.set(desk.connecting.get() - 1);
+        desk.has_opened.set(true);
+        {
+            let mut tally = desk.tally.borrow_mut();
+            tally.opened += 1;
+            if self.counts_its_times() {
+                tally.connect.record(now - self.began.sent);
+            }
+        }
+        if desk.is_over.get() {
+            return self.leave();
+        }
+        if desk.plan.churn {
+            // Its message was sent on its way with the connection.
+            self.in_flight.push_back(self.began);
+            self.owed = desk.plan.payload.size() as u64;
+            cx.set_alarm(self.began.sent.after(desk.plan.timeout));
+        } else if desk.think() > Duration::ZERO {
+            self.ready_at.resize(desk.plan.depth.min(1 << 20), now);
+        }
+        self.proceed(cx, now)
+    }
+
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
+        let now = cx.clock();
+        if self.is_settled {
+            return Action::Continue;
+        }
+        self.desk.has_heard.set(true);
+        if self.desk.measures(now) {
+            self.desk.tally.borrow_mut().bytes_received += input.len() as u64;
+        }
+        if !std::mem::replace(&mut self.has_heard, true) && self.counts_its_times() {
+            if let Some(first) = self.first_sent {
+                self.desk.tally.borrow_mut().first_byte.record(now - first);
+            }
+        }
+        let heard = self.reader.take(&self.desk.plan.response, self.desk.plan.payload.size(), &self.desk.expected(), input);
+        if heard.answers + heard.wrong_bytes > 0 {
+            self.settle(&heard, now);
+        }
+        if self.desk.plan.churn && heard.answers > 0 {
+            self.desk.vacant.borrow_mut().push((self.slot, true));
+            return self.leave();
+        }
+        self.proceed(cx, now)
+    }
+
+    fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
+        let now = cx.clock();
+        if self.is_settled { Action::Continue } else { self.proceed(cx, now) }
+    }
+
+    fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
+        let now = cx.clock();
+        if self.is_settled {
+            return Action::Continue;
+        }
+        if self.desk.is_over.get() {
+            self.desk.note_unanswered(self.in_flight.drain(..));
+            return self.leave();
+        }
+        if self.in_flight.front().is_some_and(|sent| sent.sent.after(self.desk.plan.timeout) <= now) {
+            let timeout = self.desk.plan.timeout.unwrap_or_default();
+            self.fail(Trouble::TimedOut, &format!("no answer within {timeout:?}"));
+            return Action::Abort;
+        }
+        self.proceed(cx, now)
+    }
+
+    fn on_eof(&mut self, _cx: &mut Context<'_>) -> Action {
+        if !self.desk.is_over.get() {
+            self.fail(Trouble::ClosedEarly, "the peer ended the connection");
+        }
+        self.leave()
+    }
+
+    fn on_close(&mut self, reason: CloseReason) {
+        if !self.is_open {
+            self.desk.connecting.set(self.desk.connecting.get() - 1);
+            if self.desk.plan.churn {
+                self.in_flight.push_back(self.began);
+            }
+        }
+        if self.desk.is_over.get() {
+            return self.desk.note_unanswered(self.in_flight.drain(..));
+        }
+        self.desk.closed.set(Some(reason));
+        let words = match reason {
+            CloseReason::Refused => "connection refused".to_owned(),
+            CloseReason::Reset => "reset by the peer".to_owned(),
+            CloseReason::TimedOut if !self.is_open => "no connection in time".to_owned(),
+            reason => reason.to_string(),
+        };
+        self.fail(Trouble::of_close(reason), &words);
+    }
+}
