@@ -97,15 +97,8 @@ impl DatagramCaller {
     }
 
     fn next_due(&mut self, now: Time) -> Option<Time> {
-        let intended = match self.desk.schedule(self.slot) {
-            Some(schedule) => schedule.at(self.desk.next[self.slot].get()),
-            None => self.ready_at.front().copied().unwrap_or(now),
-        };
-        if intended > now || !self.desk.take(intended) {
-            return None;
-        }
+        let intended = self.desk.next_due(self.slot, self.ready_at.front().copied(), now)?;
         self.ready_at.pop_front();
-        self.desk.next[self.slot].set(self.desk.next[self.slot].get() + 1);
         Some(intended)
     }
 
@@ -155,11 +148,7 @@ impl DatagramCaller {
         if self.window.waiting() >= plan.depth {
             return answer;
         }
-        let next = match desk.schedule(self.slot) {
-            Some(schedule) => schedule.at(desk.next[self.slot].get()),
-            None => self.ready_at.front().copied().unwrap_or(Time::NEVER),
-        };
-        if next < desk.end.get() { answer.min(next) } else { answer }
+        answer.min(desk.next_at(self.slot, self.ready_at.front().copied()))
     }
 
     /// Which datagram an answer answers: the one whose number it bears, or the oldest.

@@ -94,6 +94,34 @@ impl Desk {
         }
     }
 
+    /// When the next message of a slot was meant to be sent, if that is not after `now`: it is taken to be sent then. In a closed loop that is now, once
+    /// the pause is over that ends at `ready`: how late it ends is no time of the target's.
+    #[inline]
+    pub(super) fn next_due(&self, slot: usize, ready: Option<Time>, now: Time) -> Option<Time> {
+        let (due, intended) = match self.schedule(slot) {
+            Some(schedule) => {
+                let at = schedule.at(self.next[slot].get());
+                (at, at)
+            }
+            None => (ready.unwrap_or(now), now),
+        };
+        if due > now || !self.take(intended) {
+            return None;
+        }
+        self.next[slot].set(self.next[slot].get() + 1);
+        Some(intended)
+    }
+
+    /// When the next message of a slot may go at the earliest; [`Time::NEVER`] where an answer decides, or the end comes first.
+    #[inline]
+    pub(super) fn next_at(&self, slot: usize, ready: Option<Time>) -> Time {
+        let next = match self.schedule(slot) {
+            Some(schedule) => schedule.at(self.next[slot].get()),
+            None => ready.unwrap_or(Time::NEVER),
+        };
+        if next < self.end.get() { next } else { Time::NEVER }
+    }
+
     /// Whether a message that is meant to be sent at `intended` may be, and takes it from the quota.
     pub(super) fn take(&self, intended: Time) -> bool {
         if intended < self.start.get() || intended >= self.end.get() || self.is_over.get() {

@@ -243,7 +243,8 @@ impl<N: Net> Generator<N> {
         }
         desk.end.set(end);
         if plan.churn {
-            for slot in 0..self.slots.len() {
+            // That of the first one may still be at work, and comes back by itself.
+            for slot in (0..self.slots.len()).filter(|slot| self.slots[*slot].token.is_none()) {
                 let at = desk.schedule(slot).map_or(start, |schedule| schedule.at(0));
                 self.openings.push(Reverse((at, slot)));
             }
@@ -388,11 +389,13 @@ impl<N: Net> Generator<N> {
         let desk = Rc::clone(&self.desk);
         let sent = self.reactor.net_mut().now();
         let intended = if desk.is_open_loop() && desk.plan.churn { at } else { sent };
-        if desk.plan.churn && desk.start.get() < Time::NEVER {
-            if !desk.take(intended) {
+        if desk.plan.churn {
+            // The first one of all, which tells whether the target is there, goes before the start and counts for nothing.
+            let is_first = !desk.has_opened.get() && desk.start.get() == Time::NEVER;
+            if !is_first && !desk.take(intended) {
                 return Ok(());
             }
-            desk.next[slot].set(desk.next[slot].get() + 1);
+            desk.next[slot].set(desk.next[slot].get() + u64::from(desk.start.get() < Time::NEVER));
             desk.note_sent(&mut desk.tally.borrow_mut(), Sent { intended, sent }, intended);
         }
         self.opened += 1;

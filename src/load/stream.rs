@@ -99,15 +99,8 @@ impl StreamCaller {
     /// When the next message was meant to be sent, if that is not after `now`; it is taken to be sent then.
     #[inline]
     fn next_due(&mut self, now: Time) -> Option<Time> {
-        let intended = match self.desk.schedule(self.slot) {
-            Some(schedule) => schedule.at(self.desk.next[self.slot].get()),
-            None => self.ready_at.front().copied().map_or(now, |ready| ready.max(self.desk.start.get())),
-        };
-        if intended > now || !self.desk.take(intended) {
-            return None;
-        }
+        let intended = self.desk.next_due(self.slot, self.ready_at.front().copied(), now)?;
         self.ready_at.pop_front();
-        self.desk.next[self.slot].set(self.desk.next[self.slot].get() + 1);
         Some(intended)
     }
 
@@ -171,11 +164,7 @@ impl StreamCaller {
         if self.in_flight.len() >= plan.depth && plan.response != Response::None {
             return answer;
         }
-        let next = match desk.schedule(self.slot) {
-            Some(schedule) => schedule.at(desk.next[self.slot].get()),
-            None => self.ready_at.front().copied().unwrap_or(Time::NEVER),
-        };
-        if next < desk.end.get() { answer.min(next) } else { answer }
+        answer.min(desk.next_at(self.slot, self.ready_at.front().copied()))
     }
 
     /// Takes the answers that came.

@@ -238,8 +238,7 @@ fn reach_from(remote: &Address, local: Option<&Address>, kind: Type) -> io::Resu
         (Address::Tcp(ip) | Address::Udp(ip), _) => (Domain::for_address(*ip), None),
         (Address::Unix(_) | Address::Unixgram(_), _) => (Domain::UNIX, None),
     };
-    let socket = Socket::new(domain, kind, None)?;
-    socket.set_nonblocking(true)?;
+    let socket = nonblocking(domain, kind)?;
     if matches!(remote, Address::Tcp(_)) {
         socket.set_tcp_nodelay(true)?;
     }
@@ -257,6 +256,18 @@ fn reach_from(remote: &Address, local: Option<&Address>, kind: Type) -> io::Resu
         socket.bind(&SockAddr::unix("")?)?;
     }
     Ok(Bound { socket, address: local.unwrap_or(remote).clone(), path })
+}
+
+/// A socket that does not block. Where it can be asked for with the socket, that saves two system calls a connection.
+fn nonblocking(domain: Domain, kind: Type) -> io::Result<Socket> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    return Socket::new(domain, kind.nonblocking(), None);
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    {
+        let socket = Socket::new(domain, kind, None)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
 }
 
 fn socket_name(address: &Address) -> io::Result<SockAddr> {

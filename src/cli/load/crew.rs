@@ -126,12 +126,17 @@ impl Crew<'_> {
         say(Word::Unreached(unconnected(self.endpoint, &tried)));
     }
 
+    /// Whether to wait for the time of a message without sleep. Where the threads have all processors, polling takes them from a target on the same
+    /// machine: two threads and an echo on two processors, 30,000 messages a second, had a p90 of 1.1 ms in the place of 0.04.
+    fn may_spin(&self) -> bool {
+        matches!(self.plan.law, Law::Open { .. }) && super::machine::processors() > usize::from(self.threads)
+    }
+
     fn generator(&self, index: u16, address: &Address, clock: Instant) -> io::Result<(Generator<OsNet>, Handle)> {
         let limits = Limits {
             connect_timeout: self.plan.timeout,
             write_timeout: None,
-            // On one processor, polling would take it from the target.
-            spin: if matches!(self.plan.law, Law::Open { .. }) && super::machine::processors() > 1 { SPIN } else { Duration::ZERO },
+            spin: if self.may_spin() { SPIN } else { Duration::ZERO },
             ..Limits::default()
         };
         let reactor = Reactor::new(OsNet::new()?.with_start(clock), limits)?;
