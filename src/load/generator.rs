@@ -146,6 +146,24 @@ pub struct Outcome {
     pub is_refused: bool,
 }
 
+/// How far a run has come.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Fresh,
+    Opening,
+    /// Everybody waits for the start.
+    Ready,
+    Working {
+        /// When the next interval ends; at first, when the window begins.
+        cut: Time,
+        /// What had been spent polling for nothing when it began.
+        spun: Option<u64>,
+    },
+    Leaving {
+        until: Time,
+    },
+}
+
 /// A connection's place.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
@@ -165,6 +183,10 @@ pub struct Generator<N: Net> {
     /// How many were opened when, where that is paced.
     opened: u64,
     opening_since: Time,
+    phase: Phase,
+    /// At the end of the window: connections open, and nanoseconds of it that were spent polling for nothing.
+    open: u64,
+    spun: u64,
 }
 
 impl<N: Net> Generator<N> {
@@ -172,7 +194,18 @@ impl<N: Net> Generator<N> {
     pub fn new(reactor: Reactor<N>, plan: Arc<Plan>, lanes: Lanes, remote: Address) -> Generator<N> {
         let slots = vec![Slot::default(); lanes.count as usize];
         let opening_since = reactor.now();
-        Generator { reactor, desk: Desk::new(plan, lanes), remote, slots, openings: BinaryHeap::new(), opened: 0, opening_since }
+        Generator {
+            reactor,
+            desk: Desk::new(plan, lanes),
+            remote,
+            slots,
+            openings: BinaryHeap::new(),
+            opened: 0,
+            opening_since,
+            phase: Phase::Fresh,
+            open: 0,
+            spun: 0,
+        }
     }
 
     /// The network below, for tests that play the peers of a simulated one.
@@ -198,40 +231,63 @@ impl<N: Net> Generator<N> {
 
     /// Runs to the end, as `orders` say, and tells of it.
     pub fn run(&mut self, orders: &Orders, mut tell: impl FnMut(News)) -> Outcome {
-        self.open_all(orders);
-        tell(News::Ready);
-        while orders.started() == Time::NEVER && !orders.is_stopped() {
-            self.step(Time::NEVER);
-        }
-        // One that was stopped before that begins now, so that it has an end.
-        let start = if orders.is_stopped() { self.reactor.now() } else { orders.started() };
-        self.begin(start);
-        let spun = self.work(orders, &mut tell);
-        tell(News::Ended);
-        let measured = self.measured();
-        let open = self.slots.iter().filter(|slot| slot.token.is_some()).count() as u64;
-        self.finish();
-        let rest = Box::new(self.desk.tally.take());
-        let is_refused = self.is_hopeless();
-        Outcome { rest, measured, open, spun: Duration::from_nanos(spun), is_refused }
+        while !self.turn(orders, &mut tell) {}
+        self.conclude()
     }
 
-    /// Opens every connection once. Those that fail are tried again while the others work.
-    pub fn open_all(&mut self, orders: &Orders) {
+    /// One turn of the loop, and what it changes. Whether the run is over.
+    pub fn turn(&mut self, orders: &Orders, tell: &mut dyn FnMut(News)) -> bool {
+        match self.phase {
+            Phase::Fresh => {
+                self.schedule_openings();
+                self.phase = Phase::Opening;
+            }
+            Phase::Opening if self.is_opening() && !orders.is_stopped() => self.step(Time::NEVER),
+            Phase::Opening => {
+                tell(News::Ready);
+                self.phase = Phase::Ready;
+            }
+            Phase::Ready if orders.started() == Time::NEVER && !orders.is_stopped() => self.step(Time::NEVER),
+            Phase::Ready => {
+                // One that was stopped before that begins now, so that it has an end.
+                self.begin(if orders.is_stopped() { self.reactor.now() } else { orders.started() });
+                self.phase = Phase::Working { cut: self.desk.measured_from.get(), spun: None };
+            }
+            Phase::Working { cut, spun } => self.work(orders, tell, cut, spun),
+            Phase::Leaving { until } => {
+                let has_left = self.reactor.stats().live() == 0 || self.reactor.now() >= until;
+                if !has_left {
+                    self.reactor.turn_by(until);
+                }
+                return has_left;
+            }
+        }
+        false
+    }
+
+    /// What a run that is over came to.
+    pub fn conclude(&mut self) -> Outcome {
+        let rest = Box::new(self.desk.tally.take());
+        Outcome { rest, measured: self.measured(), open: self.open, spun: Duration::from_nanos(self.spun), is_refused: self.is_hopeless() }
+    }
+
+    /// Every connection is to be opened once. One that fails is tried again while the others work.
+    fn schedule_openings(&mut self) {
         if self.desk.plan.churn {
             return;
         }
         self.opening_since = self.reactor.now();
         let fresh = (0..self.slots.len()).filter(|slot| self.slots[*slot].token.is_none());
         self.openings.extend(fresh.map(|slot| Reverse((Time::ZERO, slot))));
-        let is_fresh = |opening: Option<&Reverse<(Time, usize)>>| opening.is_some_and(|Reverse((at, _))| *at == Time::ZERO);
-        while (self.desk.connecting.get() > 0 || is_fresh(self.openings.peek())) && !orders.is_stopped() {
-            self.step(Time::NEVER);
-        }
+    }
+
+    /// Whether a connection has not yet been tried.
+    fn is_opening(&self) -> bool {
+        self.desk.connecting.get() > 0 || self.openings.peek().is_some_and(|Reverse((at, _))| *at == Time::ZERO)
     }
 
     /// Sends everybody on their way at `start`.
-    pub fn begin(&mut self, start: Time) {
+    fn begin(&mut self, start: Time) {
         let (desk, plan) = (&self.desk, &self.desk.plan);
         let measured_from = start + plan.warmup;
         desk.start.set(start);
@@ -252,28 +308,28 @@ impl<N: Net> Generator<N> {
         self.wake_all();
     }
 
-    /// The warm-up, the window, and what is on its way behind it. Returns the nanoseconds of the window that were spent polling for nothing.
-    fn work(&mut self, orders: &Orders, tell: &mut impl FnMut(News)) -> u64 {
+    /// A turn of the warm-up, of the window, or of what is on its way behind it.
+    fn work(&mut self, orders: &Orders, tell: &mut dyn FnMut(News), mut cut: Time, mut spun: Option<u64>) {
         let desk = Rc::clone(&self.desk);
-        let mut cut = desk.measured_from.get();
-        let mut spun = None;
-        loop {
-            let now = self.reactor.now();
-            if orders.is_stopped() && now < desk.end.get() {
-                desk.end.set(now);
-            }
-            if now >= cut && cut < desk.end.get() {
-                let tally = Box::new(desk.tally.take());
-                tell(if spun.is_none() { News::Begun(tally) } else { News::Interval(tally) });
-                spun.get_or_insert(self.reactor.stats().spun_nanos);
-                cut = cut + INTERVAL;
-            }
-            if self.is_done(now) {
-                return self.reactor.stats().spun_nanos - spun.unwrap_or(self.reactor.stats().spun_nanos);
-            }
-            let until = if now < desk.end.get() { cut.min(desk.end.get()) } else { self.patience() };
-            self.step(until);
+        let now = self.reactor.now();
+        if orders.is_stopped() && now < desk.end.get() {
+            desk.end.set(now);
         }
+        if now >= cut && cut < desk.end.get() {
+            let tally = Box::new(desk.tally.take());
+            tell(if spun.is_none() { News::Begun(tally) } else { News::Interval(tally) });
+            spun = spun.or(Some(self.reactor.stats().spun_nanos));
+            cut = cut + INTERVAL;
+        }
+        self.phase = Phase::Working { cut, spun };
+        if self.is_done(now) {
+            tell(News::Ended);
+            let before = spun.unwrap_or(self.reactor.stats().spun_nanos);
+            self.spun = self.reactor.stats().spun_nanos - before;
+            self.leave();
+            return;
+        }
+        self.step(if now < desk.end.get() { cut.min(desk.end.get()) } else { self.patience() });
     }
 
     /// Whether nothing more is to be sent, and nothing is waited for.
@@ -314,18 +370,13 @@ impl<N: Net> Generator<N> {
     }
 
     /// Ends every connection, and gives the peers a moment to do the same.
-    fn finish(&mut self) {
+    fn leave(&mut self) {
+        self.open = self.slots.iter().filter(|slot| slot.token.is_some()).count() as u64;
         self.desk.tally.borrow_mut().unsent += self.behind();
         self.desk.is_over.set(true);
         self.openings.clear();
         self.wake_all();
-        let until = self.reactor.now() + FAREWELL;
-        loop {
-            self.reactor.turn_by(until);
-            if self.reactor.stats().live() == 0 || self.reactor.now() >= until {
-                return;
-            }
-        }
+        self.phase = Phase::Leaving { until: self.reactor.now() + FAREWELL };
     }
 
     fn wake_all(&mut self) {
@@ -337,7 +388,7 @@ impl<N: Net> Generator<N> {
     }
 
     /// One turn that ends at `until` at the latest, and what it left to do.
-    pub fn step(&mut self, until: Time) {
+    fn step(&mut self, until: Time) {
         let next = match self.openings.peek() {
             Some(Reverse((at, _))) if self.desk.connecting.get() < CONNECTING => self.paced(*at),
             _ => Time::NEVER,

@@ -3,7 +3,7 @@
 //! Owns what is on its way on its connection. Must never say more than there is room for, and must never let go of a message in silence: each is answered,
 //! or counted as what went wrong.
 //!
-//! Tests: below over a wire of memory; `tests/load.rs`, `tests/load_truth.rs` over sockets; `tests/load_simulation.rs`.
+//! Tests: `tests/load_simulation.rs`; `tests/load.rs` and `tests/load_truth.rs` over sockets.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use mynah::Endpoint;
@@ -81,7 +82,7 @@ pub(super) struct Load {
     /// Work for so long before measuring [default: 1s; with --requests, off]
     #[arg(long, value_name = "D", value_parser = duration, help_heading = "Pace")]
     warmup: Option<Timeout>,
-    /// Give up an answer, or a connection, that does not come within this time [default: 5s; for answers to datagrams, 1s]
+    /// Give up an answer, or a connection, that does not come within this time [default: 5s; for datagrams 1s; with --find at most --duration]
     #[arg(long, value_name = "D", value_parser = timeout, help_heading = "Pace")]
     timeout: Option<Timeout>,
     /// What the run must reach, such as 'p99<5ms', 'errors=0' or 'rate>100k'; may be given several times
@@ -154,7 +155,7 @@ impl Load {
             None => Law::Closed { think: self.think.0.unwrap_or_default() },
         };
         let default_depth = if is_datagram && (self.rate.is_some() || self.find.is_some()) { usize::MAX } else { 1 };
-        let seconds = |seconds| Timeout(Some(std::time::Duration::from_secs(seconds)));
+        let seconds = |seconds| Timeout(Some(Duration::from_secs(seconds)));
         let duration = match (self.duration, self.requests, &self.find) {
             (Some(duration), ..) => duration.0,
             (None, Some(_), _) => None,
@@ -179,12 +180,20 @@ impl Load {
             law,
             depth: self.depth.map_or(default_depth, |depth| depth as usize),
             churn: self.churn,
-            timeout: self.timeout.unwrap_or(seconds(if is_datagram { 1 } else { 5 })).0,
+            timeout: self.timeout(duration).0,
             connect_rate: self.connect_rate,
             warmup: warmup.0.unwrap_or_default(),
             duration,
             requests: self.requests,
         })
+    }
+
+    /// A trial that leaves messages unsent has failed; the next one need not wait for long.
+    fn timeout(&self, duration: Option<Duration>) -> Timeout {
+        let seconds = if self.is_datagram() { 1 } else { 5 };
+        let default = Duration::from_secs(seconds);
+        let default = if self.find.is_some() { duration.map_or(default, |duration| default.min(duration)) } else { default };
+        self.timeout.unwrap_or(Timeout(Some(default)))
     }
 
     /// What cannot be asked for together.
@@ -255,8 +264,6 @@ impl TryFrom<Load> for load::Config {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::cli::args::Command;
     use crate::cli::args::tests::{complaint, parse_words};

@@ -116,6 +116,11 @@ impl SimNet {
         }
     }
 
+    /// Connections that there ever were, in either direction: their numbers are those below.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
     /// Whether an error was injected into this connection.
     pub fn is_faulted(&self, number: usize) -> bool {
         self.connections[number].is_faulted
