@@ -4,6 +4,7 @@
 //!
 //! Tests: `tests/load_reports.rs`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,9 +34,11 @@ struct Merged {
     files: Vec<String>,
     measured_seconds: f64,
     rate_per_second: f64,
+    answers: u64,
+    /// `null` where not all logs say.
     errors: Option<u64>,
-    response_nanoseconds: Vec<(String, u64)>,
-    service_nanoseconds: Vec<(String, u64)>,
+    response_nanoseconds: BTreeMap<String, u64>,
+    service_nanoseconds: BTreeMap<String, u64>,
 }
 
 /// Reads, and reports.
@@ -70,6 +73,7 @@ fn merge(config: &Config, logs: &[Log]) -> Result<(), Failure> {
             files: config.files.iter().map(|file| file.display().to_string()).collect(),
             measured_seconds: sum.span.as_secs_f64(),
             rate_per_second: rates,
+            answers: sum.response.count(),
             errors: sum.counts.map(|counts| counts.errors),
             response_nanoseconds: named(&sum.response),
             service_nanoseconds: named(&sum.service),
@@ -118,7 +122,7 @@ fn measures(times: &Times) -> impl Iterator<Item = (String, Option<Duration>)> {
     percentiles.into_iter().chain([("max".to_owned(), times.max()), ("mean".to_owned(), times.mean())])
 }
 
-fn named(times: &Times) -> Vec<(String, u64)> {
+fn named(times: &Times) -> BTreeMap<String, u64> {
     measures(times).filter_map(|(name, time)| Some((name, time?.as_nanos() as u64))).collect()
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::desk::Desk;
 use super::response::Response;
-use super::tally::{Tally, Trouble};
+use super::tally::Trouble;
 use super::window::{Fate, Sent, Window};
 use super::{Check, HEADER};
 use crate::service::{Action, Context, Service};
@@ -60,8 +60,8 @@ impl DatagramCaller {
                 self.ready_at.resize(desk.plan.depth.min(1 << 16), now);
             }
         }
+        self.give_up(now);
         let mut tally = desk.tally.borrow_mut();
-        self.give_up(&mut tally, now);
         let (size, waits) = (desk.plan.payload.size(), desk.plan.response != Response::None);
         let (mut count, mut is_blocked) = (0, false);
         while !waits || self.window.waiting() < desk.plan.depth {
@@ -120,14 +120,14 @@ impl DatagramCaller {
     }
 
     /// Gives up those that were not answered in time.
-    fn give_up(&mut self, tally: &mut Tally, now: Time) {
+    fn give_up(&mut self, now: Time) {
         let mut lost = 0;
         while let Some((_, sent)) = self.window.oldest() {
             if sent.sent.after(self.desk.plan.timeout) > now {
                 break;
             }
             self.window.give_up();
-            tally.given_up += u64::from(sent.intended >= self.desk.measured_from.get());
+            self.desk.tally.borrow_mut().given_up += u64::from(sent.intended >= self.desk.measured_from.get());
             lost += 1;
             if self.desk.think() > Duration::ZERO {
                 self.ready_at.push_back(now);
@@ -228,6 +228,8 @@ impl Service for DatagramCaller {
             self.desk.tally.borrow_mut().first_byte.record(now - first);
         }
         if self.desk.plan.response != Response::None {
+            // Its time may be over already, and nobody has looked.
+            self.give_up(now);
             self.settle(input, now);
         }
         // What is sent in answer to each of a burst goes out together with the burst.
