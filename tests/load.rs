@@ -166,6 +166,34 @@ fn pauses_are_kept_between_messages() {
     assert!((4..=4 * 20).contains(&sent), "{sent}");
 }
 
+/// Messages that can never be sent do not keep a run alive for ever.
+#[test]
+fn a_target_that_leaves_in_the_middle_ends_a_run_without_another_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+    let peer = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = [0; 64];
+        for _ in 0..10 {
+            stream.read_exact(&mut buffer).unwrap();
+            stream.write_all(&buffer).unwrap();
+        }
+    });
+    let (status, report, said) = load(&[&endpoint, "-c", "1", "--requests", "1000", "--timeout", "300ms"]);
+    peer.join().unwrap();
+    assert_eq!((status, count(&report, "/messages/answered")), (0, 10), "{said}");
+    assert!(count(&report, "/errors/kinds/refused/count") > 0, "{report:#}");
+    assert_eq!(count(&report, "/messages/sent") + count(&report, "/messages/unsent"), 1000);
+    assert!(report["shortfall"].as_str().unwrap().contains("of 1,000 messages were not sent: the target had gone"), "{report:#}");
+}
+
+#[test]
+fn an_address_to_speak_from_must_be_of_the_same_kind() {
+    let (status, _, said) = load(&["tcp://127.0.0.1:9", "--source", "::1"]);
+    assert_eq!(status, 2);
+    assert!(said.contains("both must be IPv4, or IPv6"), "{said}");
+}
+
 #[test]
 fn requirements_decide_the_exit_status() {
     let server = Server::start(&["tcp://127.0.0.1:0"]);

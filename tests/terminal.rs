@@ -1,4 +1,5 @@
-//! A client on a terminal: it says what it connected to and how it ended, and nothing that a peer sends can harm the terminal.
+//! A client on a terminal: it says what it connected to and how it ended, and nothing that a peer sends can harm the terminal. A load generator says how
+//! it goes.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -21,20 +22,17 @@ struct Terminal {
 impl Terminal {
     #[track_caller]
     fn start(args: &[&str]) -> Terminal {
+        Terminal::run(&[&["connect"], args].concat())
+    }
+
+    #[track_caller]
+    fn run(args: &[&str]) -> Terminal {
         let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&near).unwrap();
         unlockpt(&near).unwrap();
         let path = ptsname(&near, Vec::new()).unwrap().into_string().unwrap();
         let far = || Stdio::from(File::options().read(true).write(true).open(&path).unwrap());
-        let child = Command::new(binary())
-            .arg("connect")
-            .args(args)
-            .env_remove("RUST_LOG")
-            .stdin(far())
-            .stdout(far())
-            .stderr(far())
-            .spawn()
-            .unwrap();
+        let child = Command::new(binary()).args(args).env_remove("RUST_LOG").stdin(far()).stdout(far()).stderr(far()).spawn().unwrap();
         Terminal { child, keys: File::from(near), shown: Vec::new() }
     }
 
@@ -74,6 +72,22 @@ impl Terminal {
 
 /// The end of the input, as a key.
 const CTRL_D: &str = "\x04";
+
+/// A line each second, on the terminal alone (`tests/load_reports.rs` sees none of it in a pipe), and gone at the end.
+#[test]
+fn a_load_says_how_it_goes() {
+    let server = Server::start(&[TCP]);
+    let mut terminal = Terminal::run(&["load", &server.endpoints[0], "-c", "2", "--rate", "100", "--duration", "3s", "--warmup", "off"]);
+    for left in ["2 s left", "1 s left"] {
+        let shown = terminal.wait_for(left);
+        let line = shown.rsplit('\r').next().unwrap();
+        assert!(line.contains("/s   p50 ") && line.contains("   p99 ") && line.contains("   0 errors   "), "{line:?}");
+    }
+    let shown = terminal.wait_for("no errors");
+    let table = shown.rsplit("\x1b[2K").next().unwrap();
+    assert!(table.starts_with("NOTE: ") || table.starts_with("tcp://"), "{shown:?}");
+    assert_eq!(terminal.end(), Some(0));
+}
 
 #[test]
 fn a_session_says_what_it_connected_to_and_how_it_ended() {

@@ -35,6 +35,8 @@ pub(super) struct Desk {
     pub(super) waiting: Cell<u64>,
     /// Connections that are being made.
     pub(super) connecting: Cell<usize>,
+    /// Connections that are open.
+    pub(super) open: Cell<usize>,
     /// Whether any connection was ever made.
     pub(super) has_opened: Cell<bool>,
     /// Whether anything ever came back.
@@ -63,6 +65,7 @@ impl Desk {
             quota: Cell::new(plan.requests.map_or(u64::MAX, |requests| lanes.share_of(requests, plan.connections))),
             waiting: Cell::new(0),
             connecting: Cell::new(0),
+            open: Cell::new(0),
             has_opened: Cell::new(false),
             has_heard: Cell::new(false),
             is_refused: Cell::new(false),

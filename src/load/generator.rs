@@ -184,6 +184,8 @@ pub struct Generator<N: Net> {
     opened: u64,
     opening_since: Time,
     phase: Phase,
+    /// Since when no connection is open.
+    abandoned_since: Time,
     /// At the end of the window: connections open, and nanoseconds of it that were spent polling for nothing.
     open: u64,
     spun: u64,
@@ -203,6 +205,7 @@ impl<N: Net> Generator<N> {
             opened: 0,
             opening_since,
             phase: Phase::Fresh,
+            abandoned_since: Time::NEVER,
             open: 0,
             spun: 0,
         }
@@ -213,14 +216,14 @@ impl<N: Net> Generator<N> {
         self.reactor.net_mut()
     }
 
-    /// Opens the first connection, so that a target that is not there is known before anything else is done.
+    /// Opens the first connection, so that a target that is not there is known before anything else is done. Returns early where `orders` say so.
     ///
     /// # Errors
     ///
     /// Why it was not made.
-    pub fn reach(&mut self) -> Result<(), Unreached> {
+    pub fn reach(&mut self, orders: &Orders) -> Result<(), Unreached> {
         self.open(0, Time::ZERO).map_err(Unreached::Unbegun)?;
-        while self.desk.connecting.get() > 0 {
+        while self.desk.connecting.get() > 0 && !orders.is_stopped() {
             self.reactor.turn();
         }
         match self.desk.closed.get() {
@@ -322,6 +325,11 @@ impl<N: Net> Generator<N> {
             cut = cut + INTERVAL;
         }
         self.phase = Phase::Working { cut, spun };
+        if desk.open.get() > 0 || !self.remote.is_stream() {
+            self.abandoned_since = Time::NEVER;
+        } else if self.abandoned_since == Time::NEVER {
+            self.abandoned_since = now;
+        }
         if self.is_done(now) {
             tell(News::Ended);
             let before = spun.unwrap_or(self.reactor.stats().spun_nanos);
@@ -329,7 +337,8 @@ impl<N: Net> Generator<N> {
             self.leave();
             return;
         }
-        self.step(if now < desk.end.get() { cut.min(desk.end.get()) } else { self.patience() });
+        let until = if now < desk.end.get() { cut.min(desk.end.get()) } else { self.patience() };
+        self.step(until.min(self.given_up_at()));
     }
 
     /// Whether nothing more is to be sent, and nothing is waited for.
@@ -340,7 +349,14 @@ impl<N: Net> Generator<N> {
             Law::Closed { .. } => is_past_end || desk.quota.get() == 0,
             Law::Open { .. } => is_past_end && self.behind() == 0,
         };
-        has_sent_all && desk.waiting.get() == 0 || is_past_end && now >= self.patience() || self.is_hopeless()
+        let is_given_up = now >= self.given_up_at();
+        has_sent_all && desk.waiting.get() == 0 || is_past_end && now >= self.patience() || is_given_up || self.is_hopeless()
+    }
+
+    /// When a run ends that has no other end: the target has left in the middle of it, and messages that are to be sent never will be.
+    fn given_up_at(&self) -> Time {
+        let is_endless = self.desk.end.get() == Time::NEVER && self.desk.waiting.get() == 0;
+        if is_endless { self.abandoned_since + self.desk.plan.timeout.unwrap_or(PATIENCE) } else { Time::NEVER }
     }
 
     /// Whether nobody listens where datagrams are sent to: their connections are never made, and so cannot fail.
@@ -365,14 +381,15 @@ impl<N: Net> Generator<N> {
     fn measured(&self) -> Duration {
         let desk = &self.desk;
         let ran_out = desk.plan.requests.is_some() && !desk.is_open_loop() && desk.quota.get() == 0;
-        let end = if ran_out { desk.end.get().min(desk.last_answer.get()) } else { desk.end.get() };
+        let end = if ran_out || desk.end.get() == Time::NEVER { desk.end.get().min(desk.last_answer.get()) } else { desk.end.get() };
         end - desk.measured_from.get()
     }
 
     /// Ends every connection, and gives the peers a moment to do the same.
     fn leave(&mut self) {
         self.open = self.slots.iter().filter(|slot| slot.token.is_some()).count() as u64;
-        self.desk.tally.borrow_mut().unsent += self.behind();
+        let was_given_up = self.reactor.now() >= self.given_up_at();
+        self.desk.tally.borrow_mut().unsent += if was_given_up { self.desk.quota.get() } else { self.behind() };
         self.desk.is_over.set(true);
         self.openings.clear();
         self.wake_all();

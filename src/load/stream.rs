@@ -229,6 +229,7 @@ impl Service for StreamCaller {
         self.is_open = true;
         self.free_since = now;
         desk.connecting.set(desk.connecting.get() - 1);
+        desk.open.set(desk.open.get() + 1);
         desk.has_opened.set(true);
         {
             let mut tally = desk.tally.borrow_mut();
@@ -306,7 +307,9 @@ impl Service for StreamCaller {
     }
 
     fn on_close(&mut self, reason: CloseReason) {
-        if !self.is_open {
+        if self.is_open {
+            self.desk.open.set(self.desk.open.get() - 1);
+        } else {
             self.desk.connecting.set(self.desk.connecting.get() - 1);
             if self.desk.plan.churn {
                 self.in_flight.push_back(self.began);

@@ -113,7 +113,7 @@ impl Crew<'_> {
                 Err(error) => return say(Word::Unreached(Failure::new(Status::Failed, format_args!("cannot start the loop: {error}")))),
             };
             // A connection for each message is no connection to try: it would be one that the target counts and nobody uses.
-            match if self.plan.churn && index > 0 { Ok(()) } else { generator.reach() } {
+            match if self.plan.churn && index > 0 { Ok(()) } else { generator.reach(orders) } {
                 Ok(()) => {
                     say(Word::Reached(address.clone()));
                     let outcome = generator.run(orders, |news| say(Word::News(news, Share::now(clock))));
@@ -287,6 +287,7 @@ impl<'a, 'w> Desk<'a, 'w> {
             open: outcomes.iter().map(|outcome| outcome.open).sum(),
             busy: self.workers.iter().zip(&outcomes).map(|(worker, outcome)| busy(worker, outcome)).fold(0.0, f64::max),
             is_open_loop: matches!(crew.plan.law, Law::Open { .. }),
+            is_datagram: matches!(crew.endpoint, Endpoint::Udp(_) | Endpoint::Unixgram(_)),
             has_answers: crew.plan.response != mynah::load::Response::None,
             was_stopped: crew.stop.load(Ordering::Acquire),
             tally: self.total,

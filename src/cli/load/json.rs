@@ -205,7 +205,7 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
         machine: Machine::this(),
         target: Target { endpoint: setting.endpoint.to_string(), address: &record.address },
         settings: settings(setting, plan),
-        run: run(plan, record),
+        run: run(record),
         requirements: setting.require.iter().map(requirement).collect(),
     })
 }
@@ -225,7 +225,7 @@ pub(super) fn render_search(
         Some(Found::Never(fails)) => (None, Some(fails.get())),
         None => (None, None),
     };
-    let trial = |(rate, kept, record): &(Rate, bool, Record)| Trial { offered_per_second: rate.get(), kept: *kept, run: run(plan, record) };
+    let trial = |(rate, kept, record): &(Rate, bool, Record)| Trial { offered_per_second: rate.get(), kept: *kept, run: run(record) };
     pretty(&SearchReport {
         schema: "mynah-find",
         version: VERSION,
@@ -284,9 +284,8 @@ fn settings<'a>(setting: &'a Setting, plan: &Plan) -> Settings<'a> {
     }
 }
 
-fn run(plan: &Plan, record: &Record) -> Run {
+fn run(record: &Record) -> Run {
     let tally = &record.tally;
-    let is_datagram = plan.is_numbered || tally.given_up + tally.late + tally.duplicate + tally.reordered > 0;
     Run {
         started_unix_seconds: record.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         measured_seconds: record.measured.as_secs_f64(),
@@ -304,7 +303,7 @@ fn run(plan: &Plan, record: &Record) -> Run {
         },
         bytes: Bytes { sent: tally.bytes_sent, received: tally.bytes_received },
         connections: Connections { opened: tally.opened, open_at_end: record.open },
-        datagrams: is_datagram.then(|| Datagrams {
+        datagrams: (record.is_datagram && record.has_answers).then(|| Datagrams {
             lost: tally.lost(),
             late: tally.late,
             duplicate: tally.duplicate,

@@ -28,7 +28,6 @@ impl Live {
         } else {
             format!("connecting, then {:?} of warm-up", plan.warmup)
         });
-        bar.tick();
         Live { bar, duration: plan.duration, errors: 0 }
     }
 
@@ -46,7 +45,6 @@ impl Live {
             table::count(self.errors),
             left.map_or(String::new(), |left| format!("   {} s left", left.as_secs()))
         ));
-        self.bar.tick();
     }
 
     /// Leaves a line above it.

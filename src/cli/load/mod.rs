@@ -68,7 +68,7 @@ pub(crate) struct Reports {
 
 /// Loads, and reports.
 pub(crate) fn run(config: Config) -> Result<Status, Failure> {
-    let addresses = resolve(std::slice::from_ref(&config.endpoint))?;
+    let addresses = speakable(&config, resolve(std::slice::from_ref(&config.endpoint))?)?;
     check_descriptors(config.plan.connections)?;
     let stop = catch_interrupts()?;
     let Config { endpoint, plan, message, threads, require, aim, reports } = config;
@@ -77,6 +77,21 @@ pub(crate) fn run(config: Config) -> Result<Status, Failure> {
         Aim::Measure => measure(&setting, plan, &addresses, &stop),
         Aim::Find(goal) => find(&setting, plan, &goal, &addresses, &stop),
     }
+}
+
+/// The addresses that can be spoken to from those that are to be spoken from.
+fn speakable(config: &Config, mut addresses: Vec<Address>) -> Result<Vec<Address>, Failure> {
+    let is_alike = |address: &Address| match address {
+        Address::Tcp(remote) | Address::Udp(remote) => config.plan.sources.iter().all(|source| source.is_ipv4() == remote.is_ipv4()),
+        Address::Unix(_) | Address::Unixgram(_) => true,
+    };
+    let found = addresses.len();
+    addresses.retain(is_alike);
+    if addresses.is_empty() && found > 0 {
+        let why = "--source gives an address that cannot speak to it; both must be IPv4, or IPv6; see --help";
+        return Err(Failure::new(Status::Usage, format_args!("{}: {why}", config.endpoint)));
+    }
+    Ok(addresses)
 }
 
 /// What stays the same from run to run.

@@ -155,7 +155,7 @@ fn run_table(setting: &Setting, plan: &Plan, record: &Record) -> String {
             format!("{} asked for, {} opened, {} open at the end", count(plan.connections), count(tally.opened), count(record.open)),
         ),
     ];
-    if plan.is_numbered {
+    if record.is_datagram && record.has_answers {
         let words = format!(
             "{} lost, {} late, {} duplicate, {} reordered",
             count(tally.lost()),

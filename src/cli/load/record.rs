@@ -22,6 +22,7 @@ pub(crate) struct Record {
     /// How much of a processor the busiest thread took, polling for nothing left out.
     pub(crate) busy: f64,
     pub(crate) is_open_loop: bool,
+    pub(crate) is_datagram: bool,
     pub(crate) has_answers: bool,
     /// It was interrupted.
     pub(crate) was_stopped: bool,
@@ -99,14 +100,13 @@ impl Record {
 
     /// What the target, or the plan, could not keep up with.
     pub(crate) fn shortfall(&self) -> Option<String> {
-        let unsent = self.tally.unsent;
-        (unsent > 0).then(|| {
-            format!(
-                "behind the rate: {} of {} messages could not be sent before the end, and their times are missing; the target is too slow for it, or -c and --depth are too low",
-                table::count(unsent),
-                table::count(unsent + self.tally.sent)
-            )
-        })
+        let (unsent, all) = (table::count(self.tally.unsent), table::count(self.tally.unsent + self.tally.sent));
+        let why = if self.is_open_loop {
+            "could not be sent before the end, and their times are missing; the target is too slow for the rate, or -c and --depth are too low"
+        } else {
+            "were not sent: the target had gone"
+        };
+        (self.tally.unsent > 0).then(|| format!("{unsent} of {all} messages {why}"))
     }
 
     /// The number that a goal is about; times in seconds.

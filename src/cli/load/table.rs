@@ -34,7 +34,7 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
     } else {
         line(&format!("  {:<12}{} sent{}", "messages", count(tally.sent), rest(record)));
     }
-    if plan.is_numbered || tally.given_up + tally.late + tally.duplicate + tally.reordered > 0 {
+    if record.is_datagram && record.has_answers {
         line(&format!(
             "  {:<12}{} lost, {} late, {} duplicate, {} reordered",
             "datagrams",
@@ -46,7 +46,7 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
     }
     line(&format!(
         "  {:<12}{} opened, {} open at the end",
-        if plan.is_numbered { "sockets" } else { "connections" },
+        if record.is_datagram { "sockets" } else { "connections" },
         count(tally.opened),
         count(record.open)
     ));
