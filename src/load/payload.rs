@@ -55,7 +55,7 @@ impl Payload {
         self.size
     }
 
-    /// The stream from `position` on: `most` bytes, and no more than a [`STRETCH`].
+    /// The stream from `position` on: `most` bytes, and no more than an outbox holds ([`outbox::LIMIT`](crate::outbox::LIMIT)).
     #[inline]
     pub fn stretch(&self, position: u64, most: usize) -> &[u8] {
         let begin = (position % self.period as u64) as usize;
