@@ -15,7 +15,7 @@ use crate::service::Wire;
 use crate::stats::Stats;
 use crate::timer::Time;
 
-/// The half of a connection that its service reaches through its [`Context`], while the connection lends it out.
+/// The half of a connection that its service reaches through its [`Context`](crate::service::Context), while the connection lends it out.
 pub(super) struct Line<N: Net> {
     pub(super) stream: N::Stream,
     /// What the socket refused. While it is not empty, who answers reads nothing.
