@@ -80,7 +80,7 @@ impl OsNet {
     fn watch_datagram(&self, datagram: &mut Datagram, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         match datagram {
-            Datagram::Udp(socket) => self.watch(socket, token, interest),
+            Datagram::Udp(socket, _) => self.watch(socket, token, interest),
             Datagram::Unix(_, socket) => self.watch(socket, token, interest),
         }
     }
@@ -112,8 +112,8 @@ pub enum Stream {
 /// A UDP or Unix datagram socket.
 #[derive(Debug)]
 pub enum Datagram {
-    /// UDP.
-    Udp(UdpSocket),
+    /// UDP, and whether it is connected: then it is sent to by no name. The kernel looks for a way to each name that it is given, and keeps that to a peer.
+    Udp(UdpSocket, bool),
     /// Unix, with the file to remove, first as with a listener.
     Unix(Option<OwnedPath>, UnixDatagram),
 }
@@ -306,7 +306,7 @@ impl Net for OsNet {
     fn bind(&mut self, address: &Address, token: Token) -> Result<(Datagram, Address), StartError> {
         let bound = socket::bind(address, &self.datagrams)?;
         let mut datagram = match address {
-            Address::Udp(_) => Datagram::Udp(UdpSocket::from_std(bound.socket.into())),
+            Address::Udp(_) => Datagram::Udp(UdpSocket::from_std(bound.socket.into()), false),
             _ => Datagram::Unix(bound.path.map(OwnedPath), UnixDatagram::from_std(bound.socket.into())),
         };
         self.watch_datagram(&mut datagram, token).map_err(|error| StartError::new(format!("watch {address}"), error))?;
@@ -316,7 +316,10 @@ impl Net for OsNet {
     fn associate(&mut self, remote: &Address, local: Option<&Address>, token: Token) -> Result<Datagram, StartError> {
         let bound = socket::associate(remote, local, &self.datagrams)?;
         let mut datagram = match remote {
-            Address::Udp(_) => Datagram::Udp(UdpSocket::from_std(bound.socket.into())),
+            Address::Udp(_) => {
+                let is_connected = bound.socket.peer_addr().is_ok();
+                Datagram::Udp(UdpSocket::from_std(bound.socket.into()), is_connected)
+            }
             _ => Datagram::Unix(bound.path.map(OwnedPath), UnixDatagram::from_std(bound.socket.into())),
         };
         self.watch_datagram(&mut datagram, token).map_err(|error| StartError::new(format!("watch {remote}"), error))?;
@@ -326,9 +329,9 @@ impl Net for OsNet {
     fn receive(&mut self, socket: &mut Datagram, burst: &mut Burst) -> io::Result<()> {
         let received = match socket {
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            Datagram::Udp(socket) => return socket.try_io(|| super::udp::receive(socket.as_raw_fd(), burst)),
+            Datagram::Udp(socket, _) => return socket.try_io(|| super::udp::receive(socket.as_raw_fd(), burst)),
             #[cfg(not(any(target_os = "linux", target_os = "android")))]
-            Datagram::Udp(socket) => {
+            Datagram::Udp(socket, _) => {
                 burst.begin();
                 socket.recv_from(&mut burst.buffer_mut()[..SLOT]).map(|(size, address)| (size, address.into()))
             }
@@ -344,9 +347,11 @@ impl Net for OsNet {
         let Some(Transmit { path: Path { peer, .. }, pieces, .. }) = messages.first() else { return Ok(0) };
         match (socket, peer) {
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            (Datagram::Udp(socket), _) => return socket.try_io(|| super::udp::send(socket.as_raw_fd(), messages)),
+            (Datagram::Udp(socket, is_connected), _) => {
+                return socket.try_io(|| super::udp::send(socket.as_raw_fd(), messages, *is_connected));
+            }
             #[cfg(not(any(target_os = "linux", target_os = "android")))]
-            (Datagram::Udp(socket), Peer::V4(..) | Peer::V6(..)) => {
+            (Datagram::Udp(socket, _), Peer::V4(..) | Peer::V6(..)) => {
                 let address = peer.socket_addr().ok_or(io::ErrorKind::AddrNotAvailable)?;
                 socket.try_io(|| SockRef::from(&*socket).send_to_vectored(pieces, &address.into()))
             }
@@ -362,7 +367,7 @@ impl Net for OsNet {
     fn offloads(&self, socket: &Datagram) -> bool {
         match socket {
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            Datagram::Udp(socket) => super::udp::offloads(socket.as_fd()),
+            Datagram::Udp(socket, _) => super::udp::offloads(socket.as_fd()),
             _ => false,
         }
     }

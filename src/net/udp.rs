@@ -186,8 +186,8 @@ fn note_destination(path: &mut Path, destination: IpAddr) {
 /// One more than what systems send with, as if it had just come from one hop away.
 const FRESH: u8 = 65;
 
-/// Sends as many of the messages as the socket takes; an error is that of the first.
-pub(super) fn send(socket: RawFd, transmits: &[Transmit<'_>]) -> io::Result<usize> {
+/// Sends as many of the messages as the socket takes, to those that they name or, where the socket is connected, to its peer; an error is that of the first.
+pub(super) fn send(socket: RawFd, transmits: &[Transmit<'_>], is_connected: bool) -> io::Result<usize> {
     let transmits = &transmits[..transmits.len().min(BURST)];
     let mut names = [const { MaybeUninit::<Name>::uninit() }; BURST];
     let mut controls = [const { MaybeUninit::<Control>::uninit() }; BURST];
@@ -195,19 +195,21 @@ pub(super) fn send(socket: RawFd, transmits: &[Transmit<'_>]) -> io::Result<usiz
     for (index, transmit) in transmits.iter().enumerate() {
         // SAFETY: a plain C structure, for which zero is a value.
         let header = &mut headers[index].write(unsafe { mem::zeroed() }).msg_hdr;
-        let Some(size) = write_name(&transmit.path.peer, &mut names[index]) else {
-            return if index == 0 { Err(io::ErrorKind::AddrNotAvailable.into()) } else { send(socket, &transmits[..index]) };
-        };
-        header.msg_name = names[index].as_mut_ptr().cast();
-        header.msg_namelen = size;
+        if !is_connected {
+            let Some(size) = write_name(&transmit.path.peer, &mut names[index]) else {
+                return if index == 0 { Err(io::ErrorKind::AddrNotAvailable.into()) } else { send(socket, &transmits[..index], false) };
+            };
+            header.msg_name = names[index].as_mut_ptr().cast();
+            header.msg_namelen = size;
+        }
         // An IoSlice is an iovec (std says so), which sending only reads.
         header.msg_iov = transmit.pieces.as_ptr().cast::<iovec>().cast_mut();
         header.msg_iovlen = transmit.pieces.len() as _;
         // The padding of control messages must be zero.
         write_control(header, controls[index].write([0; 16]), transmit);
     }
-    // SAFETY: as many headers as there are messages were written; each names an address, pieces and a control buffer with their sizes, and all of
-    // them outlive the call.
+    // SAFETY: as many headers as there are messages were written; each names pieces, a control buffer and, unless the socket
+    // is connected, an address, with their sizes, and all of them outlive the call.
     let count = unsafe { libc::sendmmsg(socket, headers.as_mut_ptr().cast(), transmits.len() as _, libc::MSG_DONTWAIT as _) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
