@@ -1,4 +1,4 @@
-//! An echo and response server for TCP, UDP and Unix sockets, and its client, on one single-threaded [mio] poll loop, made to be relied on and to be read.
+//! An echo and response server for TCP, UDP and Unix sockets, its client and its load generator, on one single-threaded [mio] poll loop, made to be relied on and to be read.
 //!
 //! This page is the front door of the library: the house, the promises, who may import whom, and the words. What the program does, with its
 //! options and recipes, is in the README.
@@ -58,6 +58,7 @@
 //! | `resources.rs` `reactor.rs` | what a source is lent while it runs; the only poll loop |
 //! | `service/` | what is said: the trait, and one file a service; messages, their framing and templates ([`service`]) |
 //! | `net/` | the seam: `mod.rs` the trait and the event, `os.rs` mio, `socket.rs` options and binding, `sim.rs` the simulator ([`net`]) |
+//! | `load/` | the load generator: clients on the same reactor, a pacer of pure functions, what a run came to ([`load`], with the feature `load`) |
 //! | `cli/` `main.rs` | the program, which uses this library as anybody else would: words, texts and their encodings, printing, `connect/`; with the feature `cli` alone |
 //!
 //! To understand it all, read `token`, `ready`, `sources`, `run_queue`, `outbox`, `connection`, `reactor`, `service/echo`, in this order.
@@ -69,7 +70,8 @@
 //!
 //! ```text
 //!   main       cli alone
-//!   cli        the library's front page, net::os, service
+//!   cli        the library's front page, net::os, service, load
+//!   load       the reactor and what a service knows: never net::os or net::sim
 //!   reactor    all below, but never net::os or net::sim
 //!   connection, listener, datagram      never one another, never the reactor, its table, its handle or its lifecycle
 //!   service    error escape peer timer: never a socket, never the loop
@@ -94,6 +96,10 @@
 //! * **hold**: to leave what a peer sends in the kernel, because there is no room for what would come of it. The peer is pushed back.
 //! * **linger**: after our end of stream, to read and throw away what the peer still sends, within bounds, because closing over unread input
 //!   is a reset, and a reset destroys what the peer has not read.
+//! * **closed loop**, **open loop**: the two laws of a load. In the first a message follows an answer, in the second messages are due at a rate, whatever
+//!   the target does.
+//! * **response time**: from when a message was meant to be sent to the last byte of its answer. **Service time**: from when it was sent.
+//! * **window**: the part of a run that is measured. A message belongs to it by when it was meant to be sent.
 //! * **turn**: once round the loop: one wait, one reading of the clock, one run of each source that was queued.
 //! * **outbox**: the bytes that a peer is owed and its socket has refused. While there are any, a server's connection reads nothing.
 //! * **parked**: of a listener: it does not accept although connections may be waiting, for want of descriptors or at the limit. Who retires a
@@ -147,8 +153,8 @@
 //!
 //! # Features
 //!
-//! `cli`, on by default, brings the program, and in the library [`Reactor::catch_signals`]. Without it (`default-features = false`) the library
-//! stands on mio, slab, log, socket2 and libc.
+//! `cli`, on by default, brings the program, and in the library [`Reactor::catch_signals`]. `load`, part of it, brings the load generator and
+//! hdrhistogram. Without them (`default-features = false`) the library stands on mio, slab, log, socket2 and libc.
 //!
 //! [mio]: https://docs.rs/mio
 

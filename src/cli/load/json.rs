@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Setting;
 use super::machine::Machine;
 use super::record::Record;
-use super::table::PERCENTILES;
+use super::table::{self, PERCENTILES};
 
 /// Of the schema.
 const VERSION: u32 = 1;
@@ -180,6 +180,8 @@ struct SearchReport<'a> {
     /// The highest rate that keeps the goal, and the lowest that does not; `null` where none was found.
     holds_per_second: Option<f64>,
     fails_per_second: Option<f64>,
+    /// Whether it broke because the generator was too slow.
+    generator_limited: bool,
     closed_loop_rate_per_second: f64,
     trials: Vec<Trial>,
 }
@@ -236,6 +238,7 @@ pub(super) fn render_search(
         goal: goal.to_string(),
         holds_per_second: holds,
         fails_per_second: fails,
+        generator_limited: table::is_limited(trials, found),
         closed_loop_rate_per_second: first.rate(),
         trials: trials.iter().map(trial).collect(),
     })

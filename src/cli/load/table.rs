@@ -153,6 +153,12 @@ pub(super) fn render_search(
         None => format!("interrupted before it was known at which rate {goal} breaks"),
     };
     let _ = writeln!(text, "{answer}");
+    if is_limited(trials, found) {
+        let _ = writeln!(
+            text,
+            "NOTE: the generator was too slow where it broke: the target may keep it at a higher rate; add --threads, or processors"
+        );
+    }
     let _ = writeln!(
         text,
         "{}: {} × {} B, two of three trials decide, {} each after {} of warm-up{}; the closed loop came to {}/s\n",
@@ -181,6 +187,13 @@ pub(super) fn render_search(
         );
     }
     text
+}
+
+/// Whether the rate that a search ended at is the generator's limit rather than the target's.
+pub(super) fn is_limited(trials: &[(Rate, bool, Record)], found: Option<Found>) -> bool {
+    let (Some(Found::Between { fails, .. }) | Some(Found::Never(fails))) = found else { return false };
+    let mut broken = trials.iter().filter(|(rate, has_held, _)| *rate == fails && !has_held).peekable();
+    broken.peek().is_some() && broken.all(|(_, _, record)| record.bottleneck().is_some())
 }
 
 /// A time, to three digits: `123 us`.
