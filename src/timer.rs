@@ -38,6 +38,12 @@ impl Time {
         self.0
     }
 
+    /// So much earlier, but no earlier than the start of the clock.
+    #[inline]
+    pub fn before(self, duration: Duration) -> Time {
+        Time(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// `self + after`, or [`Time::NEVER`] where `after` is `None`: a timeout that is off.
     #[inline]
     pub fn after(self, after: Option<Duration>) -> Time {
@@ -137,6 +143,7 @@ mod tests {
     fn time_saturates_instead_of_wrapping() {
         assert_eq!(Time(5) + Duration::MAX, Time::NEVER);
         assert_eq!(Time(5) - Time(9), Duration::ZERO);
+        assert_eq!((Time(9).before(Duration::from_nanos(5)), Time(5).before(Duration::MAX)), (Time(4), Time::ZERO));
         assert_eq!(Time(1).after(None), Time::NEVER);
         assert_eq!(Time(1).after(Some(Duration::from_nanos(2))), Time(3));
     }

@@ -4,12 +4,13 @@
 
 mod common;
 
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::{Background, Scratch, loopback, run_to_end};
-use mynah::service::{Action, Context, Service};
+use mynah::service::{Action, Context, Echo, Service};
 use mynah::{Address, Limits};
 use serde_json::Value;
 
@@ -189,6 +190,24 @@ fn damaged_datagrams_are_counted() {
     });
 }
 
+/// A generator that stands still is no word on its target, and says so before anything else.
+#[test]
+fn a_generator_that_stood_still_says_so_in_its_first_line() {
+    let server = Background::start(Address::Tcp(loopback()), Limits::default(), || Echo);
+    let mut run = Command::new(common::binary());
+    run.args(["load", &server.address.to_string(), "-c", "1", "--rate", "1k", "--requests", "2000"]).stdout(Stdio::piped());
+    let run = run.spawn().unwrap();
+    common::eventually("the load is under way", || (server.stats().bytes_in > 64 * 100).then_some(()));
+    common::signal(run.id(), "STOP");
+    std::thread::sleep(Duration::from_millis(700));
+    common::signal(run.id(), "CONT");
+    let output = run.wait_with_output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let first = printed.lines().next().unwrap();
+    assert!(first.starts_with("NOTE: the generator was the bottleneck: it sent 1 % of its messages "), "{printed}");
+    assert!(printed.contains("2,000 sent, 2,000 answered"), "{printed}");
+}
+
 /// An echo that stands still once, for half a second, at the message of this number.
 struct Stall {
     number: u64,
@@ -214,6 +233,9 @@ fn a_stall_shows_in_the_open_loop_and_not_in_the_closed_one() {
         let (status, report) = load(&server.address, &[&["--requests", "1000"], pace].concat());
         assert_eq!((status, count(&report, "/messages/answered")), (0, 1000));
         let millis = |name: &str| count(&report, &format!("/times_nanoseconds/{name}")) / 1_000_000;
+        // The messages that had to wait for the target's answer went late, and that is not the generator's doing.
+        let late = report["generator"]["lateness_p99_nanoseconds"].as_u64().unwrap_or(0);
+        assert!(late < 250_000_000, "{late}");
         (
             millis("response/p90"),
             millis("response/p99"),

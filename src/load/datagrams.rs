@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::desk::Desk;
 use super::response::Response;
 use super::tally::Trouble;
-use super::window::{Fate, Sent, Window};
+use super::window::{Fate, Window};
 use super::{Check, HEADER};
 use crate::service::{Action, Context, Service};
 use crate::timer::Time;
@@ -70,12 +70,11 @@ impl DatagramCaller {
                 break;
             }
             let Some(intended) = self.next_due(now) else { break };
-            let sent = Sent { intended, sent: now };
             if intended >= desk.measured_from.get() {
                 self.first_measured = self.first_measured.min(self.window.next());
             }
             self.say(cx, size);
-            desk.note_sent(&mut tally, sent, self.free_since);
+            let sent = desk.note_sent(&mut tally, intended, now, self.free_since);
             if waits {
                 self.window.send(sent);
             } else {
@@ -122,6 +121,7 @@ impl DatagramCaller {
     /// Gives up those that were not answered in time.
     fn give_up(&mut self, now: Time) {
         let mut lost = 0;
+        let is_full = self.window.waiting() >= self.desk.plan.depth;
         while let Some((_, sent)) = self.window.oldest() {
             if sent.sent.after(self.desk.plan.timeout) > now {
                 break;
@@ -129,13 +129,15 @@ impl DatagramCaller {
             self.window.give_up();
             self.desk.tally.borrow_mut().given_up += u64::from(sent.intended >= self.desk.measured_from.get());
             lost += 1;
+            if is_full {
+                self.free_since = self.desk.free_since(sent, now);
+            }
             if self.desk.think() > Duration::ZERO {
                 self.ready_at.push_back(now);
             }
         }
         if lost > 0 {
             self.desk.note_gone(lost);
-            self.free_since = now;
         }
     }
 
@@ -205,7 +207,7 @@ impl DatagramCaller {
                     });
                 }
                 if is_full {
-                    self.free_since = now;
+                    self.free_since = desk.free_since(datagram, now);
                 }
             }
             Fate::Late => tally.late += is_measured,

@@ -146,16 +146,25 @@ impl Desk {
         now >= self.measured_from.get() && now < self.end.get()
     }
 
-    /// Notes that a message was sent, or that its connection was begun where it has one of its own.
+    /// Notes that a message was sent `now`, or that its connection was begun where it has one of its own. It could have been since `free_since`.
     #[inline]
-    pub(super) fn note_sent(&self, tally: &mut Tally, sent: Sent, free_since: Time) {
+    pub(super) fn note_sent(&self, tally: &mut Tally, intended: Time, now: Time, free_since: Time) -> Sent {
+        let sent = Sent { intended, sent: now, late: now - intended.max(free_since) };
         self.waiting.set(self.waiting.get() + 1);
-        if sent.intended >= self.measured_from.get() {
+        if intended >= self.measured_from.get() {
             tally.sent += 1;
             if self.is_open_loop() {
-                tally.lateness.record(sent.sent - sent.intended.max(free_since));
+                tally.lateness.record(sent.late);
             }
         }
+        sent
+    }
+
+    /// Since when the next message could have been sent where it had to wait for the end of this one, which came `now`: as much earlier as this one
+    /// could have been sent. A generator that stands still is late with all that it has to make up for, not with the first of it alone.
+    #[inline]
+    pub(super) fn free_since(&self, ended: Sent, now: Time) -> Time {
+        now.before(ended.late)
     }
 
     /// Notes that one was answered in time.

@@ -169,6 +169,8 @@ enum Phase {
 struct Slot {
     token: Option<Token>,
     failures: u32,
+    /// Since when it has no connection.
+    free_since: Time,
 }
 
 /// A reactor and its callers.
@@ -422,6 +424,7 @@ impl<N: Net> Generator<N> {
         for (index, is_well) in vacant.drain(..) {
             let slot = &mut self.slots[index];
             slot.token = None;
+            slot.free_since = now;
             slot.failures = if is_well { 0 } else { slot.failures + 1 };
             let after = if is_well { self.desk.think() } else { RETRY_MOST.min(RETRY * (1 << slot.failures.min(10) >> 1)) };
             let due = match self.desk.schedule(index) {
@@ -457,6 +460,7 @@ impl<N: Net> Generator<N> {
         let desk = Rc::clone(&self.desk);
         let sent = self.reactor.net_mut().now();
         let intended = if desk.is_open_loop() && desk.plan.churn { at } else { sent };
+        let mut began = Sent { intended, sent, late: Duration::ZERO };
         if desk.plan.churn {
             // The first one of all, which tells whether the target is there, goes before the start and counts for nothing.
             let is_first = !desk.has_opened.get() && desk.start.get() == Time::NEVER;
@@ -464,12 +468,11 @@ impl<N: Net> Generator<N> {
                 return Ok(());
             }
             desk.next[slot].set(desk.next[slot].get() + u64::from(desk.start.get() < Time::NEVER));
-            desk.note_sent(&mut desk.tally.borrow_mut(), Sent { intended, sent }, intended);
+            began = desk.note_sent(&mut desk.tally.borrow_mut(), intended, sent, self.slots[slot].free_since);
         }
         self.opened += 1;
         let sources = &desk.plan.sources;
         let local = sources.get((desk.lanes.first as usize + slot) % sources.len().max(1)).map(|ip| local_of(&self.remote, *ip));
-        let began = Sent { intended, sent };
         let token = if self.remote.is_stream() {
             desk.connecting.set(desk.connecting.get() + 1);
             let caller = StreamCaller::new(desk.clone(), slot, began);

@@ -78,7 +78,7 @@ impl StreamCaller {
         }
         while self.in_flight.len() < self.desk.plan.depth {
             let Some(intended) = self.next_due(now) else { break };
-            self.begin(Sent { intended, sent: now });
+            self.begin(intended, now);
         }
         let action = self.say(cx, now);
         cx.set_alarm(self.alarm(now));
@@ -105,8 +105,8 @@ impl StreamCaller {
     }
 
     #[inline]
-    fn begin(&mut self, sent: Sent) {
-        self.desk.note_sent(&mut self.desk.tally.borrow_mut(), sent, self.free_since);
+    fn begin(&mut self, intended: Time, now: Time) {
+        let sent = self.desk.note_sent(&mut self.desk.tally.borrow_mut(), intended, now, self.free_since);
         self.in_flight.push_back(sent);
         self.owed += self.desk.plan.payload.size() as u64;
     }
@@ -118,7 +118,7 @@ impl StreamCaller {
         while self.owed < STRETCH as u64 {
             let Some(intended) = self.next_due(now) else { break };
             let mut tally = desk.tally.borrow_mut();
-            desk.note_sent(&mut tally, Sent { intended, sent: now }, self.free_since);
+            desk.note_sent(&mut tally, intended, now, self.free_since);
             desk.note_said(&mut tally, now);
             self.owed += size;
             if desk.think() > Duration::ZERO {
@@ -191,13 +191,13 @@ impl StreamCaller {
                 break;
             };
             desk.note_answered(&mut tally, sent, now);
+            if is_full {
+                self.free_since = desk.free_since(sent, now);
+            }
             let think = desk.think();
             if think > Duration::ZERO {
                 self.ready_at.push_back(now + think);
             }
-        }
-        if is_full && heard.answers > 0 {
-            self.free_since = now;
         }
     }
 

@@ -13,6 +13,7 @@
 //! Tests: below, against a table.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::timer::Time;
 
@@ -26,6 +27,8 @@ pub struct Sent {
     pub intended: Time,
     /// When it was.
     pub sent: Time,
+    /// How much of the time between is the sender's own fault: it could have been sent so much earlier.
+    pub late: Duration,
 }
 
 /// What an answer says of the datagram that it answers.
@@ -130,7 +133,6 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Duration;
 
     use proptest::prelude::*;
 
@@ -138,7 +140,7 @@ mod tests {
 
     fn sent(number: u64) -> Sent {
         let at = Time::ZERO + Duration::from_nanos(number);
-        Sent { intended: at, sent: at }
+        Sent { intended: at, sent: at, late: Duration::ZERO }
     }
 
     #[test]
