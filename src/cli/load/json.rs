@@ -10,20 +10,27 @@ use serde::Serialize;
 
 use super::Setting;
 use super::machine::Machine;
-use super::record::Record;
-use super::table::{self, PERCENTILES};
+use super::record::{Record, Searched};
+use super::table::PERCENTILES;
 
 /// Of the schema.
 const VERSION: u32 = 1;
 
+/// What every report begins with.
 #[derive(Serialize)]
-struct Report<'a> {
+struct Head<'a> {
     schema: &'static str,
     version: u32,
     mynah: &'static str,
     machine: Machine,
     target: Target<'a>,
     settings: Settings<'a>,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    head: Head<'a>,
     #[serde(flatten)]
     run: Run,
     requirements: Vec<Requirement>,
@@ -170,12 +177,8 @@ struct Requirement {
 
 #[derive(Serialize)]
 struct SearchReport<'a> {
-    schema: &'static str,
-    version: u32,
-    mynah: &'static str,
-    machine: Machine,
-    target: Target<'a>,
-    settings: Settings<'a>,
+    #[serde(flatten)]
+    head: Head<'a>,
     goal: String,
     /// The highest rate that keeps the goal, and the lowest that does not; `null` where none was found.
     holds_per_second: Option<f64>,
@@ -201,26 +204,15 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
         Requirement { goal: goal.to_string(), measured, met: goal.is_reached(measured) }
     };
     pretty(&Report {
-        schema: "mynah-load",
-        version: VERSION,
-        mynah: env!("CARGO_PKG_VERSION"),
-        machine: Machine::this(),
-        target: Target { endpoint: setting.endpoint.to_string(), address: &record.address },
-        settings: settings(setting, plan),
+        head: head("mynah-load", setting, plan, record),
         run: run(record),
         requirements: setting.require.iter().map(requirement).collect(),
     })
 }
 
 /// The report of a search.
-pub(super) fn render_search(
-    setting: &Setting,
-    plan: &Plan,
-    goal: &Goal,
-    first: &Record,
-    trials: &[(Rate, bool, Record)],
-    found: Option<Found>,
-) -> String {
+pub(super) fn render_search(setting: &Setting, plan: &Plan, searched: &Searched) -> String {
+    let Searched { goal, closed, trials, found } = searched;
     let (holds, fails) = match found {
         Some(Found::Between { holds, fails }) => (Some(holds.get()), Some(fails.get())),
         Some(Found::Always(holds)) => (Some(holds.get()), None),
@@ -229,21 +221,28 @@ pub(super) fn render_search(
     };
     let trial = |(rate, kept, record): &(Rate, bool, Record)| Trial { offered_per_second: rate.get(), kept: *kept, run: run(record) };
     pretty(&SearchReport {
-        schema: "mynah-find",
-        version: VERSION,
-        mynah: env!("CARGO_PKG_VERSION"),
-        machine: Machine::this(),
-        target: Target { endpoint: setting.endpoint.to_string(), address: &first.address },
-        settings: settings(setting, plan),
+        head: head("mynah-find", setting, plan, closed),
         goal: goal.to_string(),
         holds_per_second: holds,
         fails_per_second: fails,
-        generator_limited: table::is_limited(trials, found),
-        closed_loop_rate_per_second: first.rate(),
+        generator_limited: searched.is_limited(),
+        closed_loop_rate_per_second: closed.rate(),
         trials: trials.iter().map(trial).collect(),
     })
 }
 
+fn head<'a>(schema: &'static str, setting: &'a Setting, plan: &Plan, record: &'a Record) -> Head<'a> {
+    Head {
+        schema,
+        version: VERSION,
+        mynah: env!("CARGO_PKG_VERSION"),
+        machine: Machine::this(),
+        target: Target { endpoint: setting.endpoint.to_string(), address: &record.address },
+        settings: settings(setting, plan),
+    }
+}
+
+/// A report as it is written.
 pub(crate) fn pretty(report: &impl Serialize) -> String {
     // Numbers, texts and lists alone: there is nothing that could not be written.
     serde_json::to_string_pretty(report).unwrap_or_default() + "\n"

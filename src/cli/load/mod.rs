@@ -31,7 +31,7 @@ use mynah::{Address, Endpoint};
 use self::crew::Crew;
 pub(crate) use self::json::pretty;
 use self::live::Live;
-use self::record::Record;
+use self::record::{Record, Searched};
 use super::descriptors::{SPARE_DESCRIPTORS, raise_descriptor_limit};
 use super::serve::resolve;
 use super::status::{Failure, Status};
@@ -122,15 +122,7 @@ fn measure(setting: &Setting, plan: Plan, addresses: &[Address], stop: &Arc<Atom
     if let Some(file) = &mut files.html {
         write_whole(file, page::render(setting, &plan, &record).as_bytes()).map_err(|error| unwritten("--html", &error))?;
     }
-    let report = json::render(setting, &plan, &record);
-    match (&mut files.json, &setting.reports.json) {
-        (Some(file), _) => write_whole(file, report.as_bytes()).map_err(|error| unwritten("--json", &error))?,
-        (None, Some(_)) => print(&report)?,
-        (None, None) => {}
-    }
-    if !is_standard_output(setting.reports.json.as_deref()) {
-        print(&table::render(setting, &plan, &record))?;
-    }
+    files.tell(setting, &json::render(setting, &plan, &record), &table::render(setting, &plan, &record))?;
     judge(setting, &plan, &record)
 }
 
@@ -169,8 +161,8 @@ fn find(setting: &Setting, mut plan: Plan, goal: &Goal, addresses: &[Address], s
             Ok(())
         })
     };
-    let first = trial(&shared, &mut live)?;
-    let scale = mynah::load::Rate::per_second(first.rate() / 2.0);
+    let closed = trial(&shared, &mut live)?;
+    let scale = mynah::load::Rate::per_second(closed.rate() / 2.0);
     let (mut search, mut trials) = (Search::new(scale), Vec::new());
     let found = loop {
         if stop.load(Ordering::Acquire) {
@@ -189,15 +181,8 @@ fn find(setting: &Setting, mut plan: Plan, goal: &Goal, addresses: &[Address], s
         }
     };
     live.clear();
-    let report = json::render_search(setting, &shared, goal, &first, &trials, found);
-    match (&mut files.json, &setting.reports.json) {
-        (Some(file), _) => write_whole(file, report.as_bytes()).map_err(|error| unwritten("--json", &error))?,
-        (None, Some(_)) => print(&report)?,
-        (None, None) => {}
-    }
-    if !is_standard_output(setting.reports.json.as_deref()) {
-        print(&table::render_search(setting, &shared, goal, &first, &trials, found))?;
-    }
+    let searched = Searched { goal: goal.clone(), closed, trials, found };
+    files.tell(setting, &json::render_search(setting, &shared, &searched), &table::render_search(setting, &shared, &searched))?;
     match found {
         Some(Found::Never(rate)) => Err(Failure::new(Status::Unmet, format_args!("{goal} is not kept at any rate, down to {rate}"))),
         Some(_) => Ok(Status::Done),
@@ -223,6 +208,19 @@ impl Files {
             })
         };
         Ok(Files { json: create("--json", &reports.json)?, html: create("--html", &reports.html)?, hdr: create("--hdr", &reports.hdr)? })
+    }
+}
+
+impl Files {
+    /// Writes a report for programs where one was asked for, and the table to standard output unless that has gone there.
+    fn tell(&mut self, setting: &Setting, json: &str, table: &str) -> Result<(), Failure> {
+        if is_standard_output(setting.reports.json.as_deref()) {
+            return print(json);
+        }
+        if let Some(file) = &mut self.json {
+            write_whole(file, json.as_bytes()).map_err(|error| unwritten("--json", &error))?;
+        }
+        print(table)
     }
 }
 

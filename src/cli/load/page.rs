@@ -98,24 +98,10 @@ fn section(page: &mut String, heading: &str, body: String) {
     }
 }
 
-/// The kinds of times that there are, as they are named and drawn.
-fn kinds(record: &Record) -> Vec<(&'static str, &Times, RGBColor)> {
-    let tally = &record.tally;
-    let kinds = [("response time", &tally.response, BLUE), ("service time", &tally.service, ORANGE)];
-    kinds.into_iter().filter(|(_, times, _)| times.count() > 0).collect()
-}
-
 fn times_table(record: &Record) -> String {
-    let tally = &record.tally;
-    let rows = [
-        ("response time", &tally.response),
-        ("service time", &tally.service),
-        ("connect", &tally.connect),
-        ("first byte", &tally.first_byte),
-    ];
     let head: String = PERCENTILES.iter().map(|percentile| format!("<th>{percentile} %</th>")).collect();
     let mut text = format!("<table><tr><th></th>{head}<th>longest</th><th>mean</th><th>count</th></tr>");
-    for (name, times) in rows.into_iter().filter(|(_, times)| times.count() > 0) {
+    for (name, times) in record.times() {
         let cells = PERCENTILES.iter().map(|percentile| times.percentile(*percentile)).chain([times.max(), times.mean()]);
         let cells: String = cells.map(|cell| format!("<td>{}</td>", cell.map_or("-".to_owned(), time))).collect();
         let _ = write!(text, "<tr><td>{name}</td>{cells}<td>{}</td></tr>", count(times.count()));
@@ -239,7 +225,8 @@ fn plot_percentiles(record: &Record) -> String {
         // The last one stands at 100 %, which is infinitely far away.
         points.filter(|(quantile, _)| *quantile < 1.0).map(|(quantile, nanos)| (nines(quantile), nanos as f64 / 1e6)).collect()
     };
-    let curves: Vec<Curve> = kinds(record).into_iter().map(|(name, times, colour)| (name, curve(times), colour)).collect();
+    let curves: Vec<Curve> =
+        record.message_times().into_iter().zip([BLUE, ORANGE]).map(|((name, times), colour)| (name, curve(times), colour)).collect();
     let last = curves.iter().flat_map(|(_, points, _)| points).map(|(nines, _)| *nines).fold(1.0, f64::max);
     let height = span(curves.iter().flat_map(|(_, points, _)| points).map(|(_, millis)| *millis));
     drawn(|root| {

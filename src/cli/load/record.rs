@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use mynah::load::{Goal, Measured, Tally};
+use mynah::load::{Found, Goal, Measured, Rate, Tally, Times};
 
 use super::table;
 
@@ -45,6 +45,18 @@ pub(crate) struct Second {
     pub(crate) errors: u64,
 }
 
+/// A search.
+#[derive(Debug)]
+pub(super) struct Searched {
+    pub(super) goal: Goal,
+    /// What the closed loop came to, which tells the scale.
+    pub(super) closed: Record,
+    /// Each trial: its rate, whether the goal was kept, and the run.
+    pub(super) trials: Vec<(Rate, bool, Record)>,
+    /// `None`: it was interrupted.
+    pub(super) found: Option<Found>,
+}
+
 /// A thread that is busy for more of its time than this has no say in when it sends.
 const BUSY: f64 = 0.95;
 
@@ -66,7 +78,26 @@ impl Second {
     }
 }
 
+impl Searched {
+    /// Whether the rate that it ended at is the generator's limit rather than the target's.
+    pub(super) fn is_limited(&self) -> bool {
+        let (Some(Found::Between { fails, .. }) | Some(Found::Never(fails))) = self.found else { return false };
+        let mut broken = self.trials.iter().filter(|(rate, has_held, _)| *rate == fails && !has_held).peekable();
+        broken.peek().is_some() && broken.all(|(_, _, record)| record.bottleneck().is_some())
+    }
+}
+
 impl Record {
+    /// The times of messages that there are, as they are called.
+    pub(super) fn message_times(&self) -> Vec<(&'static str, &Times)> {
+        there(&[("response time", &self.tally.response), ("service time", &self.tally.service)])
+    }
+
+    /// The same, and those of connections.
+    pub(super) fn times(&self) -> Vec<(&'static str, &Times)> {
+        [self.message_times(), there(&[("connect", &self.tally.connect), ("first byte", &self.tally.first_byte)])].concat()
+    }
+
     /// Answers a second; where none are expected, messages.
     pub(crate) fn rate(&self) -> f64 {
         if self.measured.is_zero() { 0.0 } else { self.tally.completed as f64 / self.measured.as_secs_f64() }
@@ -146,4 +177,9 @@ impl Record {
         // A message that has no time would leave the worst ones out of the percentiles.
         goal.is_reached(self.measure(goal.measured())) && failed == 0 && !self.was_stopped
     }
+}
+
+/// Those of which there are any.
+fn there<'t>(times: &[(&'static str, &'t Times)]) -> Vec<(&'static str, &'t Times)> {
+    times.iter().copied().filter(|(_, times)| times.count() > 0).collect()
 }

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use mynah::load::{Check, Found, Goal, Law, Plan, Rate, Response, Times};
+use mynah::load::{Check, Found, Law, Plan, Response, Times};
 
 use super::Setting;
-use super::record::Record;
+use super::record::{Record, Searched};
 
 /// The percentiles of the table.
 pub(crate) const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
@@ -57,7 +57,7 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
         tally.lateness.percentile(99.0).map_or(String::new(), |late| format!(", sent 99 % within {} of their time", time(late)))
     ));
     line("");
-    times(&mut text, record);
+    times_table(&mut text, &record.times());
     troubles(&mut text, record);
     text
 }
@@ -96,23 +96,11 @@ fn rest(record: &Record) -> String {
     parts.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!(", {} {what}", count(*number))).collect()
 }
 
-/// The times, a kind a line.
-fn times(text: &mut String, record: &Record) {
-    let tally = &record.tally;
-    let rows = [
-        ("response time", &tally.response),
-        ("service time", &tally.service),
-        ("connect", &tally.connect),
-        ("first byte", &tally.first_byte),
-    ];
-    let rows: Vec<(&str, &Times)> = rows.into_iter().filter(|(_, times)| times.count() > 0).collect();
-    if !rows.is_empty() {
-        times_table(text, &rows);
-    }
-}
-
 /// A table of times.
 pub(crate) fn times_table(text: &mut String, rows: &[(&str, &Times)]) {
+    if rows.is_empty() {
+        return;
+    }
     let head: String = PERCENTILES.iter().map(|percentile| format!("{:>10}", format!("p{percentile}"))).collect();
     let _ = writeln!(text, "  {:<14}{head}{:>10}{:>10}", "", "max", "mean");
     for (name, times) in rows {
@@ -135,14 +123,8 @@ fn troubles(text: &mut String, record: &Record) {
 }
 
 /// The report of a search.
-pub(super) fn render_search(
-    setting: &Setting,
-    plan: &Plan,
-    goal: &Goal,
-    first: &Record,
-    trials: &[(Rate, bool, Record)],
-    found: Option<Found>,
-) -> String {
+pub(super) fn render_search(setting: &Setting, plan: &Plan, searched: &Searched) -> String {
+    let Searched { goal, closed, trials, found } = searched;
     let mut text = String::new();
     let answer = match found {
         Some(Found::Between { holds, fails }) => {
@@ -153,7 +135,7 @@ pub(super) fn render_search(
         None => format!("interrupted before it was known at which rate {goal} breaks"),
     };
     let _ = writeln!(text, "{answer}");
-    if is_limited(trials, found) {
+    if searched.is_limited() {
         let _ = writeln!(
             text,
             "NOTE: the generator was too slow where it broke: the target may keep it at a higher rate; add --threads, or processors"
@@ -162,13 +144,13 @@ pub(super) fn render_search(
     let _ = writeln!(
         text,
         "{}: {} × {} B, two of three trials decide, {} each after {} of warm-up{}; the closed loop came to {}/s\n",
-        first.address,
+        closed.address,
         count(plan.connections),
         count(plan.payload.size() as u64),
         plan.duration.map_or("-".to_owned(), time),
         time(plan.warmup),
         if setting.threads == 1 { String::new() } else { format!(", {} threads", setting.threads) },
-        rate(first.rate())
+        rate(closed.rate())
     );
     let _ = writeln!(text, "  {:>12}  {:<8}{:>10}{:>10}{:>10}{:>12}", "rate/s", "", "p50", "p99", "max", "got/s");
     for (tried, has_held, record) in trials {
@@ -187,13 +169,6 @@ pub(super) fn render_search(
         );
     }
     text
-}
-
-/// Whether the rate that a search ended at is the generator's limit rather than the target's.
-pub(super) fn is_limited(trials: &[(Rate, bool, Record)], found: Option<Found>) -> bool {
-    let (Some(Found::Between { fails, .. }) | Some(Found::Never(fails))) = found else { return false };
-    let mut broken = trials.iter().filter(|(rate, has_held, _)| *rate == fails && !has_held).peekable();
-    broken.peek().is_some() && broken.all(|(_, _, record)| record.bottleneck().is_some())
 }
 
 /// A time, to three digits: `123 us`.
