@@ -17,7 +17,7 @@ use crate::error::CloseReason;
 
 /// Times in nanoseconds, to three digits, up to [`Times::LONGEST`].
 ///
-/// HDR histograms: the error is below 0.1 % at any size, recording is a few instructions, and sums of them are exact.
+/// HDR histograms: the error is below 0.1 % at any size, recording takes 5 ns (`benches/load_parts.rs`), and sums of them are exact.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Times(Histogram<u64>);
 
