@@ -4,7 +4,6 @@
 //! are response times; those with the tag `service` are service times. What a log has no place for (errors, the rate) stands in comments, which other
 //! readers pass over.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::time::{Duration, SystemTime};
 
@@ -26,14 +25,14 @@ const COUNTS: &str = "mynah counts: ";
 
 /// A log being written.
 #[derive(Debug)]
-pub(crate) struct Writer {
-    file: BufWriter<File>,
+pub(crate) struct Writer<W: Write> {
+    file: BufWriter<W>,
     comment: String,
     has_header: bool,
 }
 
-impl Writer {
-    pub(crate) fn new(file: File, what: &str) -> Writer {
+impl<W: Write> Writer<W> {
+    pub(crate) fn new(file: W, what: &str) -> Writer<W> {
         let comment = format!("mynah {}, {what}; times in ns, maxima in ms", env!("CARGO_PKG_VERSION"));
         Writer { file: BufWriter::new(file), comment, has_header: false }
     }
@@ -192,4 +191,80 @@ impl Log {
 fn counts(text: &str) -> Option<Counts> {
     let field = |name: &str| text.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('=')?.parse().ok());
     Some(Counts { completed: field("completed")?, errors: field("errors")?, lost: field("lost")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn log(times: &[u64], seconds: u64) -> Log {
+        let mut log = Log {
+            response: Times::default(),
+            service: Times::default(),
+            started: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+            span: Duration::from_secs(seconds),
+            counts: Some(Counts { completed: times.len() as u64, errors: 7, lost: 3 }),
+        };
+        for nanos in times {
+            log.response.record(Duration::from_nanos(*nanos));
+            log.service.record(Duration::from_nanos(nanos / 2));
+        }
+        log
+    }
+
+    fn written(log: &Log) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        Writer::new(&mut bytes, "a test").write_log(log).unwrap();
+        bytes
+    }
+
+    proptest! {
+        // Each case packs some hundred kilobytes.
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// What was measured in parts, written and read, is what would have been measured in one.
+        #[test]
+        fn logs_merge_to_the_histogram_of_everything(
+            parts in prop::collection::vec(prop::collection::vec(1u64..4_000_000_000_000, 1..50), 1..5),
+        ) {
+            let whole = log(&parts.concat(), 1);
+            let (mut response, mut service) = (Times::default(), Times::default());
+            for part in &parts {
+                let part = Log::read(&written(&log(part, 1))).unwrap();
+                response.add(&part.response);
+                service.add(&part.service);
+            }
+            prop_assert_eq!(response, Log::read(&written(&whole)).unwrap().response);
+            for percentile in [0.0, 50.0, 99.0, 100.0] {
+                prop_assert_eq!(service.percentile(percentile).map(round), whole.service.percentile(percentile).map(round));
+            }
+        }
+
+        /// No file breaks the reader.
+        #[test]
+        fn whatever_is_read_is_a_log_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0usize..400) {
+            let _ = Log::read(&bytes);
+            let whole = written(&log(&[1, 2, 3], 1));
+            let mut damaged = whole.clone();
+            let at = cut % damaged.len();
+            damaged[at] = damaged[at].wrapping_add(1);
+            let _ = Log::read(&damaged);
+            let _ = Log::read(&whole[..at]);
+        }
+    }
+
+    /// To the bucket: which time in it stands for all is not kept.
+    fn round(time: Duration) -> u64 {
+        let times = Times::default();
+        times.histogram().highest_equivalent(time.as_nanos() as u64)
+    }
+
+    #[test]
+    fn a_log_says_when_and_how_much() {
+        let read = Log::read(&written(&log(&[1_000, 2_000], 4))).unwrap();
+        assert_eq!((read.span, read.started), (Duration::from_secs(4), SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)));
+        assert_eq!((read.counts, read.rate()), (Some(Counts { completed: 2, errors: 7, lost: 3 }), 0.5));
+    }
 }

@@ -31,7 +31,7 @@ const STYLE: &str = "
   h1 { font-size: 21px; margin: 0 0 2px } h2 { font-size: 16px; margin: 0 0 10px }
   .sub { color: #5b6672; margin: 0 0 18px }
   .note { background: #fff4e0; border-left: 4px solid #d98a1a; padding: 10px 14px; margin: 0 0 14px; border-radius: 4px }
-  .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); gap: 12px; margin: 0 0 18px }
+  .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 0 0 18px }
   .card, section { background: #fff; border: 1px solid #dfe4e9; border-radius: 8px }
   .card { padding: 12px 14px } .card b { display: block; font-size: 22px; font-weight: 600; white-space: nowrap }
   .card span { color: #5b6672; font-size: 13px } .bad b { color: #b3261e }
