@@ -241,11 +241,21 @@ fn merged_logs_are_the_sum_of_their_runs() {
 fn what_is_no_log_is_said() {
     let scratch = Scratch::new();
     let path = scratch.path("log");
+    let server = Server::start(&["tcp://127.0.0.1:0"]);
+    run_well(&["load", &format!("tcp://{}", server.address(0)), "--requests", "100", "--hdr", path.to_str().unwrap()]);
+    let log = std::fs::read_to_string(&path).unwrap();
+    let whole = &log[log.find("HISTF").unwrap()..].lines().next().unwrap();
+    let damaged = [
+        format!("#[BaseTime: 9300000000000000000.0 (seconds since epoch)]\n0.0,1.0,1.0,{whole}\n"),
+        format!("18000000000000000000.0,18000000000000000000.0,1.0,{whole}\n"),
+    ];
     for (text, why) in [
         ("", "no histograms"),
         ("#only a comment\n", "no histograms"),
         ("{\"json\": 1}\n", "no log of HdrHistogram"),
         ("0.0,1.0,1.0,HISTFxxxx\n", "cannot be read"),
+        (&damaged[0], "its times are damaged"),
+        (&damaged[1], "its times are damaged"),
     ] {
         std::fs::write(&path, text).unwrap();
         let (status, printed, said) = run_to_end(&["report", path.to_str().unwrap()]);

@@ -29,6 +29,8 @@ pub(super) struct DatagramCaller {
     /// In a closed loop with a pause: when the next datagrams may go.
     ready_at: VecDeque<Time>,
     free_since: Time,
+    /// Whether nothing can be sent because the socket takes no more.
+    is_blocked: bool,
     first_sent: Option<Time>,
     /// The number of the first datagram of the window that is measured.
     first_measured: u64,
@@ -44,6 +46,7 @@ impl DatagramCaller {
             window: Window::default(),
             ready_at: VecDeque::new(),
             free_since: Time::ZERO,
+            is_blocked: false,
             first_sent: None,
             first_measured: u64::MAX,
             has_begun: false,
@@ -54,6 +57,9 @@ impl DatagramCaller {
     /// Sends what is due and has room, gives up what is overdue, and asks to be called when more is.
     fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
         let desk = Rc::clone(&self.desk);
+        if desk.is_over.get() {
+            return Action::Continue;
+        }
         if now >= desk.start.get() && !std::mem::replace(&mut self.has_begun, true) {
             self.free_since = desk.start.get();
             if desk.think() > Duration::ZERO {
@@ -61,12 +67,20 @@ impl DatagramCaller {
             }
         }
         self.give_up(now);
+        if std::mem::take(&mut self.is_blocked) {
+            // What became due meanwhile is late because the socket took no more.
+            self.free_since = now;
+        }
         let mut tally = desk.tally.borrow_mut();
         let (size, waits) = (desk.plan.payload.size(), desk.plan.response != Response::None);
-        let (mut count, mut is_blocked) = (0, false);
+        let (mut count, mut has_more) = (0, false);
         while !waits || self.window.waiting() < desk.plan.depth {
-            if cx.room() < size || count == AT_ONCE {
-                is_blocked = true;
+            if cx.room() < size {
+                self.is_blocked = true;
+                break;
+            }
+            if count == AT_ONCE {
+                has_more = true;
                 break;
             }
             let Some(intended) = self.next_due(now) else { break };
@@ -74,11 +88,12 @@ impl DatagramCaller {
                 self.first_measured = self.first_measured.min(self.window.next());
             }
             self.say(cx, size);
-            let sent = desk.note_sent(&mut tally, intended, now, self.free_since);
+            let sent = desk.message(intended, now, self.free_since);
+            desk.note_sent(&mut tally, sent);
             if waits {
                 self.window.send(sent);
             } else {
-                desk.note_said(&mut tally, now);
+                desk.note_said(&mut tally, sent, now);
                 if desk.think() > Duration::ZERO {
                     self.ready_at.push_back(now + desk.think());
                 }
@@ -92,7 +107,7 @@ impl DatagramCaller {
             }
         }
         cx.set_alarm(self.alarm(now));
-        if is_blocked { Action::More } else { Action::Continue }
+        if has_more || self.is_blocked { Action::More } else { Action::Continue }
     }
 
     fn next_due(&mut self, now: Time) -> Option<Time> {
@@ -120,24 +135,20 @@ impl DatagramCaller {
 
     /// Gives up those that were not answered in time.
     fn give_up(&mut self, now: Time) {
-        let mut lost = 0;
         let is_full = self.window.waiting() >= self.desk.plan.depth;
         while let Some((_, sent)) = self.window.oldest() {
             if sent.sent.after(self.desk.plan.timeout) > now {
                 break;
             }
             self.window.give_up();
+            self.desk.note_gone(sent);
             self.desk.tally.borrow_mut().given_up += u64::from(sent.intended >= self.desk.measured_from.get());
-            lost += 1;
             if is_full {
                 self.free_since = self.desk.free_since(sent, now);
             }
             if self.desk.think() > Duration::ZERO {
                 self.ready_at.push_back(now);
             }
-        }
-        if lost > 0 {
-            self.desk.note_gone(lost);
         }
     }
 
@@ -147,7 +158,7 @@ impl DatagramCaller {
             return desk.start.get();
         }
         let answer = self.window.oldest().map_or(Time::NEVER, |(_, sent)| sent.sent.after(plan.timeout));
-        if self.window.waiting() >= plan.depth {
+        if self.is_blocked || self.window.waiting() >= plan.depth {
             return answer;
         }
         answer.min(desk.next_at(self.slot, self.ready_at.front().copied()))
@@ -222,6 +233,9 @@ impl DatagramCaller {
 impl Service for DatagramCaller {
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
         let now = cx.clock();
+        if self.desk.is_over.get() {
+            return Action::Continue;
+        }
         self.desk.has_heard.set(true);
         if self.desk.measures(now) {
             self.desk.tally.borrow_mut().bytes_received += input.len() as u64;
@@ -245,11 +259,6 @@ impl Service for DatagramCaller {
 
     fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
         let now = cx.clock();
-        if self.desk.is_over.get() {
-            let rest = std::iter::from_fn(|| self.window.give_up());
-            self.desk.note_unanswered(rest);
-            return Action::Continue;
-        }
         self.proceed(cx, now)
     }
 

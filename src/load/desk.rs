@@ -31,8 +31,13 @@ pub(super) struct Desk {
     pub(super) is_over: Cell<bool>,
     /// Messages of the window that are still to be sent in a closed loop.
     pub(super) quota: Cell<u64>,
-    /// Messages on their way.
+    /// Messages on their way, and those of them that belong to the window.
     pub(super) waiting: Cell<u64>,
+    pub(super) waiting_measured: Cell<u64>,
+    /// Connections whose first attempt has not come to an end.
+    pub(super) untried: Cell<u64>,
+    /// Since when connections fail, one after the other.
+    pub(super) failing_since: Cell<Time>,
     /// Connections that are being made.
     pub(super) connecting: Cell<usize>,
     /// Connections that are open.
@@ -50,8 +55,19 @@ pub(super) struct Desk {
     pub(super) tally: RefCell<Tally>,
     /// For each slot, the number of its next message.
     pub(super) next: Vec<Cell<u64>>,
-    /// Slots whose connection is over, and whether it had done what it was for.
-    pub(super) vacant: RefCell<Vec<(usize, bool)>>,
+    /// Slots whose connection is over.
+    pub(super) vacant: RefCell<Vec<(usize, Vacancy)>>,
+}
+
+/// Why a slot has no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vacancy {
+    /// It has done what it was for.
+    Done,
+    /// It failed.
+    Failed,
+    /// The target has no room for it now, and nothing tells when it has.
+    Blocked,
 }
 
 impl Desk {
@@ -64,6 +80,9 @@ impl Desk {
             is_over: Cell::new(false),
             quota: Cell::new(plan.requests.map_or(u64::MAX, |requests| lanes.share_of(requests, plan.connections))),
             waiting: Cell::new(0),
+            waiting_measured: Cell::new(0),
+            untried: Cell::new(if plan.churn { 0 } else { lanes.count }),
+            failing_since: Cell::new(Time::NEVER),
             connecting: Cell::new(0),
             open: Cell::new(0),
             has_opened: Cell::new(false),
@@ -146,18 +165,31 @@ impl Desk {
         now >= self.measured_from.get() && now < self.end.get()
     }
 
-    /// Notes that a message was sent `now`, or that its connection was begun where it has one of its own. It could have been since `free_since`.
+    /// A message that is sent `now`, and could have been since `free_since`.
     #[inline]
-    pub(super) fn note_sent(&self, tally: &mut Tally, intended: Time, now: Time, free_since: Time) -> Sent {
-        let sent = Sent { intended, sent: now, late: now - intended.max(free_since) };
+    pub(super) fn message(&self, intended: Time, now: Time, free_since: Time) -> Sent {
+        Sent { intended, sent: now, late: now - intended.max(free_since) }
+    }
+
+    /// Notes that a message was sent, or that its connection was begun where it has one of its own.
+    #[inline]
+    pub(super) fn note_sent(&self, tally: &mut Tally, sent: Sent) {
         self.waiting.set(self.waiting.get() + 1);
-        if intended >= self.measured_from.get() {
+        if sent.intended >= self.measured_from.get() {
+            self.waiting_measured.set(self.waiting_measured.get() + 1);
             tally.sent += 1;
             if self.is_open_loop() {
                 tally.lateness.record(sent.late);
             }
         }
-        sent
+    }
+
+    /// Notes that a message is not to be sent after all: it is the next one again.
+    pub(super) fn give_back(&self, slot: usize, intended: Time) {
+        self.next[slot].set(self.next[slot].get().saturating_sub(1));
+        if !self.is_open_loop() && intended >= self.measured_from.get() {
+            self.quota.set(self.quota.get().saturating_add(1));
+        }
     }
 
     /// Since when the next message could have been sent where it had to wait for the end of this one, which came `now`: as much earlier as this one
@@ -170,7 +202,8 @@ impl Desk {
     /// Notes that one was answered in time.
     #[inline]
     pub(super) fn note_answered(&self, tally: &mut Tally, sent: Sent, now: Time) {
-        self.waiting.set(self.waiting.get() - 1);
+        self.note_gone(sent);
+        self.failing_since.set(Time::NEVER);
         self.last_answer.set(now);
         tally.completed += u64::from(self.measures(now));
         if sent.intended >= self.measured_from.get() {
@@ -182,24 +215,26 @@ impl Desk {
         }
     }
 
-    /// Notes that one was sent that no answer is waited for.
-    pub(super) fn note_said(&self, tally: &mut Tally, now: Time) {
-        self.note_gone(1);
+    /// Notes that one has left that no answer is waited for.
+    pub(super) fn note_said(&self, tally: &mut Tally, sent: Sent, now: Time) {
+        self.note_gone(sent);
+        self.failing_since.set(Time::NEVER);
         self.last_answer.set(now);
         tally.completed += u64::from(self.measures(now));
     }
 
-    /// Notes that these were still on their way at the end.
-    pub(super) fn note_unanswered(&self, rest: impl Iterator<Item = Sent>) {
-        for sent in rest {
-            self.note_gone(1);
-            self.tally.borrow_mut().unanswered += u64::from(sent.intended >= self.measured_from.get());
+    /// Notes that one is no longer on its way.
+    #[inline]
+    pub(super) fn note_gone(&self, sent: Sent) {
+        self.waiting.set(self.waiting.get() - 1);
+        if sent.intended >= self.measured_from.get() {
+            self.waiting_measured.set(self.waiting_measured.get() - 1);
         }
     }
 
-    /// Notes that so many will not be answered.
-    pub(super) fn note_gone(&self, count: usize) {
-        self.waiting.set(self.waiting.get() - count as u64);
+    /// Notes the outcome of the first attempt at a connection.
+    pub(super) fn note_tried(&self, is_first: bool) {
+        self.untried.set(self.untried.get() - u64::from(is_first));
     }
 
     pub(super) fn trouble(&self, trouble: Trouble, count: u64, words: impl FnOnce() -> String) {

@@ -13,8 +13,6 @@
 //!
 //! Tests: `tests/load_simulation.rs` runs it over the simulator; `tests/load.rs` over sockets.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -23,11 +21,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::datagrams::DatagramCaller;
-use super::desk::Desk;
-use super::pacer::Schedule;
+use super::desk::{Desk, Vacancy};
+use super::openings::Openings;
+use super::pacer::{Rate, Schedule};
 use super::stream::StreamCaller;
 use super::tally::{Tally, Trouble};
-use super::window::Sent;
 use super::{Law, Plan};
 use crate::endpoint::Address;
 use crate::error::{CloseReason, StartError};
@@ -82,12 +80,13 @@ impl Lanes {
 pub struct Orders {
     start: AtomicU64,
     stop: Arc<AtomicBool>,
+    abort: AtomicBool,
 }
 
 impl Orders {
     /// Orders to end as soon as `stop` is set, which may be by a signal.
     pub fn new(stop: Arc<AtomicBool>) -> Orders {
-        Orders { start: AtomicU64::new(u64::MAX), stop }
+        Orders { start: AtomicU64::new(u64::MAX), stop, abort: AtomicBool::new(false) }
     }
 
     /// Begin at this time of the common clock.
@@ -95,9 +94,18 @@ impl Orders {
         self.start.store(at.as_nanos() as u64, Ordering::Release);
     }
 
+    /// Leave everything: what this run comes to is of no use any more.
+    pub fn abort(&self) {
+        self.abort.store(true, Ordering::Release);
+    }
+
     /// Whether everybody is to end.
     pub fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
+        self.stop.load(Ordering::Acquire) || self.is_aborted()
+    }
+
+    fn is_aborted(&self) -> bool {
+        self.abort.load(Ordering::Acquire)
     }
 
     fn started(&self) -> Time {
@@ -168,9 +176,13 @@ enum Phase {
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     token: Option<Token>,
+    attempts: u32,
+    /// Those that failed since the last that did not.
     failures: u32,
     /// Since when it has no connection.
     free_since: Time,
+    /// Since when the target has had no room for it.
+    blocked_since: Option<Time>,
 }
 
 /// A reactor and its callers.
@@ -180,14 +192,8 @@ pub struct Generator<N: Net> {
     desk: Rc<Desk>,
     remote: Address,
     slots: Vec<Slot>,
-    /// When slots are to be opened, soonest first.
-    openings: BinaryHeap<Reverse<(Time, usize)>>,
-    /// How many were opened when, where that is paced.
-    opened: u64,
-    opening_since: Time,
+    openings: Openings,
     phase: Phase,
-    /// Since when no connection is open.
-    abandoned_since: Time,
     /// At the end of the window: connections open, and nanoseconds of it that were spent polling for nothing.
     open: u64,
     spun: u64,
@@ -197,20 +203,10 @@ impl<N: Net> Generator<N> {
     /// A generator of the connections `lanes` to `remote`, over `reactor`.
     pub fn new(reactor: Reactor<N>, plan: Arc<Plan>, lanes: Lanes, remote: Address) -> Generator<N> {
         let slots = vec![Slot::default(); lanes.count as usize];
-        let opening_since = reactor.now();
-        Generator {
-            reactor,
-            desk: Desk::new(plan, lanes),
-            remote,
-            slots,
-            openings: BinaryHeap::new(),
-            opened: 0,
-            opening_since,
-            phase: Phase::Fresh,
-            abandoned_since: Time::NEVER,
-            open: 0,
-            spun: 0,
-        }
+        // Of a pace, each generator keeps its share.
+        let share = |rate: Rate| Rate::per_second(rate.get() * lanes.count as f64 / plan.connections as f64);
+        let openings = Openings::new(plan.connect_rate.map(share));
+        Generator { reactor, desk: Desk::new(plan, lanes), remote, slots, openings, phase: Phase::Fresh, open: 0, spun: 0 }
     }
 
     /// The network below, for tests that play the peers of a simulated one.
@@ -247,7 +243,7 @@ impl<N: Net> Generator<N> {
                 self.schedule_openings();
                 self.phase = Phase::Opening;
             }
-            Phase::Opening if self.is_opening() && !orders.is_stopped() => self.step(Time::NEVER),
+            Phase::Opening if self.desk.untried.get() > 0 && !orders.is_stopped() => self.step(Time::NEVER),
             Phase::Opening => {
                 tell(News::Ready);
                 self.phase = Phase::Ready;
@@ -278,17 +274,10 @@ impl<N: Net> Generator<N> {
 
     /// Every connection is to be opened once. One that fails is tried again while the others work.
     fn schedule_openings(&mut self) {
-        if self.desk.plan.churn {
-            return;
+        if !self.desk.plan.churn {
+            let fresh = (0..self.slots.len()).filter(|slot| self.slots[*slot].token.is_none());
+            fresh.for_each(|slot| self.openings.push(Time::ZERO, slot));
         }
-        self.opening_since = self.reactor.now();
-        let fresh = (0..self.slots.len()).filter(|slot| self.slots[*slot].token.is_none());
-        self.openings.extend(fresh.map(|slot| Reverse((Time::ZERO, slot))));
-    }
-
-    /// Whether a connection has not yet been tried.
-    fn is_opening(&self) -> bool {
-        self.desk.connecting.get() > 0 || self.openings.peek().is_some_and(|Reverse((at, _))| *at == Time::ZERO)
     }
 
     /// Sends everybody on their way at `start`.
@@ -300,14 +289,14 @@ impl<N: Net> Generator<N> {
         let mut end = measured_from.after(plan.duration);
         if let (Law::Open { rate }, Some(requests)) = (plan.law, plan.requests) {
             let all = Schedule::new(rate, start, 0, 1);
-            end = end.min(all.at(all.before(measured_from) + requests));
+            end = end.min(all.at(all.before(measured_from).saturating_add(requests)));
         }
         desk.end.set(end);
         if plan.churn {
             // That of the first one may still be at work, and comes back by itself.
             for slot in (0..self.slots.len()).filter(|slot| self.slots[*slot].token.is_none()) {
                 let at = desk.schedule(slot).map_or(start, |schedule| schedule.at(0));
-                self.openings.push(Reverse((at, slot)));
+                self.openings.push(at, slot);
             }
         }
         self.wake_all();
@@ -320,19 +309,17 @@ impl<N: Net> Generator<N> {
         if orders.is_stopped() && now < desk.end.get() {
             desk.end.set(now);
         }
-        if now >= cut && cut < desk.end.get() {
+        // Where all messages have been sent, the window ends with the last answer: its length is not known while that is waited for.
+        let goes_on = spun.is_none() || desk.is_open_loop() || desk.quota.get() > 0;
+        if now >= cut && cut < desk.end.get() && goes_on {
             let tally = Box::new(desk.tally.take());
             tell(if spun.is_none() { News::Begun(tally) } else { News::Interval(tally) });
             spun = spun.or(Some(self.reactor.stats().spun_nanos));
             cut = cut + INTERVAL;
         }
+        let cut = if goes_on { cut } else { Time::NEVER };
         self.phase = Phase::Working { cut, spun };
-        if desk.open.get() > 0 || !self.remote.is_stream() {
-            self.abandoned_since = Time::NEVER;
-        } else if self.abandoned_since == Time::NEVER {
-            self.abandoned_since = now;
-        }
-        if self.is_done(now) {
+        if self.is_done(now) || orders.is_aborted() {
             tell(News::Ended);
             let before = spun.unwrap_or(self.reactor.stats().spun_nanos);
             self.spun = self.reactor.stats().spun_nanos - before;
@@ -349,7 +336,7 @@ impl<N: Net> Generator<N> {
         let is_past_end = now >= desk.end.get();
         let has_sent_all = match desk.plan.law {
             Law::Closed { .. } => is_past_end || desk.quota.get() == 0,
-            Law::Open { .. } => is_past_end && self.behind() == 0,
+            Law::Open { .. } => is_past_end && self.behind(desk.start.get()) == 0,
         };
         let is_given_up = now >= self.given_up_at();
         has_sent_all && desk.waiting.get() == 0 || is_past_end && now >= self.patience() || is_given_up || self.is_hopeless()
@@ -357,8 +344,9 @@ impl<N: Net> Generator<N> {
 
     /// When a run ends that has no other end: the target has left in the middle of it, and messages that are to be sent never will be.
     fn given_up_at(&self) -> Time {
-        let is_endless = self.desk.end.get() == Time::NEVER && self.desk.waiting.get() == 0;
-        if is_endless { self.abandoned_since + self.desk.plan.timeout.unwrap_or(PATIENCE) } else { Time::NEVER }
+        let desk = &self.desk;
+        let is_endless = desk.end.get() == Time::NEVER && desk.waiting.get() == 0 && desk.open.get() == 0;
+        if is_endless { desk.failing_since.get() + desk.plan.timeout.unwrap_or(PATIENCE) } else { Time::NEVER }
     }
 
     /// Whether nobody listens where datagrams are sent to: their connections are never made, and so cannot fail.
@@ -371,12 +359,14 @@ impl<N: Net> Generator<N> {
         self.desk.end.get() + self.desk.plan.timeout.unwrap_or(PATIENCE)
     }
 
-    /// Messages of an open loop that should have been sent by the end and were not.
-    fn behind(&self) -> u64 {
+    /// Messages of an open loop that should have been sent between `from` and the end, and were not.
+    fn behind(&self, from: Time) -> u64 {
         let desk = &self.desk;
-        (0..self.slots.len())
-            .filter_map(|slot| Some(desk.schedule(slot)?.before(desk.end.get()).saturating_sub(desk.next[slot].get())))
-            .sum()
+        let of = |slot: usize| {
+            let schedule = desk.schedule(slot)?;
+            Some(schedule.before(desk.end.get()).saturating_sub(desk.next[slot].get().max(schedule.before(from))))
+        };
+        (0..self.slots.len()).filter_map(of).sum()
     }
 
     /// How long the window was: to its end, or to the last answer where the messages ran out first.
@@ -387,12 +377,17 @@ impl<N: Net> Generator<N> {
         end - desk.measured_from.get()
     }
 
-    /// Ends every connection, and gives the peers a moment to do the same.
+    /// Ends every connection, and gives the peers a moment to do the same. What was sent and not answered is accounted for, whatever its connection does.
     fn leave(&mut self) {
+        let desk = Rc::clone(&self.desk);
         self.open = self.slots.iter().filter(|slot| slot.token.is_some()).count() as u64;
         let was_given_up = self.reactor.now() >= self.given_up_at();
-        self.desk.tally.borrow_mut().unsent += if was_given_up { self.desk.quota.get() } else { self.behind() };
-        self.desk.is_over.set(true);
+        {
+            let mut tally = desk.tally.borrow_mut();
+            tally.unsent += if was_given_up { desk.quota.get() } else { self.behind(desk.measured_from.get()) };
+            tally.unanswered += desk.waiting_measured.get();
+        }
+        desk.is_over.set(true);
         self.openings.clear();
         self.wake_all();
         self.phase = Phase::Leaving { until: self.reactor.now() + FAREWELL };
@@ -408,10 +403,8 @@ impl<N: Net> Generator<N> {
 
     /// One turn that ends at `until` at the latest, and what it left to do.
     fn step(&mut self, until: Time) {
-        let next = match self.openings.peek() {
-            Some(Reverse((at, _))) if self.desk.connecting.get() < CONNECTING => self.paced(*at),
-            _ => Time::NEVER,
-        };
+        let has_room = self.desk.connecting.get() < CONNECTING;
+        let next = if has_room { self.openings.next() } else { Time::NEVER };
         self.reactor.turn_by(until.min(next));
         self.refill();
         self.open_due();
@@ -421,85 +414,114 @@ impl<N: Net> Generator<N> {
     fn refill(&mut self) {
         let now = self.reactor.now();
         let mut vacant = self.desk.vacant.take();
-        for (index, is_well) in vacant.drain(..) {
-            let slot = &mut self.slots[index];
+        for (index, vacancy) in vacant.drain(..) {
+            let (desk, slot) = (&self.desk, &mut self.slots[index]);
             slot.token = None;
             slot.free_since = now;
-            slot.failures = if is_well { 0 } else { slot.failures + 1 };
-            let after = if is_well { self.desk.think() } else { RETRY_MOST.min(RETRY * (1 << slot.failures.min(10) >> 1)) };
-            let due = match self.desk.schedule(index) {
-                Some(schedule) if self.desk.plan.churn && is_well => schedule.at(self.desk.next[index].get()),
-                _ => now + after,
+            slot.failures = if vacancy == Vacancy::Failed { slot.failures + 1 } else { 0 };
+            let pause = match vacancy {
+                Vacancy::Done => desk.think(),
+                Vacancy::Blocked => RETRY,
+                Vacancy::Failed => RETRY_MOST.min(RETRY * (1 << slot.failures.min(10) >> 1)),
             };
-            self.openings.push(Reverse((due, index)));
+            if vacancy == Vacancy::Failed && desk.failing_since.get() == Time::NEVER {
+                desk.failing_since.set(now);
+            }
+            match desk.start.get() {
+                // The start opens all of them.
+                Time::NEVER if desk.plan.churn => {}
+                start if desk.plan.churn => {
+                    let due = desk.schedule(index).map_or(start, |schedule| schedule.at(desk.next[index].get()));
+                    self.openings.push(due.max(now + pause), index);
+                }
+                _ => self.openings.push(now + pause, index),
+            }
         }
         *self.desk.vacant.borrow_mut() = vacant;
     }
 
     fn open_due(&mut self) {
-        while let Some(Reverse((at, slot))) = self.openings.peek().copied() {
-            if self.desk.connecting.get() >= CONNECTING || self.paced(at) > self.reactor.now() {
-                return;
+        let now = self.reactor.now();
+        while self.openings.next() <= now {
+            if self.desk.connecting.get() >= CONNECTING {
+                return self.openings.hold(now);
             }
-            self.openings.pop();
-            if let Err(error) = self.open(slot, at) {
+            let Some((slot, since)) = self.openings.pop(now) else { return };
+            if let Err(error) = self.open(slot, since) {
                 self.note_unopened(slot, &error);
             }
         }
     }
 
-    /// When an opening that is due `at` may be, at the rate that was asked for.
-    fn paced(&self, at: Time) -> Time {
-        let generators = self.desk.plan.connections / self.desk.lanes.count;
-        let pace = self.desk.plan.connect_rate.map(|rate| Schedule::new(rate, self.opening_since, 0, generators));
-        pace.map_or(at, |pace| at.max(pace.at(self.opened)))
-    }
-
-    /// Begins the connection of a slot, which is due `at`. Of one that has a message of its own, the message is sent on its way with it.
-    fn open(&mut self, slot: usize, at: Time) -> Result<(), StartError> {
+    /// Begins the connection of a slot, which could have been since `since`. Of one that has a message of its own, the message is sent on its way with it.
+    fn open(&mut self, index: usize, since: Time) -> Result<(), StartError> {
         let desk = Rc::clone(&self.desk);
-        let sent = self.reactor.net_mut().now();
-        let intended = if desk.is_open_loop() && desk.plan.churn { at } else { sent };
-        let mut began = Sent { intended, sent, late: Duration::ZERO };
-        if desk.plan.churn {
-            // The first one of all, which tells whether the target is there, goes before the start and counts for nothing.
-            let is_first = !desk.has_opened.get() && desk.start.get() == Time::NEVER;
-            if !is_first && !desk.take(intended) {
+        let now = self.reactor.net_mut().now();
+        let slot = &mut self.slots[index];
+        let intended = if desk.plan.churn && desk.start.get() < Time::NEVER {
+            // Sooner or later than meant: it is meant for when it was meant.
+            let intended = desk.schedule(index).map_or(now, |schedule| schedule.at(desk.next[index].get()));
+            if !desk.take(intended) {
                 return Ok(());
             }
-            desk.next[slot].set(desk.next[slot].get() + u64::from(desk.start.get() < Time::NEVER));
-            began = desk.note_sent(&mut desk.tally.borrow_mut(), intended, sent, self.slots[slot].free_since);
-        }
-        self.opened += 1;
-        let sources = &desk.plan.sources;
-        let local = sources.get((desk.lanes.first as usize + slot) % sources.len().max(1)).map(|ip| local_of(&self.remote, *ip));
-        let token = if self.remote.is_stream() {
-            desk.connecting.set(desk.connecting.get() + 1);
-            let caller = StreamCaller::new(desk.clone(), slot, began);
-            let begun = self.reactor.connect(&self.remote, local.as_ref(), Box::new(caller));
-            begun.inspect_err(|_| desk.connecting.set(desk.connecting.get() - 1))?
+            desk.next[index].set(desk.next[index].get() + 1);
+            intended
         } else {
-            let caller = DatagramCaller::new(desk.clone(), slot);
-            let token = self.reactor.associate(&self.remote, local.as_ref(), Box::new(caller))?;
+            now
+        };
+        slot.attempts += 1;
+        let began = desk.message(intended, now, since.max(slot.free_since));
+        let is_first = slot.attempts == 1 && !desk.plan.churn;
+        let sources = &desk.plan.sources;
+        let local = sources.get((desk.lanes.first as usize + index) % sources.len().max(1)).map(|ip| local_of(&self.remote, *ip));
+        let begun = if self.remote.is_stream() {
+            let caller = StreamCaller::new(desk.clone(), index, began, is_first);
+            self.reactor.connect(&self.remote, local.as_ref(), Box::new(caller))
+        } else {
+            let caller = DatagramCaller::new(desk.clone(), index);
+            self.reactor.associate(&self.remote, local.as_ref(), Box::new(caller))
+        };
+        // Unix sockets alone say so of a target without room, and then nothing was sent: the message is the next one again.
+        if desk.plan.churn && begun.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            desk.give_back(index, intended);
+        } else if desk.plan.churn {
+            desk.note_sent(&mut desk.tally.borrow_mut(), began);
+            if begun.is_err() {
+                desk.note_gone(began);
+            }
+        }
+        let token = begun?;
+        self.slots[index].token = Some(token);
+        self.slots[index].blocked_since = None;
+        if self.remote.is_stream() {
+            desk.connecting.set(desk.connecting.get() + 1);
+        } else {
             self.reactor.wake(token);
             desk.tally.borrow_mut().opened += 1;
-            token
-        };
-        self.slots[slot].token = Some(token);
+            desk.note_tried(is_first);
+        }
         Ok(())
     }
 
     /// A connection that could not even be begun.
     #[cold]
-    fn note_unopened(&mut self, slot: usize, error: &StartError) {
-        if self.desk.plan.churn {
-            self.desk.note_gone(1);
+    fn note_unopened(&mut self, index: usize, error: &StartError) {
+        let (desk, slot) = (&self.desk, &mut self.slots[index]);
+        let now = self.reactor.now();
+        let mut trouble = Trouble::of_error(error.kind(), error.code());
+        // The backlog of a Unix socket is full, and nothing tells when it is not: no error before its time, but a reason to wait.
+        if error.kind() == io::ErrorKind::WouldBlock {
+            let since = *slot.blocked_since.get_or_insert(now);
+            if since.after(desk.plan.timeout) > now {
+                slot.attempts -= 1;
+                return desk.vacant.borrow_mut().push((index, Vacancy::Blocked));
+            }
+            slot.blocked_since = None;
+            trouble = Trouble::TimedOut;
         }
-        // The backlog of a Unix socket is full, and nothing tells when it is not: no error, but a reason to wait.
-        if error.kind() != io::ErrorKind::WouldBlock {
-            self.desk.trouble(Trouble::of_error(error.kind(), error.code()), 1, || error.to_string());
-        }
-        self.desk.vacant.borrow_mut().push((slot, false));
+        desk.note_tried(slot.attempts == 1 && !desk.plan.churn);
+        desk.trouble(trouble, 1, || error.to_string());
+        desk.vacant.borrow_mut().push((index, Vacancy::Failed));
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!   generator   opens connections, keeps the phases         one a thread; their tallies are added
+//!       │       (openings: which of them when)
 //!       │
 //!   stream      one connection      datagrams  one socket   services, like the server's
 //!       │                                │
@@ -27,6 +28,7 @@ mod datagrams;
 mod desk;
 mod generator;
 mod goal;
+mod openings;
 mod pacer;
 mod payload;
 mod response;

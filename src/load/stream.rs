@@ -9,12 +9,13 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::desk::Desk;
+use super::desk::{Desk, Vacancy};
 use super::payload::STRETCH;
 use super::response::{Heard, Reader, Response};
 use super::tally::Trouble;
 use super::window::Sent;
 use crate::error::CloseReason;
+use crate::outbox;
 use crate::service::{Action, Context, Service};
 use crate::timer::Time;
 
@@ -30,6 +31,10 @@ pub(super) struct StreamCaller {
     ready_at: VecDeque<Time>,
     /// Since when a message could have been sent at once.
     free_since: Time,
+    /// Whether nothing can be added because the target takes no more.
+    is_blocked: bool,
+    /// Messages that have left, of those that no answer is waited for.
+    left: u64,
     /// When the first message was sent.
     first_sent: Option<Time>,
     has_heard: bool,
@@ -37,6 +42,8 @@ pub(super) struct StreamCaller {
     said: u64,
     owed: u64,
     reader: Reader,
+    /// Whether it is the first attempt at this connection.
+    is_first: bool,
     is_open: bool,
     /// Whatever happens to the connection now happens to nobody.
     is_settled: bool,
@@ -44,18 +51,21 @@ pub(super) struct StreamCaller {
 
 impl StreamCaller {
     /// For the connection of `slot`, which is begun now.
-    pub(super) fn new(desk: Rc<Desk>, slot: usize, began: Sent) -> StreamCaller {
+    pub(super) fn new(desk: Rc<Desk>, slot: usize, began: Sent, is_first: bool) -> StreamCaller {
         StreamCaller {
             slot,
             began,
             in_flight: VecDeque::new(),
             ready_at: VecDeque::new(),
             free_since: Time::ZERO,
+            is_blocked: false,
+            left: 0,
             first_sent: None,
             has_heard: false,
             said: 0,
             owed: 0,
             reader: Reader::default(),
+            is_first,
             is_open: false,
             is_settled: false,
             desk,
@@ -88,11 +98,14 @@ impl StreamCaller {
     /// The one message of a connection that has no other.
     fn proceed_once(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
         let action = self.say(cx, now);
-        if self.owed > 0 || self.desk.plan.response != Response::None || self.in_flight.pop_front().is_none() {
+        if self.desk.plan.response != Response::None {
             return action;
         }
-        self.desk.note_said(&mut self.desk.tally.borrow_mut(), now);
-        self.desk.vacant.borrow_mut().push((self.slot, true));
+        self.settle_left(cx, now);
+        if self.left == 0 {
+            return Action::More;
+        }
+        self.desk.vacant.borrow_mut().push((self.slot, Vacancy::Done));
         self.leave()
     }
 
@@ -106,33 +119,44 @@ impl StreamCaller {
 
     #[inline]
     fn begin(&mut self, intended: Time, now: Time) {
-        let sent = self.desk.note_sent(&mut self.desk.tally.borrow_mut(), intended, now, self.free_since);
+        let sent = self.desk.message(intended, now, self.free_since);
+        self.desk.note_sent(&mut self.desk.tally.borrow_mut(), sent);
         self.in_flight.push_back(sent);
         self.owed += self.desk.plan.payload.size() as u64;
     }
 
     /// Sends without waiting for answers: as much as there is room for, or what is due.
     fn pour(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
-        let desk = Rc::clone(&self.desk);
-        let size = desk.plan.payload.size() as u64;
-        while self.owed < STRETCH as u64 {
-            let Some(intended) = self.next_due(now) else { break };
-            let mut tally = desk.tally.borrow_mut();
-            desk.note_sent(&mut tally, intended, now, self.free_since);
-            desk.note_said(&mut tally, now);
-            self.owed += size;
-            if desk.think() > Duration::ZERO {
-                self.ready_at.push_back(now + desk.think());
-            }
-        }
-        if self.owed >= STRETCH as u64 {
-            // What becomes due meanwhile is late because the target takes no more.
+        let (is_open_loop, think) = (self.desk.is_open_loop(), self.desk.think());
+        if std::mem::take(&mut self.is_blocked) {
+            // What became due meanwhile is late because the target took no more.
             self.free_since = now;
         }
+        while self.owed < STRETCH as u64 {
+            let Some(intended) = self.next_due(now) else { break };
+            self.begin(intended, now);
+            if think > Duration::ZERO {
+                self.ready_at.push_back(now + think);
+            }
+        }
+        self.is_blocked = self.owed >= STRETCH as u64;
         let action = self.say(cx, now);
+        self.settle_left(cx, now);
         cx.set_alarm(self.alarm(now));
-        let may_go_on = !desk.is_open_loop() && desk.think() == Duration::ZERO && now >= desk.start.get() && now < desk.end.get();
-        if may_go_on && desk.quota.get() > 0 { Action::More } else { action }
+        let is_flood = !is_open_loop && think == Duration::ZERO && now >= self.desk.start.get() && now < self.desk.end.get();
+        let has_more = self.is_blocked || !self.in_flight.is_empty() || is_flood && self.desk.quota.get() > 0;
+        if has_more { Action::More } else { action }
+    }
+
+    /// Counts the messages that no answer is waited for and that have left: not those that still wait here for the target to take them.
+    fn settle_left(&mut self, cx: &Context<'_>, now: Time) {
+        let left = self.said.saturating_sub(outbox::LIMIT.saturating_sub(cx.room()) as u64);
+        let size = self.desk.plan.payload.size() as u64;
+        while (self.left + 1) * size <= left {
+            let Some(sent) = self.in_flight.pop_front() else { break };
+            self.left += 1;
+            self.desk.note_said(&mut self.desk.tally.borrow_mut(), sent, now);
+        }
     }
 
     /// Says what is owed, as far as there is room.
@@ -160,8 +184,9 @@ impl StreamCaller {
         if now < desk.start.get() {
             return desk.start.get();
         }
-        let answer = self.in_flight.front().map_or(Time::NEVER, |sent| sent.sent.after(plan.timeout));
-        if self.in_flight.len() >= plan.depth && plan.response != Response::None {
+        let waits = plan.response != Response::None;
+        let answer = self.in_flight.front().filter(|_| waits).map_or(Time::NEVER, |sent| sent.sent.after(plan.timeout));
+        if self.is_blocked || waits && self.in_flight.len() >= plan.depth {
             return answer;
         }
         answer.min(desk.next_at(self.slot, self.ready_at.front().copied()))
@@ -208,11 +233,10 @@ impl StreamCaller {
             return;
         }
         let lost = self.in_flight.len();
-        self.desk.note_gone(lost);
-        self.in_flight.clear();
+        self.in_flight.drain(..).for_each(|sent| self.desk.note_gone(sent));
         let number = self.desk.lanes.first + self.slot as u64;
         self.desk.trouble(trouble, (lost as u64).max(1), || format!("connection {number}: {words}"));
-        self.desk.vacant.borrow_mut().push((self.slot, false));
+        self.desk.vacant.borrow_mut().push((self.slot, Vacancy::Failed));
     }
 
     /// Ends the connection because it has done what it was for.
@@ -231,6 +255,8 @@ impl Service for StreamCaller {
         desk.connecting.set(desk.connecting.get() - 1);
         desk.open.set(desk.open.get() + 1);
         desk.has_opened.set(true);
+        desk.failing_since.set(if desk.plan.churn { desk.failing_since.get() } else { Time::NEVER });
+        desk.note_tried(self.is_first);
         {
             let mut tally = desk.tally.borrow_mut();
             tally.opened += 1;
@@ -254,7 +280,7 @@ impl Service for StreamCaller {
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
         let now = cx.clock();
-        if self.is_settled {
+        if self.is_settled || self.desk.is_over.get() {
             return Action::Continue;
         }
         self.desk.has_heard.set(true);
@@ -271,7 +297,7 @@ impl Service for StreamCaller {
             self.settle(&heard, now);
         }
         if self.desk.plan.churn && heard.answers > 0 {
-            self.desk.vacant.borrow_mut().push((self.slot, true));
+            self.desk.vacant.borrow_mut().push((self.slot, Vacancy::Done));
             return self.leave();
         }
         self.proceed(cx, now)
@@ -288,10 +314,10 @@ impl Service for StreamCaller {
             return Action::Continue;
         }
         if self.desk.is_over.get() {
-            self.desk.note_unanswered(self.in_flight.drain(..));
             return self.leave();
         }
-        if self.in_flight.front().is_some_and(|sent| sent.sent.after(self.desk.plan.timeout) <= now) {
+        let waits = self.desk.plan.response != Response::None || self.desk.plan.churn;
+        if waits && self.in_flight.front().is_some_and(|sent| sent.sent.after(self.desk.plan.timeout) <= now) {
             let timeout = self.desk.plan.timeout.unwrap_or_default();
             self.fail(Trouble::TimedOut, &format!("no answer within {timeout:?}"));
             return Action::Abort;
@@ -311,18 +337,20 @@ impl Service for StreamCaller {
             self.desk.open.set(self.desk.open.get() - 1);
         } else {
             self.desk.connecting.set(self.desk.connecting.get() - 1);
-            if self.desk.plan.churn {
-                self.in_flight.push_back(self.began);
-            }
+            self.desk.note_tried(self.is_first);
         }
         if self.desk.is_over.get() {
-            return self.desk.note_unanswered(self.in_flight.drain(..));
+            return;
+        }
+        if !self.is_open && self.desk.plan.churn {
+            self.in_flight.push_back(self.began);
         }
         self.desk.closed.set(Some(reason));
         let words = match reason {
             CloseReason::Refused => "connection refused".to_owned(),
             CloseReason::Reset => "reset by the peer".to_owned(),
             CloseReason::TimedOut if !self.is_open => "no connection in time".to_owned(),
+            CloseReason::WriteTimeout => "the peer took nothing of what was sent in time".to_owned(),
             reason => reason.to_string(),
         };
         self.fail(Trouble::of_close(reason), &words);

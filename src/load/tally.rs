@@ -144,8 +144,8 @@ impl Trouble {
     pub fn of_close(reason: CloseReason) -> Trouble {
         match reason {
             CloseReason::Refused => Trouble::Refused,
-            CloseReason::Reset | CloseReason::WriteTimeout => Trouble::Reset,
-            CloseReason::TimedOut | CloseReason::IdleTimeout => Trouble::TimedOut,
+            CloseReason::Reset => Trouble::Reset,
+            CloseReason::TimedOut | CloseReason::IdleTimeout | CloseReason::WriteTimeout => Trouble::TimedOut,
             CloseReason::Unreachable => Trouble::Unreachable,
             CloseReason::PeerClosed | CloseReason::Finished => Trouble::ClosedEarly,
             _ => Trouble::Other,

@@ -89,7 +89,7 @@ pub(super) struct Load {
     #[arg(long, value_name = "GOAL", help_heading = "Goals")]
     require: Vec<Goal>,
     /// Look for the highest rate that keeps this, such as 'p99<5ms'; --duration is that of each trial, 2s by default
-    #[arg(long, value_name = "GOAL", conflicts_with_all = ["rate", "requests", "think", "hdr", "html"], help_heading = "Goals")]
+    #[arg(long, value_name = "GOAL", conflicts_with_all = ["rate", "requests", "think", "require", "hdr", "html"], help_heading = "Goals")]
     find: Option<Goal>,
     /// Write the numbers as JSON to this file, or to standard output in the place of the table with -
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
@@ -337,6 +337,7 @@ mod tests {
             ("tcp://127.0.0.1:7 --rate 1k --think 1ms", "cannot be used with"),
             ("tcp://127.0.0.1:7 --require p99", "a requirement is"),
             ("tcp://127.0.0.1:7 --find errors=0", "upper bound of a time"),
+            ("tcp://127.0.0.1:7 --find p99<1s --require errors=0", "cannot be used with"),
             ("tcp://127.0.0.1:7 --source here", "--source"),
             ("udp://127.0.0.1:7 --churn", "no connection"),
             ("udp://127.0.0.1:7 --size 15", "ask for 16 or more"),

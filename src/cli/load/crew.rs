@@ -135,7 +135,8 @@ impl Crew<'_> {
     fn generator(&self, index: u16, address: &Address, clock: Instant) -> io::Result<(Generator<OsNet>, Handle)> {
         let limits = Limits {
             connect_timeout: self.plan.timeout,
-            write_timeout: None,
+            // Of what is answered, the answer's own time is the shorter one.
+            write_timeout: self.plan.timeout,
             spin: if self.may_spin() { SPIN } else { Duration::ZERO },
             ..Limits::default()
         };
@@ -161,7 +162,7 @@ struct Desk<'a, 'w> {
     handles: Vec<Handle>,
     workers: Vec<Worker>,
     /// Seconds that some workers have told of and others have not.
-    pending: VecDeque<(usize, Tally)>,
+    pending: VecDeque<Tally>,
     total: Tally,
     seconds: Vec<Second>,
     address: Option<Address>,
@@ -175,6 +176,7 @@ struct Worker {
     begun: Share,
     ended: Share,
     told: usize,
+    has_ended: bool,
     outcome: Option<Box<Outcome>>,
 }
 
@@ -201,10 +203,7 @@ impl<'a, 'w> Desk<'a, 'w> {
             Word::Hired(handle) => self.handles.push(handle),
             Word::Reached(address) => self.address = Some(address),
             Word::Unreached(failure) => {
-                // The others would wait for it.
-                self.failure.get_or_insert(failure);
-                self.orders.start(self.clock.elapsed());
-                self.wake();
+                self.fail(failure);
             }
             Word::News(News::Ready, _) => {
                 worker.is_ready = true;
@@ -223,22 +222,29 @@ impl<'a, 'w> Desk<'a, 'w> {
                 let second = worker.told - 1;
                 self.add(second, &tally);
             }
-            Word::News(News::Ended, share) => worker.ended = share,
+            Word::News(News::Ended, share) => {
+                (worker.ended, worker.has_ended) = (share, true);
+                self.tell_whole();
+            }
             Word::Done(outcome) => worker.outcome = Some(outcome),
         }
     }
 
-    /// Adds what one worker says of a second; once all have, it is told of.
+    /// Adds what one worker says of a second.
     fn add(&mut self, second: usize, tally: &Tally) {
         let index = second - self.seconds.len();
         if index == self.pending.len() {
-            self.pending.push_back((0, Tally::default()));
+            self.pending.push_back(Tally::default());
         }
-        let (heard, sum) = &mut self.pending[index];
-        *heard += 1;
-        sum.add(tally);
-        while self.pending.front().is_some_and(|(heard, _)| *heard == self.workers.len()) {
-            let Some((_, tally)) = self.pending.pop_front() else { return };
+        self.pending[index].add(tally);
+        self.tell_whole();
+    }
+
+    /// Tells of the seconds that every worker has told of, or that has ended before.
+    fn tell_whole(&mut self) {
+        let has_told = |worker: &Worker, second: usize| worker.told > second || worker.has_ended;
+        while !self.pending.is_empty() && self.workers.iter().all(|worker| has_told(worker, self.seconds.len())) {
+            let Some(tally) = self.pending.pop_front() else { return };
             self.tell(Duration::from_secs(1), &tally);
         }
     }
@@ -246,10 +252,17 @@ impl<'a, 'w> Desk<'a, 'w> {
     fn tell(&mut self, length: Duration, tally: &Tally) {
         let second = Second::new(Duration::from_secs(self.seconds.len() as u64), length, self.started, tally);
         if let Err(failure) = (self.watch)(&second, tally) {
-            self.failure.get_or_insert(failure);
+            self.fail(failure);
         }
         self.seconds.push(second);
         self.total.add(tally);
+    }
+
+    /// Nothing that the others may still do is of use to anybody.
+    fn fail(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+        self.orders.abort();
+        self.wake();
     }
 
     fn wake(&self) {
@@ -267,10 +280,7 @@ impl<'a, 'w> Desk<'a, 'w> {
             return Err(unconnected(crew.endpoint, refused.as_slice()));
         }
         let measured = outcomes.iter().map(|outcome| outcome.measured).max().unwrap_or_default();
-        let mut rest = std::mem::take(&mut self.pending).into_iter().fold(Tally::default(), |mut sum, (_, tally)| {
-            sum.add(&tally);
-            sum
-        });
+        let mut rest = Tally::default();
         outcomes.iter().for_each(|outcome| rest.add(&outcome.rest));
         self.tell(measured.saturating_sub(Duration::from_secs(self.seconds.len() as u64)), &rest);
         if let Some(failure) = self.failure.take() {

@@ -169,13 +169,14 @@ impl Log {
             }
             intervals += 1;
             begin = begin.min(interval.start_timestamp());
-            end = end.max(interval.start_timestamp() + interval.duration());
+            end = end.max(interval.start_timestamp().checked_add(interval.duration()).ok_or("its times are damaged")?);
         }
         if intervals == 0 {
             return Err("it holds no histograms".to_owned());
         }
         log.span = end.saturating_sub(begin);
-        log.started += base + begin;
+        let started = base.checked_add(begin).and_then(|since| log.started.checked_add(since));
+        log.started = started.ok_or("its times are damaged")?;
         let text = String::from_utf8_lossy(bytes);
         log.counts = text.lines().rev().find_map(|line| counts(line.strip_prefix('#')?.strip_prefix(COUNTS)?));
         Ok(log)

@@ -141,6 +141,9 @@ fn judge(setting: &Setting, plan: &Plan, record: &Record) -> Result<Status, Fail
     if wrong > 0 && plan.check != Check::None {
         return Err(Failure::new(Status::Unmet, format_args!("{wrong} answers were not as expected")));
     }
+    if let (Some(shortfall), false) = (record.shortfall(), record.is_open_loop) {
+        return Err(Failure::new(Status::Failed, shortfall));
+    }
     if record.tally.completed == 0 && record.tally.answered == 0 {
         let why = record.tally.troubles.iter().next().map_or("nothing was measured".to_owned(), |(_, _, first)| first.to_owned());
         return Err(Failure::new(Status::Failed, format_args!("no message was answered: {why}")));
@@ -153,6 +156,8 @@ fn find(setting: &Setting, mut plan: Plan, goal: &Goal, addresses: &[Address], s
     let mut files = Files::create(&setting.reports)?;
     // The closed loop tells the scale: where there is no queue, it is what the target can do.
     let mut live = Live::new(&plan, io::stderr().is_terminal());
+    let depth = plan.depth;
+    plan.depth = if depth == usize::MAX { 1 } else { depth };
     let mut shared = Arc::new(plan);
     let trial = |shared: &Arc<Plan>, live: &mut Live| {
         let crew = Crew { endpoint: &setting.endpoint, plan: shared, threads: setting.threads, stop };
@@ -170,9 +175,12 @@ fn find(setting: &Setting, mut plan: Plan, goal: &Goal, addresses: &[Address], s
         }
         let rate = search.rate();
         plan = Arc::try_unwrap(shared).map_err(|_| Failure::new(Status::Failed, "a generator is still at work"))?;
-        plan.law = Law::Open { rate };
+        (plan.law, plan.depth) = (Law::Open { rate }, depth);
         shared = Arc::new(plan);
         let record = trial(&shared, &mut live)?;
+        if record.was_stopped {
+            break None;
+        }
         let has_held = record.keeps(goal);
         live.note(&format!("{rate}: {goal} {} ({})", if has_held { "kept" } else { "broken" }, record.words(goal.measured())));
         trials.push((rate, has_held, record));
