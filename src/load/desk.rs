@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::generator::Lanes;
+use super::orders::Lanes;
 use super::pacer::Schedule;
 use super::response::Expected;
 use super::tally::{Tally, Trouble};

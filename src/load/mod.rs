@@ -12,6 +12,7 @@
 //!   pacer       when a message is due    window    the fate of each datagram
 //!   payload     what is sent             response  what comes back, and whether it is right
 //!       │
+//!   desk        what the callers of one thread share: the phase, the quota, the tally
 //!   tally       counts, and histograms of times
 //!
 //!   goal        p99<5ms                  search    the highest rate that keeps one
@@ -29,6 +30,7 @@ mod desk;
 mod generator;
 mod goal;
 mod openings;
+mod orders;
 mod pacer;
 mod payload;
 mod response;
@@ -40,8 +42,9 @@ mod window;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use self::generator::{Generator, Lanes, News, Orders, Outcome, Unreached};
+pub use self::generator::Generator;
 pub use self::goal::{Goal, Measured};
+pub use self::orders::{Lanes, News, Orders, Outcome, Unreached};
 pub use self::pacer::{Rate, Schedule};
 pub use self::payload::Payload;
 pub use self::response::{Expected, Heard, Reader, Response};
