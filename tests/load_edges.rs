@@ -142,7 +142,7 @@ fn a_blocked_generator_sleeps() {
         ["-c", "1", "--response", "none", "--rate", "20", "--size", "16MiB", "--duration", "1s", "--warmup", "off", "--timeout", "500ms"];
     let (_, report, _) = load(&odd.endpoint, &args);
     assert!(report["generator"]["busy_share"].as_f64().unwrap() < 0.6, "{report:#}");
-    assert_eq!(report["bottleneck"], Value::Null);
+    assert!(!report["bottleneck"].as_str().unwrap_or_default().contains("busy"), "{report:#}");
 }
 
 /// A message counts as sent when it has left, not when it stands in line.

@@ -16,6 +16,9 @@ use super::{Check, Law, Plan};
 use crate::error::CloseReason;
 use crate::timer::Time;
 
+/// How long is waited for what is on its way at the end where no timeout says so.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Shared by the callers of one generator.
 #[derive(Debug)]
 pub(super) struct Desk {
@@ -27,6 +30,8 @@ pub(super) struct Desk {
     pub(super) measured_from: Cell<Time>,
     /// Nothing is meant to be sent from then on.
     pub(super) end: Cell<Time>,
+    /// The end came sooner than planned: whoever wanted that waits for what is on its way, and for no more.
+    pub(super) is_interrupted: Cell<bool>,
     /// Everybody is to end.
     pub(super) is_over: Cell<bool>,
     /// Messages of the window that are still to be sent in a closed loop.
@@ -77,6 +82,7 @@ impl Desk {
             start: Cell::new(Time::NEVER),
             measured_from: Cell::new(Time::NEVER),
             end: Cell::new(Time::NEVER),
+            is_interrupted: Cell::new(false),
             is_over: Cell::new(false),
             quota: Cell::new(plan.requests.map_or(u64::MAX, |requests| lanes.share_of(requests, plan.connections))),
             waiting: Cell::new(0),
@@ -127,7 +133,7 @@ impl Desk {
             }
             None => (ready.unwrap_or(now), now),
         };
-        if due > now || !self.take(intended) {
+        if due > now || !self.take(intended, now) {
             return None;
         }
         self.next[slot].set(self.next[slot].get() + 1);
@@ -144,9 +150,19 @@ impl Desk {
         if next < self.end.get() { next } else { Time::NEVER }
     }
 
-    /// Whether a message that is meant to be sent at `intended` may be, and takes it from the quota.
-    pub(super) fn take(&self, intended: Time) -> bool {
-        if intended < self.start.get() || intended >= self.end.get() || self.is_over.get() {
+    /// Until when what was meant to be sent before the end is still sent.
+    pub(super) fn last_call(&self) -> Time {
+        if self.is_interrupted.get() { self.end.get() } else { self.end.get() + self.patience() }
+    }
+
+    /// How long an answer is waited for at the end.
+    pub(super) fn patience(&self) -> Duration {
+        self.plan.timeout.unwrap_or(PATIENCE)
+    }
+
+    /// Whether a message that is meant to be sent at `intended` may be `now`, and takes it from the quota.
+    pub(super) fn take(&self, intended: Time, now: Time) -> bool {
+        if intended < self.start.get() || intended >= self.end.get() || now >= self.last_call() || self.is_over.get() {
             return false;
         }
         if !self.is_open_loop() && intended >= self.measured_from.get() {

@@ -49,9 +49,6 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// How often a tally is handed on.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long is waited for what is on its way at the end where no timeout says so.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// How far a run has come.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
@@ -206,6 +203,7 @@ impl<N: Net> Generator<N> {
         let now = self.reactor.now();
         if orders.is_stopped() && now < desk.end.get() {
             desk.end.set(now);
+            desk.is_interrupted.set(true);
         }
         // Where all messages have been sent, the window ends with the last answer: its length is not known while that is waited for.
         let goes_on = spun.is_none() || desk.is_open_loop() || desk.quota.get() > 0;
@@ -224,7 +222,8 @@ impl<N: Net> Generator<N> {
             self.leave();
             return;
         }
-        let until = if now < desk.end.get() { cut.min(desk.end.get()) } else { self.patience() };
+        let last = if now < desk.last_call() { desk.last_call() } else { self.deadline() };
+        let until = if now < desk.end.get() { cut.min(desk.end.get()) } else { last };
         self.step(until.min(self.given_up_at()));
     }
 
@@ -234,17 +233,17 @@ impl<N: Net> Generator<N> {
         let is_past_end = now >= desk.end.get();
         let has_sent_all = match desk.plan.law {
             Law::Closed { .. } => is_past_end || desk.quota.get() == 0,
-            Law::Open { .. } => is_past_end && self.behind(desk.start.get()) == 0,
+            Law::Open { .. } => is_past_end && (now >= desk.last_call() || self.behind(desk.start.get()) == 0),
         };
         let is_given_up = now >= self.given_up_at();
-        has_sent_all && desk.waiting.get() == 0 || is_past_end && now >= self.patience() || is_given_up || self.is_hopeless()
+        has_sent_all && desk.waiting.get() == 0 || now >= self.deadline() || is_given_up || self.is_hopeless()
     }
 
     /// When a run ends that has no other end: the target has left in the middle of it, and messages that are to be sent never will be.
     fn given_up_at(&self) -> Time {
         let desk = &self.desk;
         let is_endless = desk.end.get() == Time::NEVER && desk.waiting.get() == 0 && desk.open.get() == 0;
-        if is_endless { desk.failing_since.get() + desk.plan.timeout.unwrap_or(PATIENCE) } else { Time::NEVER }
+        if is_endless { desk.failing_since.get() + desk.patience() } else { Time::NEVER }
     }
 
     /// Whether nobody listens where datagrams are sent to: their connections are never made, and so cannot fail.
@@ -252,9 +251,9 @@ impl<N: Net> Generator<N> {
         self.desk.is_refused.get() && !self.desk.has_heard.get()
     }
 
-    /// Until when what is on its way at the end is waited for.
-    fn patience(&self) -> Time {
-        self.desk.end.get() + self.desk.plan.timeout.unwrap_or(PATIENCE)
+    /// Until when what is on its way is waited for, though it be the last that was sent.
+    fn deadline(&self) -> Time {
+        self.desk.last_call() + self.desk.patience()
     }
 
     /// Messages of an open loop that should have been sent between `from` and the end, and were not.
@@ -359,7 +358,7 @@ impl<N: Net> Generator<N> {
         let intended = if desk.plan.churn && desk.start.get() < Time::NEVER {
             // Sooner or later than meant: it is meant for when it was meant.
             let intended = desk.schedule(index).map_or(now, |schedule| schedule.at(desk.next[index].get()));
-            if !desk.take(intended) {
+            if !desk.take(intended, now) {
                 return Ok(());
             }
             desk.next[index].set(desk.next[index].get() + 1);

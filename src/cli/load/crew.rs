@@ -1,7 +1,8 @@
 //! The generators of a run, each on a thread, and one record of what they say.
 //!
-//! Owns the threads and the common clock. One generator runs on the main thread: a process of one thread is cheaper, because its system calls need
-//! not share the table of descriptors, and a load generator that is cheaper disturbs less of what it measures.
+//! Owns the threads and the common clock. One generator by itself runs on the main thread: a process of one thread is cheaper, because its system calls
+//! need not share the table of descriptors, and a load generator that is cheaper disturbs less of what it measures. Where a log is written, it does not:
+//! packing a histogram would keep it from its messages each second.
 
 use std::collections::VecDeque;
 use std::io;
@@ -33,6 +34,8 @@ pub(super) struct Crew<'a> {
     pub(super) plan: &'a Arc<Plan>,
     pub(super) threads: u16,
     pub(super) stop: &'a Arc<AtomicBool>,
+    /// Whether to be told of a second takes long: then it is not the generator's thread that is kept by it.
+    pub(super) is_watch_slow: bool,
 }
 
 /// Told of each second of the window.
@@ -65,7 +68,7 @@ impl Crew<'_> {
         let clock = Instant::now();
         let orders = Orders::new(Arc::clone(self.stop));
         let mut desk = Desk::new(self, clock, &orders, watch);
-        if self.threads == 1 {
+        if self.threads == 1 && !self.is_watch_slow {
             self.worker(0, addresses, clock, &orders, |word| desk.hear(0, word));
         } else {
             self.work_abreast(addresses, clock, &orders, &mut desk);

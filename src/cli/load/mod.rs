@@ -109,7 +109,7 @@ fn measure(setting: &Setting, plan: Plan, addresses: &[Address], stop: &Arc<Atom
     let mut files = Files::create(&setting.reports)?;
     let mut log = files.hdr.take().map(|file| hdr::Writer::new(file, &format!("load on {}", setting.endpoint)));
     let mut live = Live::new(&plan, io::stderr().is_terminal());
-    let crew = Crew { endpoint: &setting.endpoint, plan: &plan, threads: setting.threads, stop };
+    let crew = Crew { endpoint: &setting.endpoint, plan: &plan, threads: setting.threads, stop, is_watch_slow: log.is_some() };
     let record = crew.work(addresses, &mut |second, tally| {
         live.show(second, tally);
         log.as_mut().map_or(Ok(()), |log| log.write(second, tally)).map_err(|error| unwritten("--hdr", &error))
@@ -144,11 +144,17 @@ fn judge(setting: &Setting, plan: &Plan, record: &Record) -> Result<Status, Fail
     if let (Some(shortfall), false) = (record.shortfall(), record.is_open_loop) {
         return Err(Failure::new(Status::Failed, shortfall));
     }
-    if record.tally.completed == 0 && record.tally.answered == 0 {
-        let why = record.tally.troubles.iter().next().map_or("nothing was measured".to_owned(), |(_, _, first)| first.to_owned());
-        return Err(Failure::new(Status::Failed, format_args!("no message was answered: {why}")));
-    }
+    check_answered(record)?;
     Ok(Status::Done)
+}
+
+/// A run in which nothing was answered is no run.
+fn check_answered(record: &Record) -> Result<(), Failure> {
+    if record.tally.completed + record.tally.answered > 0 {
+        return Ok(());
+    }
+    let why = record.tally.troubles.iter().next().map_or("nothing was measured", |(_, _, first)| first);
+    Err(Failure::new(Status::Failed, format_args!("no message was answered: {why}")))
 }
 
 /// Runs at one rate after the other, until it is known at which the limit breaks.
@@ -160,13 +166,14 @@ fn find(setting: &Setting, mut plan: Plan, goal: &Goal, addresses: &[Address], s
     plan.depth = if depth == usize::MAX { 1 } else { depth };
     let mut shared = Arc::new(plan);
     let trial = |shared: &Arc<Plan>, live: &mut Live| {
-        let crew = Crew { endpoint: &setting.endpoint, plan: shared, threads: setting.threads, stop };
+        let crew = Crew { endpoint: &setting.endpoint, plan: shared, threads: setting.threads, stop, is_watch_slow: false };
         crew.work(addresses, &mut |second, tally| {
             live.show(second, tally);
             Ok(())
         })
     };
     let closed = trial(&shared, &mut live)?;
+    check_answered(&closed)?;
     let scale = mynah::load::Rate::per_second(closed.rate() / 2.0);
     let (mut search, mut trials) = (Search::new(scale), Vec::new());
     let found = loop {
