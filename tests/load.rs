@@ -7,28 +7,15 @@ use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use common::{Scratch, Server, binary, eventually, has_tool, isolated, run_to_end, signal};
+use common::{Scratch, Server, binary, count, eventually, fates, has_tool, isolated, json, load, run_to_end, signal};
 use serde_json::Value;
 
-/// Runs a load with its report as JSON. Returns the exit status, the report, and what was said on standard error.
-#[track_caller]
-fn load(args: &[&str]) -> (i32, Value, String) {
-    let (status, printed, said) = run_to_end(&[&["load"], args, &["--json", "-"]].concat());
-    let report =
-        if printed.is_empty() { Value::Null } else { serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}")) };
-    (status, report, said)
-}
-
-/// The same, of a run that is to be right.
+/// Runs a load that is to be right: the endpoint first.
 #[track_caller]
 fn load_well(args: &[&str]) -> Value {
-    let (status, report, said) = load(args);
+    let (status, report, said) = load(args[0], &args[1..]);
     assert_eq!((status, said.as_str()), (0, ""), "{args:?}");
     report
-}
-
-fn count(report: &Value, path: &str) -> u64 {
-    report.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path} is no count in {report:#}"))
 }
 
 /// The service of all four kinds of sockets.
@@ -55,8 +42,7 @@ fn every_message_is_answered_on_all_sockets_in_both_loops() {
             let is_open = pace[0] == "--rate";
             assert_eq!(report.pointer("/times_nanoseconds/service").unwrap().is_object(), is_open);
             if endpoint.starts_with("u") && !endpoint.starts_with("unix:") {
-                let fates = ["lost", "late", "duplicate", "reordered"].map(|name| count(&report, &format!("/datagrams/{name}")));
-                assert_eq!(fates, [0; 4], "{endpoint} {pace:?}");
+                assert_eq!(fates(&report), [0; 4], "{endpoint} {pace:?}");
             }
         }
     }
@@ -122,7 +108,7 @@ fn answers_end_where_they_are_said_to() {
         load_well(&[&endpoint, "-c", "2", "--requests", "500", "--message", r"hello\n", "--response", r"until:hello\n", "--depth", "4"]);
     assert_eq!((count(&report, "/messages/answered"), count(&report, "/errors/total")), (500, 0));
     let (status, report, said) =
-        load(&[&endpoint, "-c", "1", "--requests", "3", "--message", r"a\n", "--response", r"until:\n", "--expect", r"2: a\n"]);
+        load(&endpoint, &["-c", "1", "--requests", "3", "--message", r"a\n", "--response", r"until:\n", "--expect", r"2: a\n"]);
     assert_eq!((status, count(&report, "/errors/kinds/mismatch/count")), (8, 2), "{said}");
     assert_eq!(said, "mynah: 2 answers were not as expected\n");
 }
@@ -180,7 +166,7 @@ fn a_target_that_leaves_in_the_middle_ends_a_run_without_another_end() {
             stream.write_all(&buffer).unwrap();
         }
     });
-    let (status, report, said) = load(&[&endpoint, "-c", "1", "--requests", "1000", "--timeout", "300ms"]);
+    let (status, report, said) = load(&endpoint, &["-c", "1", "--requests", "1000", "--timeout", "300ms"]);
     peer.join().unwrap();
     assert_eq!((status, count(&report, "/messages/answered")), (1, 10), "{said}");
     assert!(said.contains("messages were not sent: the target had gone"), "{said}");
@@ -191,7 +177,7 @@ fn a_target_that_leaves_in_the_middle_ends_a_run_without_another_end() {
 
 #[test]
 fn an_address_to_speak_from_must_be_of_the_same_kind() {
-    let (status, _, said) = load(&["tcp://127.0.0.1:9", "--source", "::1"]);
+    let (status, _, said) = load("tcp://127.0.0.1:9", &["--source", "::1"]);
     assert_eq!(status, 2);
     assert!(said.contains("both must be IPv4, or IPv6"), "{said}");
 }
@@ -204,7 +190,7 @@ fn requirements_decide_the_exit_status() {
     let report = load_well(&[&[endpoint.as_str(), "-c", "2", "--requests", "100"], &goals[..]].concat());
     assert!(report["requirements"].as_array().unwrap().iter().all(|goal| goal["met"] == true));
     let (status, report, said) =
-        load(&[&endpoint, "-c", "2", "--requests", "100", "--require", "errors=0", "--require", "max<1ns", "--require", "rate>999M"]);
+        load(&endpoint, &["-c", "2", "--requests", "100", "--require", "errors=0", "--require", "max<1ns", "--require", "rate>999M"]);
     assert_eq!(status, 8);
     assert!(said.starts_with("mynah: not met: max<1ns (") && said.contains("), rate>999M (") && said.lines().count() == 1, "{said}");
     assert_eq!(report["requirements"].as_array().unwrap().iter().map(|goal| &goal["met"]).collect::<Vec<_>>(), [true, false, false]);
@@ -225,18 +211,18 @@ fn a_target_that_is_not_there_is_said_at_once() {
         ("tcp://name.invalid:7".to_owned(), 7, "cannot resolve"),
     ] {
         for pace in [&[][..], &["--rate", "1k"], &["--threads", "2"]] {
-            let (got, report, said) = load(&[&[endpoint.as_str(), "-c", "5"], pace].concat());
+            let (got, report, said) = load(&endpoint, &[&["-c", "5"], pace].concat());
             assert_eq!((got, said.lines().count(), &report), (status, 1, &Value::Null), "{endpoint} {pace:?}: {said}");
             assert!(said.starts_with("mynah: cannot ") && said.contains(why) && said.contains(&endpoint), "{said}");
         }
     }
-    let (got, _, said) = load(&[&format!("tcp://127.0.0.1:{port}"), "--churn"]);
+    let (got, _, said) = load(&format!("tcp://127.0.0.1:{port}"), &["--churn"]);
     assert_eq!((got, said.lines().count()), (3, 1), "{said}");
 }
 
 #[test]
 fn more_connections_than_descriptors_are_refused_before_the_run() {
-    let (status, _, said) = load(&["tcp://127.0.0.1:9", "-c", "4000000000"]);
+    let (status, _, said) = load("tcp://127.0.0.1:9", &["-c", "4000000000"]);
     assert_eq!(status, 1);
     assert!(said.contains("do not fit into") && said.contains("ulimit -Hn"), "{said}");
 }
@@ -269,7 +255,7 @@ fn an_interrupt_reports_what_there_is() {
         run.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
         run.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         let status = run.wait().unwrap().code();
-        let report: Value = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}{said}"));
+        let report = json(&printed);
         assert_eq!(report["stopped_early"], true, "{extra:?}");
         assert_eq!(count(&report, "/messages/unanswered") + count(&report, "/errors/total"), 0, "{extra:?}");
         let has_any = count(&report, "/messages/answered") > 0;
@@ -282,7 +268,7 @@ fn an_interrupt_reports_what_there_is() {
 fn a_target_that_says_nothing_ends_the_run_with_its_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
-    let (status, report, said) = load(&[&endpoint, "-c", "2", "--requests", "4", "--timeout", "200ms"]);
+    let (status, report, said) = load(&endpoint, &["-c", "2", "--requests", "4", "--timeout", "200ms"]);
     assert_eq!(status, 1);
     assert_eq!((count(&report, "/errors/kinds/timed_out/count"), count(&report, "/messages/answered")), (4, 0));
     assert!(said.contains("no message was answered: connection ") && said.contains("no answer within 200ms"), "{said}");
@@ -292,7 +278,7 @@ fn a_target_that_says_nothing_ends_the_run_with_its_timeout() {
 fn a_peer_that_leaves_is_an_error_and_the_run_goes_on() {
     let server = Server::start(&["tcp://127.0.0.1:0", "--close", "--reply", "{}"]);
     let endpoint = format!("tcp://{}", server.address(0));
-    let (status, report, said) = load(&[&endpoint, "-c", "3", "--requests", "30", "--timeout", "5s"]);
+    let (status, report, said) = load(&endpoint, &["-c", "3", "--requests", "30", "--timeout", "5s"]);
     assert_eq!(status, 0, "{said}");
     // Each connection is closed after its answer, and the message that went meanwhile is lost.
     assert_eq!(count(&report, "/messages/sent"), 30);
@@ -320,7 +306,7 @@ fn what_was_not_asked_for_is_counted() {
             stream.write_all(&buffer).unwrap();
         }
     });
-    let (status, report, _) = load(&[&endpoint, "-c", "1", "--requests", "10", "--size", "8", "--rate", "20"]);
+    let (status, report, _) = load(&endpoint, &["-c", "1", "--requests", "10", "--size", "8", "--rate", "20"]);
     peer.join().unwrap();
     assert_eq!((status, count(&report, "/messages/answered")), (0, 10));
     assert_eq!(count(&report, "/errors/kinds/unasked/count"), 1);
@@ -346,7 +332,7 @@ fn redis_answers() {
         assert_eq!((count(&report, "/messages/answered"), count(&report, "/errors/total")), (5000, 0));
     }
     let (status, report, _) =
-        load(&[&endpoint, "-c", "1", "--requests", "3", "--message", r"PONG\r\n", "--response", r"until:\r\n", "--expect", r"+PONG\r\n"]);
+        load(&endpoint, &["-c", "1", "--requests", "3", "--message", r"PONG\r\n", "--response", r"until:\r\n", "--expect", r"+PONG\r\n"]);
     assert_eq!((status, count(&report, "/errors/kinds/mismatch/count")), (8, 3));
     redis.kill().unwrap();
     redis.wait().unwrap();
@@ -371,11 +357,11 @@ fn out_of_ports_is_said_in_those_words() {
     let reports: Vec<&str> = printed.split("== 0\n").collect();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(reports.len(), 3, "{printed}{said}");
-    let short: Value = serde_json::from_str(reports[0]).unwrap();
+    let short = json(reports[0]);
     assert!(count(&short, "/errors/kinds/no_port/count") >= 32, "{short:#}");
     let first = short["errors"]["kinds"]["no_port"]["first"].as_str().unwrap();
     assert!(first.contains("no local port is left") && first.contains("ip_local_port_range"), "{first}");
-    let enough: Value = serde_json::from_str(reports[1]).unwrap();
+    let enough = json(reports[1]);
     assert_eq!((count(&enough, "/errors/total"), count(&enough, "/connections/opened")), (0, 40), "{enough:#}");
 }
 
@@ -385,7 +371,7 @@ fn the_search_finds_an_edge_and_says_between_what() {
     let endpoint = format!("tcp://{}", server.address(0));
     let trial = ["-c", "4", "--duration", "50ms", "--warmup", "off"];
     // No answer ever comes within a nanosecond, and every one does within an hour, up to the rate that cannot be kept.
-    let (status, report, said) = load(&[&[endpoint.as_str(), "--find", "p50<1ns"], &trial[..]].concat());
+    let (status, report, said) = load(&endpoint, &[&["--find", "p50<1ns"], &trial[..]].concat());
     assert_eq!((status, &report["holds_per_second"]), (8, &Value::Null), "{said}");
     assert!(said.contains("p50<1ns is not kept at any rate"), "{said}");
     let report = load_well(&[&[endpoint.as_str(), "--find", "p50<3600s"], &trial[..]].concat());

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use common::{Scratch, Server, has_tool, run_to_end};
+use common::{Scratch, Server, has_tool, json, run_to_end};
 use serde_json::Value;
 
 /// Runs `mynah`, which must succeed in silence. Returns what it printed.
@@ -15,11 +15,6 @@ fn run_well(args: &[&str]) -> String {
     let (status, printed, said) = run_to_end(args);
     assert_eq!((status, said.as_str()), (0, ""), "{args:?}");
     printed
-}
-
-#[track_caller]
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 /// Every field of a report with the kinds of values that it has. What stands in a list, or under the name of an error, is one field.

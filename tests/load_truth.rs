@@ -9,24 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{Background, Scratch, loopback, run_to_end};
+use common::{Background, Scratch, count, fates, loopback};
 use mynah::service::{Action, Context, Echo, Service};
 use mynah::{Address, Limits};
 use serde_json::Value;
 
+/// Loads a server with one connection.
 #[track_caller]
 fn load(endpoint: &Address, args: &[&str]) -> (i32, Value) {
-    let endpoint = endpoint.to_string();
-    let (status, printed, said) = run_to_end(&[&["load", &endpoint, "--json", "-", "-c", "1"], args].concat());
-    (status, serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}{said}")))
-}
-
-fn count(report: &Value, path: &str) -> u64 {
-    report.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path} is no count in {report:#}"))
-}
-
-fn fates(report: &Value) -> [u64; 4] {
-    ["lost", "late", "duplicate", "reordered"].map(|name| count(report, &format!("/datagrams/{name}")))
+    let (status, report, _) = common::load(&endpoint.to_string(), &[&["-c", "1"], args].concat());
+    (status, report)
 }
 
 /// An echo that changes one byte in a million.

@@ -6,14 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use mynah::load::Times;
 use serde::Serialize;
 
 use super::load::hdr::{Counts, Log, Writer};
-use super::load::table::{PERCENTILES, count, rate, time, times_table};
-use super::load::{is_standard_output, pretty, print, unwritten, write_whole};
+use super::load::table::{count, measures, rate, there, time, times_table};
+use super::load::{create, is_standard_output, pretty, print, tell, unwritten};
 use super::status::{Failure, Status};
 
 /// What to read, and what to make of it.
@@ -59,40 +58,33 @@ fn read(path: &Path) -> Result<Log, Failure> {
 
 fn merge(config: &Config, logs: &[Log]) -> Result<(), Failure> {
     let sum = merged(logs);
-    if let Some(path) = &config.hdr {
-        let file = std::fs::File::create(path).map_err(|error| unwritten("--hdr", &error))?;
+    if let Some(file) = create("--hdr", config.hdr.as_deref())? {
         let names: Vec<String> = config.files.iter().map(|file| file.display().to_string()).collect();
         Writer::new(file, &format!("merged from {}", names.join(", "))).write_log(&sum).map_err(|error| unwritten("--hdr", &error))?;
     }
     let rates: f64 = logs.iter().map(Log::rate).sum();
-    if let Some(path) = &config.json {
-        let report = pretty(&Merged {
-            schema: "mynah-report",
-            version: 1,
-            mynah: env!("CARGO_PKG_VERSION"),
-            files: config.files.iter().map(|file| file.display().to_string()).collect(),
-            measured_seconds: sum.span.as_secs_f64(),
-            rate_per_second: rates,
-            answers: sum.response.count(),
-            errors: sum.counts.map(|counts| counts.errors),
-            response_nanoseconds: named(&sum.response),
-            service_nanoseconds: named(&sum.service),
-        });
-        if is_standard_output(Some(path)) {
-            return print(&report);
-        }
-        let file = std::fs::File::create(path);
-        file.and_then(|mut file| write_whole(&mut file, report.as_bytes())).map_err(|error| unwritten("--json", &error))?;
-    }
+    let path = config.json.as_deref();
+    let mut file = create("--json", path.filter(|path| !is_standard_output(Some(path))))?;
+    let report = pretty(&Merged {
+        schema: "mynah-report",
+        version: 1,
+        mynah: env!("CARGO_PKG_VERSION"),
+        files: config.files.iter().map(|file| file.display().to_string()).collect(),
+        measured_seconds: sum.span.as_secs_f64(),
+        rate_per_second: rates,
+        answers: sum.response.count(),
+        errors: sum.counts.map(|counts| counts.errors),
+        response_nanoseconds: named(&sum.response),
+        service_nanoseconds: named(&sum.service),
+    });
     let mut text =
         format!("{} logs, {} long: {} answers/s, {} answers", logs.len(), time(sum.span), rate(rates), count(sum.response.count()));
     match sum.counts {
         Some(Counts { errors, lost, .. }) => text.push_str(&format!(", {} errors, {} lost\n\n", count(errors), count(lost))),
         None => text.push_str("; not all of them say how many errors there were\n\n"),
     }
-    let rows = [("response time", &sum.response), ("service time", &sum.service)];
-    times_table(&mut text, &rows.into_iter().filter(|(_, times)| times.count() > 0).collect::<Vec<_>>());
-    print(&text)
+    times_table(&mut text, &there(&[("response time", &sum.response), ("service time", &sum.service)]));
+    tell(path, file.as_mut(), &report, &text)
 }
 
 /// One log that holds what all hold.
@@ -114,12 +106,6 @@ fn merged(logs: &[Log]) -> Log {
         });
     }
     sum
-}
-
-/// The measures of a histogram, each with its name.
-fn measures(times: &Times) -> impl Iterator<Item = (String, Option<Duration>)> {
-    let percentiles = PERCENTILES.map(|percentile| (format!("p{percentile}"), times.percentile(percentile)));
-    percentiles.into_iter().chain([("max".to_owned(), times.max()), ("mean".to_owned(), times.mean())])
 }
 
 fn named(times: &Times) -> BTreeMap<String, u64> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::desk::Desk;
 use super::response::Response;
 use super::tally::Trouble;
-use super::window::{Fate, Window};
+use super::window::{Fate, Sent, Window};
 use super::{Check, HEADER};
 use crate::service::{Action, Context, Service};
 use crate::timer::Time;
@@ -84,16 +84,16 @@ impl DatagramCaller {
                 break;
             }
             let Some(intended) = self.next_due(now) else { break };
-            if intended >= desk.measured_from.get() {
+            if desk.is_measured(intended) {
                 self.first_measured = self.first_measured.min(self.window.next());
             }
             self.say(cx, size);
-            let sent = desk.message(intended, now, self.free_since);
+            let sent = Sent::new(intended, now, self.free_since);
             desk.note_sent(&mut tally, sent);
             if waits {
                 self.window.send(sent);
             } else {
-                desk.note_said(&mut tally, sent, now);
+                desk.note_completed(&mut tally, sent, now);
                 if desk.think() > Duration::ZERO {
                     self.ready_at.push_back(now + desk.think());
                 }
@@ -130,7 +130,7 @@ impl DatagramCaller {
     /// What tells this socket's datagrams from those of another one, or of another run, whose answer finds its way here.
     fn mark(&self) -> u32 {
         let run = self.desk.start.get().as_nanos() as u32;
-        run.wrapping_add((self.desk.lanes.first as u32 + self.slot as u32).wrapping_mul(0x9E37_79B1))
+        run.wrapping_add((self.desk.number(self.slot) as u32).wrapping_mul(0x9E37_79B1))
     }
 
     /// Gives up those that were not answered in time.
@@ -142,9 +142,9 @@ impl DatagramCaller {
             }
             self.window.give_up();
             self.desk.note_gone(sent);
-            self.desk.tally.borrow_mut().given_up += u64::from(sent.intended >= self.desk.measured_from.get());
+            self.desk.tally.borrow_mut().given_up += u64::from(self.desk.is_measured(sent.intended));
             if is_full {
-                self.free_since = self.desk.free_since(sent, now);
+                self.free_since = sent.frees_since(now);
             }
             if self.desk.think() > Duration::ZERO {
                 self.ready_at.push_back(now);
@@ -198,7 +198,7 @@ impl DatagramCaller {
         let desk = Rc::clone(&self.desk);
         let mut tally = desk.tally.borrow_mut();
         let is_full = self.window.waiting() >= desk.plan.depth;
-        let connection = desk.lanes.first + self.slot as u64;
+        let connection = desk.number(self.slot);
         let Some(number) = self.number(answer) else {
             return tally.troubles.count(Trouble::Mismatch, 1, || {
                 format!("socket {connection}: an answer of {} bytes bears no number that was sent", answer.len())
@@ -218,7 +218,7 @@ impl DatagramCaller {
                     });
                 }
                 if is_full {
-                    self.free_since = desk.free_since(datagram, now);
+                    self.free_since = datagram.frees_since(now);
                 }
             }
             Fate::Late => tally.late += is_measured,
@@ -265,7 +265,7 @@ impl Service for DatagramCaller {
     fn on_error(&mut self, error: &io::Error) {
         let trouble = Trouble::of_error(error.kind(), error.raw_os_error());
         self.desk.is_refused.set(self.desk.is_refused.get() || trouble == Trouble::Refused);
-        let number = self.desk.lanes.first + self.slot as u64;
+        let number = self.desk.number(self.slot);
         self.desk.trouble(trouble, 1, || format!("socket {number}: {error}"));
     }
 }

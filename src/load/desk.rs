@@ -107,7 +107,7 @@ impl Desk {
     pub(super) fn schedule(&self, slot: usize) -> Option<Schedule> {
         match self.plan.law {
             Law::Closed { .. } => None,
-            Law::Open { rate } => Some(Schedule::new(rate, self.start.get(), self.lanes.first + slot as u64, self.plan.connections)),
+            Law::Open { rate } => Some(Schedule::new(rate, self.start.get(), self.number(slot), self.plan.connections)),
         }
     }
 
@@ -122,18 +122,24 @@ impl Desk {
         }
     }
 
+    /// The number of the connection of a slot, among those of all generators.
+    pub(super) fn number(&self, slot: usize) -> u64 {
+        self.lanes.first + slot as u64
+    }
+
+    /// When the next message of a slot is due; `None` in a closed loop.
+    #[inline]
+    pub(super) fn due(&self, slot: usize) -> Option<Time> {
+        self.schedule(slot).map(|schedule| schedule.at(self.next[slot].get()))
+    }
+
     /// When the next message of a slot was meant to be sent, if that is not after `now`: it is taken to be sent then. In a closed loop that is now, once
     /// the pause is over that ends at `ready`: how late it ends is no time of the target's.
     #[inline]
     pub(super) fn next_due(&self, slot: usize, ready: Option<Time>, now: Time) -> Option<Time> {
-        let (due, intended) = match self.schedule(slot) {
-            Some(schedule) => {
-                let at = schedule.at(self.next[slot].get());
-                (at, at)
-            }
-            None => (ready.unwrap_or(now), now),
-        };
-        if due > now || !self.take(intended, now) {
+        let due = self.due(slot);
+        let intended = due.unwrap_or(now);
+        if due.or(ready).is_some_and(|at| at > now) || !self.take(intended, now) {
             return None;
         }
         self.next[slot].set(self.next[slot].get() + 1);
@@ -143,10 +149,7 @@ impl Desk {
     /// When the next message of a slot may go at the earliest; [`Time::NEVER`] where an answer decides, or the end comes first.
     #[inline]
     pub(super) fn next_at(&self, slot: usize, ready: Option<Time>) -> Time {
-        let next = match self.schedule(slot) {
-            Some(schedule) => schedule.at(self.next[slot].get()),
-            None => ready.unwrap_or(Time::NEVER),
-        };
+        let next = self.due(slot).or(ready).unwrap_or(Time::NEVER);
         if next < self.end.get() { next } else { Time::NEVER }
     }
 
@@ -161,11 +164,11 @@ impl Desk {
     }
 
     /// Whether a message that is meant to be sent at `intended` may be `now`, and takes it from the quota.
-    pub(super) fn take(&self, intended: Time, now: Time) -> bool {
+    fn take(&self, intended: Time, now: Time) -> bool {
         if intended < self.start.get() || intended >= self.end.get() || now >= self.last_call() || self.is_over.get() {
             return false;
         }
-        if !self.is_open_loop() && intended >= self.measured_from.get() {
+        if !self.is_open_loop() && self.is_measured(intended) {
             let quota = self.quota.get();
             if quota == 0 {
                 return false;
@@ -175,23 +178,23 @@ impl Desk {
         true
     }
 
+    /// Whether a message belongs to the window, or to what comes behind it: by when it was meant to be sent.
+    #[inline]
+    pub(super) fn is_measured(&self, intended: Time) -> bool {
+        intended >= self.measured_from.get()
+    }
+
     /// Whether `now` lies in the window.
     #[inline]
     pub(super) fn measures(&self, now: Time) -> bool {
-        now >= self.measured_from.get() && now < self.end.get()
-    }
-
-    /// A message that is sent `now`, and could have been since `free_since`.
-    #[inline]
-    pub(super) fn message(&self, intended: Time, now: Time, free_since: Time) -> Sent {
-        Sent { intended, sent: now, late: now - intended.max(free_since) }
+        self.is_measured(now) && now < self.end.get()
     }
 
     /// Notes that a message was sent, or that its connection was begun where it has one of its own.
     #[inline]
     pub(super) fn note_sent(&self, tally: &mut Tally, sent: Sent) {
         self.waiting.set(self.waiting.get() + 1);
-        if sent.intended >= self.measured_from.get() {
+        if self.is_measured(sent.intended) {
             self.waiting_measured.set(self.waiting_measured.get() + 1);
             tally.sent += 1;
             if self.is_open_loop() {
@@ -203,26 +206,16 @@ impl Desk {
     /// Notes that a message is not to be sent after all: it is the next one again.
     pub(super) fn give_back(&self, slot: usize, intended: Time) {
         self.next[slot].set(self.next[slot].get().saturating_sub(1));
-        if !self.is_open_loop() && intended >= self.measured_from.get() {
+        if !self.is_open_loop() && self.is_measured(intended) {
             self.quota.set(self.quota.get().saturating_add(1));
         }
-    }
-
-    /// Since when the next message could have been sent where it had to wait for the end of this one, which came `now`: as much earlier as this one
-    /// could have been sent. A generator that stands still is late with all that it has to make up for, not with the first of it alone.
-    #[inline]
-    pub(super) fn free_since(&self, ended: Sent, now: Time) -> Time {
-        now.before(ended.late)
     }
 
     /// Notes that one was answered in time.
     #[inline]
     pub(super) fn note_answered(&self, tally: &mut Tally, sent: Sent, now: Time) {
-        self.note_gone(sent);
-        self.failing_since.set(Time::NEVER);
-        self.last_answer.set(now);
-        tally.completed += u64::from(self.measures(now));
-        if sent.intended >= self.measured_from.get() {
+        self.note_completed(tally, sent, now);
+        if self.is_measured(sent.intended) {
             tally.answered += 1;
             tally.response.record(now - sent.intended);
             if self.is_open_loop() {
@@ -231,8 +224,9 @@ impl Desk {
         }
     }
 
-    /// Notes that one has left that no answer is waited for.
-    pub(super) fn note_said(&self, tally: &mut Tally, sent: Sent, now: Time) {
+    /// Notes that one is done with: it was answered, or has left where no answer is waited for.
+    #[inline]
+    pub(super) fn note_completed(&self, tally: &mut Tally, sent: Sent, now: Time) {
         self.note_gone(sent);
         self.failing_since.set(Time::NEVER);
         self.last_answer.set(now);
@@ -243,7 +237,7 @@ impl Desk {
     #[inline]
     pub(super) fn note_gone(&self, sent: Sent) {
         self.waiting.set(self.waiting.get() - 1);
-        if sent.intended >= self.measured_from.get() {
+        if self.is_measured(sent.intended) {
             self.waiting_measured.set(self.waiting_measured.get() - 1);
         }
     }

@@ -26,6 +26,7 @@ use super::orders::{Lanes, News, Orders, Outcome, Unreached};
 use super::pacer::{Rate, Schedule};
 use super::stream::StreamCaller;
 use super::tally::Trouble;
+use super::window::Sent;
 use super::{Law, Plan};
 use crate::endpoint::Address;
 use crate::error::StartError;
@@ -190,8 +191,7 @@ impl<N: Net> Generator<N> {
         if plan.churn {
             // That of the first one may still be at work, and comes back by itself.
             for slot in (0..self.slots.len()).filter(|slot| self.slots[*slot].token.is_none()) {
-                let at = desk.schedule(slot).map_or(start, |schedule| schedule.at(0));
-                self.openings.push(at, slot);
+                self.openings.push(desk.due(slot).unwrap_or(start), slot);
             }
         }
         self.wake_all();
@@ -328,8 +328,7 @@ impl<N: Net> Generator<N> {
                 // The start opens all of them.
                 Time::NEVER if desk.plan.churn => {}
                 start if desk.plan.churn => {
-                    let due = desk.schedule(index).map_or(start, |schedule| schedule.at(desk.next[index].get()));
-                    self.openings.push(due.max(now + pause), index);
+                    self.openings.push(desk.due(index).unwrap_or(start).max(now + pause), index);
                 }
                 _ => self.openings.push(now + pause, index),
             }
@@ -356,21 +355,17 @@ impl<N: Net> Generator<N> {
         let now = self.reactor.net_mut().now();
         let slot = &mut self.slots[index];
         let intended = if desk.plan.churn && desk.start.get() < Time::NEVER {
-            // Sooner or later than meant: it is meant for when it was meant.
-            let intended = desk.schedule(index).map_or(now, |schedule| schedule.at(desk.next[index].get()));
-            if !desk.take(intended, now) {
-                return Ok(());
-            }
-            desk.next[index].set(desk.next[index].get() + 1);
+            // However late, it is meant for when it was meant.
+            let Some(intended) = desk.next_due(index, None, now) else { return Ok(()) };
             intended
         } else {
             now
         };
         slot.attempts += 1;
-        let began = desk.message(intended, now, since.max(slot.free_since));
+        let began = Sent::new(intended, now, since.max(slot.free_since));
         let is_first = slot.attempts == 1 && !desk.plan.churn;
         let sources = &desk.plan.sources;
-        let local = sources.get((desk.lanes.first as usize + index) % sources.len().max(1)).map(|ip| local_of(&self.remote, *ip));
+        let local = sources.get(desk.number(index) as usize % sources.len().max(1)).map(|ip| local_of(&self.remote, *ip));
         let begun = if self.remote.is_stream() {
             let caller = StreamCaller::new(desk.clone(), index, began, is_first);
             self.reactor.connect(&self.remote, local.as_ref(), Box::new(caller))

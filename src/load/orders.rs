@@ -70,12 +70,8 @@ impl Orders {
 
     /// When everybody begins; [`Time::NEVER`] until that is said.
     pub(super) fn started(&self) -> Time {
-        time(self.start.load(Ordering::Acquire))
+        Time::ZERO + Duration::from_nanos(self.start.load(Ordering::Acquire))
     }
-}
-
-fn time(nanos: u64) -> Time {
-    Time::ZERO + Duration::from_nanos(nanos)
 }
 
 /// Why the first connection was not made.

@@ -74,7 +74,7 @@ impl StreamCaller {
 
     /// Whether the times of this connection as such are recorded: of those that live through the run, and of those of the window.
     fn counts_its_times(&self) -> bool {
-        !self.desk.plan.churn || self.began.intended >= self.desk.measured_from.get()
+        !self.desk.plan.churn || self.desk.is_measured(self.began.intended)
     }
 
     /// Sends what is due and has room, and asks to be called when more is.
@@ -119,7 +119,7 @@ impl StreamCaller {
 
     #[inline]
     fn begin(&mut self, intended: Time, now: Time) {
-        let sent = self.desk.message(intended, now, self.free_since);
+        let sent = Sent::new(intended, now, self.free_since);
         self.desk.note_sent(&mut self.desk.tally.borrow_mut(), sent);
         self.in_flight.push_back(sent);
         self.owed += self.desk.plan.payload.size() as u64;
@@ -155,7 +155,7 @@ impl StreamCaller {
         while (self.left + 1) * size <= left {
             let Some(sent) = self.in_flight.pop_front() else { break };
             self.left += 1;
-            self.desk.note_said(&mut self.desk.tally.borrow_mut(), sent, now);
+            self.desk.note_completed(&mut self.desk.tally.borrow_mut(), sent, now);
         }
     }
 
@@ -196,28 +196,27 @@ impl StreamCaller {
     #[inline]
     fn settle(&mut self, heard: &Heard, now: Time) {
         let desk = &*self.desk;
+        let number = desk.number(self.slot);
         let mut tally = desk.tally.borrow_mut();
         if heard.wrong_bytes + heard.wrong > 0 {
             tally.wrong_bytes += heard.wrong_bytes;
             tally.troubles.count(Trouble::Mismatch, heard.wrong, || match heard.wrong_at {
-                Some(at) => {
-                    format!("connection {}: byte {at} of what came back is not what was expected", desk.lanes.first + self.slot as u64)
-                }
-                None => format!("connection {}: an answer is shorter than what was expected", desk.lanes.first + self.slot as u64),
+                Some(at) => format!("connection {number}: byte {at} of what came back is not what was expected"),
+                None => format!("connection {number}: an answer is shorter than what was expected"),
             });
         }
         let is_full = self.in_flight.len() >= desk.plan.depth;
         for index in 0..heard.answers {
             let Some(sent) = self.in_flight.pop_front() else {
                 let unasked = heard.answers - index;
-                tally.troubles.count(Trouble::Unasked, unasked, || {
-                    format!("connection {}: an answer came and nothing had been asked", desk.lanes.first + self.slot as u64)
-                });
+                tally
+                    .troubles
+                    .count(Trouble::Unasked, unasked, || format!("connection {number}: an answer came and nothing had been asked"));
                 break;
             };
             desk.note_answered(&mut tally, sent, now);
             if is_full {
-                self.free_since = desk.free_since(sent, now);
+                self.free_since = sent.frees_since(now);
             }
             let think = desk.think();
             if think > Duration::ZERO {
@@ -234,7 +233,7 @@ impl StreamCaller {
         }
         let lost = self.in_flight.len();
         self.in_flight.drain(..).for_each(|sent| self.desk.note_gone(sent));
-        let number = self.desk.lanes.first + self.slot as u64;
+        let number = self.desk.number(self.slot);
         self.desk.trouble(trouble, (lost as u64).max(1), || format!("connection {number}: {words}"));
         self.desk.vacant.borrow_mut().push((self.slot, Vacancy::Failed));
     }

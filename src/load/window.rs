@@ -31,6 +31,21 @@ pub struct Sent {
     pub late: Duration,
 }
 
+impl Sent {
+    /// A message that is sent `now`, and could have been since `free_since`.
+    #[inline]
+    pub fn new(intended: Time, now: Time, free_since: Time) -> Sent {
+        Sent { intended, sent: now, late: now - intended.max(free_since) }
+    }
+
+    /// Since when the next message could have been sent where it had to wait for the end of this one, which came `now`: as much earlier as this one
+    /// could have been sent. A generator that stands still is late with all that it has to make up for, not with the first of it alone.
+    #[inline]
+    pub fn frees_since(self, now: Time) -> Time {
+        now.before(self.late)
+    }
+}
+
 /// What an answer says of the datagram that it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {

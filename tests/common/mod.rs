@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use mynah::net::os::OsNet;
 use mynah::service::Service;
 use mynah::{Address, Ending, Handle, Limits, Reactor, Stats};
+use serde_json::Value;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// How long a condition may take to come true before the test gives up.
@@ -374,6 +375,38 @@ pub fn run_to_end(args: &[&str]) -> (i32, String, String) {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("what the program writes is UTF-8");
     let status = output.status.code().unwrap_or_else(|| panic!("{args:?}: no exit status: {:?}", output.status));
     (status, text(output.stdout), text(output.stderr))
+}
+
+/// Runs `mynah load ENDPOINT ARGS…` with its report as JSON, null where there is none. Returns the exit status, the report, and what was said on
+/// standard error.
+#[track_caller]
+pub fn load(endpoint: &str, args: &[&str]) -> (i32, Value, String) {
+    let (status, printed, said) = run_to_end(&[&["load", endpoint, "--json", "-"], args].concat());
+    (status, if printed.is_empty() { Value::Null } else { json(&printed) }, said)
+}
+
+/// What a program wrote as JSON.
+#[track_caller]
+pub fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// A count of a report, by its path such as `/messages/sent`.
+#[track_caller]
+pub fn count(report: &Value, path: &str) -> u64 {
+    report.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path} is no count in {report:#}"))
+}
+
+/// What became of the messages of a report: sent, answered, unanswered, unsent.
+#[track_caller]
+pub fn messages(report: &Value) -> [u64; 4] {
+    ["sent", "answered", "unanswered", "unsent"].map(|name| count(report, &format!("/messages/{name}")))
+}
+
+/// What became of its datagrams: lost, late, duplicate, reordered.
+#[track_caller]
+pub fn fates(report: &Value) -> [u64; 4] {
+    ["lost", "late", "duplicate", "reordered"].map(|name| count(report, &format!("/datagrams/{name}")))
 }
 
 /// Whether nothing has arrived so far. The stream is left blocking.

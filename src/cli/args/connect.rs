@@ -4,9 +4,10 @@ use clap::Args;
 use mynah::Endpoint;
 use mynah::net::{DatagramOptions, Interface};
 
+use super::usage;
 use crate::cli::charset::Charset;
 use crate::cli::connect::{self, Local};
-use crate::cli::status::{Failure, Status};
+use crate::cli::status::Failure;
 use crate::cli::values::{Timeout, duration, interface, timeout};
 
 /// Talk to a peer: standard input to it, and what it says to standard output.
@@ -55,12 +56,12 @@ impl TryFrom<Connect> for connect::Config {
         let stream = words.endpoints.iter().find(|endpoint| matches!(endpoint, Endpoint::Tcp(_) | Endpoint::Unix(_)));
         if let (Some(stream), 2..) = (stream, words.endpoints.len()) {
             let why = "a stream has one peer; only datagrams can go to several: give one endpoint, or udp:// and unixgram: alone";
-            return Err(Failure::new(Status::Usage, format_args!("{stream} beside another endpoint: {why}; see --help")));
+            return Err(usage(format_args!("{stream} beside another endpoint: {why}")));
         }
         let is_udp = words.endpoints.iter().any(|endpoint| matches!(endpoint, Endpoint::Udp(_)));
         let given = [(words.broadcast, "--broadcast"), (words.ttl.is_some(), "--ttl"), (words.interface.is_some(), "--interface")];
         if let (false, Some((_, option))) = (is_udp, given.into_iter().find(|(is_given, _)| *is_given)) {
-            return Err(Failure::new(Status::Usage, format_args!("{option} is for UDP, and no endpoint is; leave it out; see --help")));
+            return Err(usage(format_args!("{option} is for UDP, and no endpoint is; leave it out")));
         }
         Ok(connect::Config {
             datagrams: DatagramOptions {

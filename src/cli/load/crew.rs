@@ -205,9 +205,7 @@ impl<'a, 'w> Desk<'a, 'w> {
         match word {
             Word::Hired(handle) => self.handles.push(handle),
             Word::Reached(address) => self.address = Some(address),
-            Word::Unreached(failure) => {
-                self.fail(failure);
-            }
+            Word::Unreached(failure) => self.fail(failure),
             Word::News(News::Ready, _) => {
                 worker.is_ready = true;
                 if self.workers.iter().all(|worker| worker.is_ready) {

@@ -39,13 +39,7 @@ impl<W: Write> Writer<W> {
 
     /// Writes a second.
     pub(crate) fn write(&mut self, second: &Second, tally: &Tally) -> io::Result<()> {
-        let entries = [(None, &tally.response), (Tag::new(SERVICE), &tally.service)];
-        self.write_interval(
-            second.started,
-            second.at,
-            second.length,
-            entries.into_iter().filter(|(tag, times)| tag.is_none() || times.count() > 0),
-        )
+        self.write_interval(second.started, second.at, second.length, &tally.response, &tally.service)
     }
 
     /// Writes what was left out, and the end.
@@ -67,26 +61,14 @@ impl<W: Write> Writer<W> {
 
     /// Writes histograms that were read from elsewhere.
     pub(crate) fn write_log(mut self, log: &Log) -> io::Result<()> {
-        let entries = [(None, &log.response), (Tag::new(SERVICE), &log.service)];
-        self.write_interval(
-            log.started,
-            Duration::ZERO,
-            log.span,
-            entries.into_iter().filter(|(tag, times)| tag.is_none() || times.count() > 0),
-        )?;
+        self.write_interval(log.started, Duration::ZERO, log.span, &log.response, &log.service)?;
         if let Some(Counts { completed, errors, lost }) = log.counts {
             writeln!(self.file, "#{COUNTS}completed={completed} errors={errors} lost={lost}")?;
         }
         self.file.flush()
     }
 
-    fn write_interval<'t>(
-        &mut self,
-        started: SystemTime,
-        at: Duration,
-        length: Duration,
-        entries: impl Iterator<Item = (Option<Tag<'static>>, &'t Times)>,
-    ) -> io::Result<()> {
+    fn write_interval(&mut self, started: SystemTime, at: Duration, length: Duration, response: &Times, service: &Times) -> io::Result<()> {
         let mut serializer = V2DeflateSerializer::new();
         let mut piece = Vec::new();
         // The crate ties a writer to its builder for the whole of a log; a log that is written as it comes takes one for each interval, and keeps
@@ -95,7 +77,8 @@ impl<W: Write> Writer<W> {
         builder.add_comment(&self.comment).with_start_time(started).with_base_time(started).with_max_value_divisor(1e6);
         {
             let mut writer = builder.begin_log_with(&mut piece, &mut serializer)?;
-            for (tag, times) in entries {
+            let entries = [(None, response), (Tag::new(SERVICE), service)];
+            for (tag, times) in entries.into_iter().filter(|(tag, times)| tag.is_none() || times.count() > 0) {
                 writer.write_histogram(times.histogram(), at, length, tag).map_err(|error| io::Error::other(format!("{error:?}")))?;
             }
         }
@@ -155,11 +138,9 @@ impl Log {
                 LogEntry::StartTime(_) => continue,
                 LogEntry::Interval(interval) => interval,
             };
-            let encoded = interval.encoded_histogram();
-            let compressed = BASE64.decode(encoded).map_err(|error| format!("a histogram of it cannot be read: {error}"))?;
-            let histogram: Histogram<u64> = deserializer
-                .deserialize(&mut compressed.as_slice())
-                .map_err(|error| format!("a histogram of it cannot be read: {error}"))?;
+            let unread = |error: &dyn std::fmt::Display| format!("a histogram of it cannot be read: {error}");
+            let packed = BASE64.decode(interval.encoded_histogram()).map_err(|error| unread(&error))?;
+            let histogram: Histogram<u64> = deserializer.deserialize(&mut packed.as_slice()).map_err(|error| unread(&error))?;
             let times = Times::from(&histogram);
             match interval.tag() {
                 None => log.response.add(&times),

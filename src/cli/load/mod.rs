@@ -20,6 +20,7 @@ mod page;
 mod record;
 pub(crate) mod table;
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -122,7 +123,12 @@ fn measure(setting: &Setting, plan: Plan, addresses: &[Address], stop: &Arc<Atom
     if let Some(file) = &mut files.html {
         write_whole(file, page::render(setting, &plan, &record).as_bytes()).map_err(|error| unwritten("--html", &error))?;
     }
-    files.tell(setting, &json::render(setting, &plan, &record), &table::render(setting, &plan, &record))?;
+    tell(
+        setting.reports.json.as_deref(),
+        files.json.as_mut(),
+        &json::render(setting, &plan, &record),
+        &table::render(setting, &plan, &record),
+    )?;
     judge(setting, &plan, &record)
 }
 
@@ -197,7 +203,12 @@ fn find(setting: &Setting, mut plan: Plan, goal: &Goal, addresses: &[Address], s
     };
     live.clear();
     let searched = Searched { goal: goal.clone(), closed, trials, found };
-    files.tell(setting, &json::render_search(setting, &shared, &searched), &table::render_search(setting, &shared, &searched))?;
+    tell(
+        setting.reports.json.as_deref(),
+        files.json.as_mut(),
+        &json::render_search(setting, &shared, &searched),
+        &table::render_search(setting, &shared, &searched),
+    )?;
     match found {
         Some(Found::Never(rate)) => Err(Failure::new(Status::Unmet, format_args!("{goal} is not kept at any rate, down to {rate}"))),
         Some(_) => Ok(Status::Done),
@@ -208,35 +219,40 @@ fn find(setting: &Setting, mut plan: Plan, goal: &Goal, addresses: &[Address], s
 /// The files of the reports, open.
 #[derive(Debug, Default)]
 struct Files {
-    json: Option<std::fs::File>,
-    html: Option<std::fs::File>,
-    hdr: Option<std::fs::File>,
+    json: Option<File>,
+    html: Option<File>,
+    hdr: Option<File>,
 }
 
 impl Files {
     fn create(reports: &Reports) -> Result<Files, Failure> {
-        let create = |option: &str, path: &Option<PathBuf>| {
-            let path = path.as_deref().filter(|path| !is_standard_output(Some(path)) || option != "--json");
-            path.map(std::fs::File::create).transpose().map_err(|error| {
-                let path = path.map(|path| path.display().to_string()).unwrap_or_default();
-                Failure::new(Status::Failed, format_args!("{option}: cannot write {path}: {error}"))
-            })
-        };
-        Ok(Files { json: create("--json", &reports.json)?, html: create("--html", &reports.html)?, hdr: create("--hdr", &reports.hdr)? })
+        let json = reports.json.as_deref().filter(|path| !is_standard_output(Some(path)));
+        Ok(Files {
+            json: create("--json", json)?,
+            html: create("--html", reports.html.as_deref())?,
+            hdr: create("--hdr", reports.hdr.as_deref())?,
+        })
     }
 }
 
-impl Files {
-    /// Writes a report for programs where one was asked for, and the table to standard output unless that has gone there.
-    fn tell(&mut self, setting: &Setting, json: &str, table: &str) -> Result<(), Failure> {
-        if is_standard_output(setting.reports.json.as_deref()) {
-            return print(json);
-        }
-        if let Some(file) = &mut self.json {
-            write_whole(file, json.as_bytes()).map_err(|error| unwritten("--json", &error))?;
-        }
-        print(table)
+/// The file of a report, open, where one was asked for with `option`.
+pub(crate) fn create(option: &str, path: Option<&Path>) -> Result<Option<File>, Failure> {
+    let open = |path: &Path| {
+        let failed = |error| Failure::new(Status::Failed, format_args!("{option}: cannot write {}: {error}", path.display()));
+        File::create(path).map_err(failed)
+    };
+    path.map(open).transpose()
+}
+
+/// Writes a report for programs to its file, where there is one, and the table to standard output; or to standard output alone, where it was asked for.
+pub(crate) fn tell(path: Option<&Path>, file: Option<&mut File>, json: &str, table: &str) -> Result<(), Failure> {
+    if is_standard_output(path) {
+        return print(json);
     }
+    if let Some(file) = file {
+        write_whole(file, json.as_bytes()).map_err(|error| unwritten("--json", &error))?;
+    }
+    print(table)
 }
 
 /// Whether a path stands for standard output.
@@ -248,7 +264,7 @@ pub(crate) fn unwritten(option: &str, error: &io::Error) -> Failure {
     Failure::new(Status::Failed, format_args!("{option}: cannot write: {error}"))
 }
 
-pub(crate) fn write_whole(file: &mut std::fs::File, bytes: &[u8]) -> io::Result<()> {
+fn write_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes).and_then(|()| file.flush())
 }
 

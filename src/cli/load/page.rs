@@ -102,8 +102,7 @@ fn times_table(record: &Record) -> String {
     let head: String = PERCENTILES.iter().map(|percentile| format!("<th>{percentile} %</th>")).collect();
     let mut text = format!("<table><tr><th></th>{head}<th>longest</th><th>mean</th><th>count</th></tr>");
     for (name, times) in record.times() {
-        let cells = PERCENTILES.iter().map(|percentile| times.percentile(*percentile)).chain([times.max(), times.mean()]);
-        let cells: String = cells.map(|cell| format!("<td>{}</td>", cell.map_or("-".to_owned(), time))).collect();
+        let cells: String = table::measures(times).map(|(_, cell)| format!("<td>{}</td>", cell.map_or("-".to_owned(), time))).collect();
         let _ = write!(text, "<tr><td>{name}</td>{cells}<td>{}</td></tr>", count(times.count()));
     }
     text + "</table>"
@@ -142,14 +141,7 @@ fn run_table(setting: &Setting, plan: &Plan, record: &Record) -> String {
         ),
     ];
     if record.is_datagram && record.has_answers {
-        let words = format!(
-            "{} lost, {} late, {} duplicate, {} reordered",
-            count(tally.lost()),
-            count(tally.late),
-            count(tally.duplicate),
-            count(tally.reordered)
-        );
-        rows.push(("datagrams", words));
+        rows.push(("datagrams", table::fates(tally)));
     }
     if let Some(message) = &setting.message {
         rows.push(("message", message.clone()));
@@ -211,7 +203,8 @@ fn label(millis: f64) -> String {
 }
 
 /// What a plot of times spans, on a logarithmic scale.
-fn span(times: impl Iterator<Item = f64>) -> Range<f64> {
+fn span(curves: &[Curve]) -> Range<f64> {
+    let times = curves.iter().flat_map(|(_, points, _)| points).map(|(_, millis)| *millis);
     let (low, high) = times.fold((f64::MAX, f64::MIN), |(low, high), time| (low.min(time), high.max(time)));
     let (low, high) = if low > high { (0.1, 1.0) } else { (low.max(1e-5), high.max(2e-5)) };
     // The names of the lines stand above them.
@@ -228,16 +221,13 @@ fn plot_percentiles(record: &Record) -> String {
     let curves: Vec<Curve> =
         record.message_times().into_iter().zip([BLUE, ORANGE]).map(|((name, times), colour)| (name, curve(times), colour)).collect();
     let last = curves.iter().flat_map(|(_, points, _)| points).map(|(nines, _)| *nines).fold(1.0, f64::max);
-    let height = span(curves.iter().flat_map(|(_, points, _)| points).map(|(_, millis)| *millis));
+    let height = span(&curves);
     drawn(|root| {
         let mut chart = frame(root).build_cartesian_2d(Nines(0.0..last), height.clone().log_scale())?;
         let mut mesh = chart.configure_mesh();
         mesh.x_desc("answers that took no longer").y_label_formatter(&|millis| label(*millis)).y_labels(7);
         style(&mut mesh)?;
-        for (name, points, colour) in &curves {
-            line(&mut chart, name, points, *colour)?;
-        }
-        legend(&mut chart)
+        lines(&mut chart, &curves)
     })
 }
 
@@ -257,16 +247,13 @@ fn plot_times(record: &Record) -> String {
             (name, points.collect(), colour)
         })
         .collect();
-    let height = span(curves.iter().flat_map(|(_, points, _)| points).map(|(_, millis)| *millis));
+    let height = span(&curves);
     over_time(record, &curves, |root, width| {
         let mut chart = frame(root).build_cartesian_2d(0.0..width, height.clone().log_scale())?;
         let mut mesh = chart.configure_mesh();
         mesh.x_desc("seconds").y_label_formatter(&|millis| label(*millis)).y_labels(6);
         style(&mut mesh)?;
-        for (name, points, colour) in &curves {
-            line(&mut chart, name, points, *colour)?;
-        }
-        legend(&mut chart)
+        lines(&mut chart, &curves)
     })
 }
 
@@ -339,11 +326,15 @@ where
     Ok(())
 }
 
-fn legend<'a, 'b: 'a, X, Y>(chart: &mut ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>) -> Drawn
+/// All lines, and their names.
+fn lines<'a, 'b: 'a, X, Y>(chart: &mut ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>, curves: &[Curve]) -> Drawn
 where
     X: Ranged<ValueType = f64>,
     Y: Ranged<ValueType = f64>,
 {
+    for (name, points, colour) in curves {
+        line(chart, name, points, *colour)?;
+    }
     let text = ("sans-serif", 14).into_font().color(&INK);
     chart
         .configure_series_labels()

@@ -90,12 +90,12 @@ impl Searched {
 impl Record {
     /// The times of messages that there are, as they are called.
     pub(super) fn message_times(&self) -> Vec<(&'static str, &Times)> {
-        there(&[("response time", &self.tally.response), ("service time", &self.tally.service)])
+        table::there(&[("response time", &self.tally.response), ("service time", &self.tally.service)])
     }
 
     /// The same, and those of connections.
     pub(super) fn times(&self) -> Vec<(&'static str, &Times)> {
-        [self.message_times(), there(&[("connect", &self.tally.connect), ("first byte", &self.tally.first_byte)])].concat()
+        [self.message_times(), table::there(&[("connect", &self.tally.connect), ("first byte", &self.tally.first_byte)])].concat()
     }
 
     /// Answers a second; where none are expected, messages.
@@ -177,9 +177,4 @@ impl Record {
         // A message that has no time would leave the worst ones out of the percentiles.
         goal.is_reached(self.measure(goal.measured())) && failed == 0 && !self.was_stopped
     }
-}
-
-/// Those of which there are any.
-fn there<'t>(times: &[(&'static str, &'t Times)]) -> Vec<(&'static str, &'t Times)> {
-    times.iter().copied().filter(|(_, times)| times.count() > 0).collect()
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use mynah::load::{Check, Found, Law, Plan, Response, Times};
+use mynah::load::{Check, Found, Law, Plan, Response, Tally, Times};
 
 use super::Setting;
 use super::record::{Record, Searched};
@@ -35,14 +35,7 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
         line(&format!("  {:<12}{} sent{}", "messages", count(tally.sent), rest(record)));
     }
     if record.is_datagram && record.has_answers {
-        line(&format!(
-            "  {:<12}{} lost, {} late, {} duplicate, {} reordered",
-            "datagrams",
-            count(tally.lost()),
-            count(tally.late),
-            count(tally.duplicate),
-            count(tally.reordered)
-        ));
+        line(&format!("  {:<12}{}", "datagrams", fates(tally)));
     }
     line(&format!(
         "  {:<12}{} opened, {} open at the end",
@@ -96,6 +89,23 @@ fn rest(record: &Record) -> String {
     parts.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!(", {} {what}", count(*number))).collect()
 }
 
+/// What became of datagrams.
+pub(super) fn fates(tally: &Tally) -> String {
+    let fates = [(tally.lost(), "lost"), (tally.late, "late"), (tally.duplicate, "duplicate"), (tally.reordered, "reordered")];
+    fates.map(|(number, fate)| format!("{} {fate}", count(number))).join(", ")
+}
+
+/// What is told of times, each measure with its name.
+pub(crate) fn measures(times: &Times) -> impl Iterator<Item = (String, Option<Duration>)> {
+    let percentiles = PERCENTILES.map(|percentile| (format!("p{percentile}"), times.percentile(percentile)));
+    percentiles.into_iter().chain([("max".to_owned(), times.max()), ("mean".to_owned(), times.mean())])
+}
+
+/// Those kinds of times of which there are any.
+pub(crate) fn there<'t>(times: &[(&'static str, &'t Times)]) -> Vec<(&'static str, &'t Times)> {
+    times.iter().copied().filter(|(_, times)| times.count() > 0).collect()
+}
+
 /// A table of times.
 pub(crate) fn times_table(text: &mut String, rows: &[(&str, &Times)]) {
     if rows.is_empty() {
@@ -104,8 +114,7 @@ pub(crate) fn times_table(text: &mut String, rows: &[(&str, &Times)]) {
     let head: String = PERCENTILES.iter().map(|percentile| format!("{:>10}", format!("p{percentile}"))).collect();
     let _ = writeln!(text, "  {:<14}{head}{:>10}{:>10}", "", "max", "mean");
     for (name, times) in rows {
-        let cells = PERCENTILES.iter().map(|percentile| times.percentile(*percentile)).chain([times.max(), times.mean()]);
-        let cells: String = cells.map(|cell| format!("{:>10}", cell.map_or("-".to_owned(), time))).collect();
+        let cells: String = measures(times).map(|(_, cell)| format!("{:>10}", cell.map_or("-".to_owned(), time))).collect();
         let _ = writeln!(text, "  {name:<14}{cells}");
     }
 }
