@@ -40,7 +40,9 @@ fn echo(criterion: &mut Criterion, name: &str, connections: usize) {
     compare(&mut group, &SERVERS, Callers::new, |callers| {
         let mut streams = callers.call(connections);
         for stream in &mut streams {
-            stream.write_all(&[b'x'; SMALL]).expect("the server takes the message");
+            stream
+                .write_all(&[b'x'; SMALL])
+                .expect("the server takes the message");
         }
         for stream in &mut streams {
             stream.read_exact(&mut [0; SMALL]).expect("an answer");
@@ -52,7 +54,9 @@ fn echo(criterion: &mut Criterion, name: &str, connections: usize) {
 fn accept_alone(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("churn_accept_alone");
     group.throughput(Throughput::Elements(BATCH as u64));
-    compare(&mut group, &SERVERS, Callers::new, |callers| hang_up(callers.call(BATCH)));
+    compare(&mut group, &SERVERS, Callers::new, |callers| {
+        hang_up(callers.call(BATCH))
+    });
 }
 
 /// Clients that come to one port of the server after another.
@@ -63,7 +67,10 @@ struct Callers {
 
 impl Callers {
     fn new(ports: &[SocketAddr]) -> Callers {
-        Callers { ports: ports.to_vec(), rounds: 0 }
+        Callers {
+            ports: ports.to_vec(),
+            rounds: 0,
+        }
     }
 
     /// Makes so many connections to the next port.

@@ -44,23 +44,45 @@ fn ping_pong(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("echo_ping_pong");
     group.throughput(Throughput::Elements(1));
     let servers = [&SERVERS[..], &[Kind::MynahBusy]].concat();
-    compare(&mut group, &servers, |addresses| Clients::connect(addresses, 1, SMALL), Clients::round);
+    compare(
+        &mut group,
+        &servers,
+        |addresses| Clients::connect(addresses, 1, SMALL),
+        Clients::round,
+    );
 }
 
 fn small(criterion: &mut Criterion, name: &str, connections: usize) {
     let mut group = criterion.benchmark_group(name);
-    group.throughput(Throughput::Elements(connections as u64)).sampling_mode(SamplingMode::Flat);
-    compare(&mut group, &SERVERS, |addresses| Clients::connect(addresses, connections, SMALL), Clients::round);
+    group
+        .throughput(Throughput::Elements(connections as u64))
+        .sampling_mode(SamplingMode::Flat);
+    compare(
+        &mut group,
+        &SERVERS,
+        |addresses| Clients::connect(addresses, connections, SMALL),
+        Clients::round,
+    );
 }
 
 fn pipelined(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("echo_pipelined");
     group.throughput(Throughput::Elements(50 * DEPTH as u64));
-    compare(&mut group, &SERVERS, |addresses| Clients::connect(addresses, 50, DEPTH * SMALL), Clients::round);
+    compare(
+        &mut group,
+        &SERVERS,
+        |addresses| Clients::connect(addresses, 50, DEPTH * SMALL),
+        Clients::round,
+    );
 }
 
 fn bulk(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("echo_bulk");
     group.throughput(Throughput::Bytes(4 * BULK as u64));
-    compare(&mut group, &SERVERS, |addresses| Clients::connect(addresses, 4, BULK), Clients::round);
+    compare(
+        &mut group,
+        &SERVERS,
+        |addresses| Clients::connect(addresses, 4, BULK),
+        Clients::round,
+    );
 }

@@ -29,11 +29,19 @@ fn parts(criterion: &mut Criterion) {
     });
 
     let payload = Payload::pattern(64);
-    for (name, expected) in [("count", Expected::Anything), ("compare", Expected::Stream(&payload))] {
+    for (name, expected) in [
+        ("count", Expected::Anything),
+        ("compare", Expected::Stream(&payload)),
+    ] {
         let (mut reader, mut position) = (Reader::default(), 0);
         group.bench_function(format!("reader: {name} an answer of 64 bytes"), |bencher| {
             bencher.iter(|| {
-                let heard = reader.take(&Response::Same, 64, &expected, payload.stretch(position, 64));
+                let heard = reader.take(
+                    &Response::Same,
+                    64,
+                    &expected,
+                    payload.stretch(position, 64),
+                );
                 position += 64;
                 black_box(heard)
             });
@@ -43,7 +51,11 @@ fn parts(criterion: &mut Criterion) {
     let (mut window, mut number) = (Window::default(), 0);
     group.bench_function("window: send a datagram and have its answer", |bencher| {
         bencher.iter(|| {
-            window.send(Sent { intended: Time::ZERO, sent: Time::ZERO, late: Duration::ZERO });
+            window.send(Sent {
+                intended: Time::ZERO,
+                sent: Time::ZERO,
+                late: Duration::ZERO,
+            });
             number += 1;
             black_box(window.answer(number - 1))
         });

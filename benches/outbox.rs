@@ -33,10 +33,38 @@ fn main() {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
-    compare(&mut criterion, "outbox_leftover", PIECE, leftover::<Outbox>, leftover::<Kept>, leftover::<Released>);
-    compare(&mut criterion, "outbox_full", LIMIT, full::<Outbox>, full::<Kept>, full::<Released>);
-    compare(&mut criterion, "outbox_pieces", LIMIT, pieces::<Outbox>, pieces::<Kept>, pieces::<Released>);
-    compare(&mut criterion, "outbox_trickle", LIMIT, trickle::<Outbox>, trickle::<Kept>, trickle::<Released>);
+    compare(
+        &mut criterion,
+        "outbox_leftover",
+        PIECE,
+        leftover::<Outbox>,
+        leftover::<Kept>,
+        leftover::<Released>,
+    );
+    compare(
+        &mut criterion,
+        "outbox_full",
+        LIMIT,
+        full::<Outbox>,
+        full::<Kept>,
+        full::<Released>,
+    );
+    compare(
+        &mut criterion,
+        "outbox_pieces",
+        LIMIT,
+        pieces::<Outbox>,
+        pieces::<Kept>,
+        pieces::<Released>,
+    );
+    compare(
+        &mut criterion,
+        "outbox_trickle",
+        LIMIT,
+        trickle::<Outbox>,
+        trickle::<Kept>,
+        trickle::<Released>,
+    );
     criterion.final_summary();
 }
 
@@ -58,7 +86,9 @@ fn compare(
 
 fn bench<D: Debt>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, case: fn(&mut D, &[u8])) {
     let (mut debt, bytes) = (D::default(), vec![b'x'; LIMIT]);
-    group.bench_function(name, |bencher| bencher.iter(|| case(&mut debt, black_box(&bytes))));
+    group.bench_function(name, |bencher| {
+        bencher.iter(|| case(&mut debt, black_box(&bytes)))
+    });
 }
 
 fn leftover<D: Debt>(debt: &mut D, bytes: &[u8]) {

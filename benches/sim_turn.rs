@@ -12,12 +12,19 @@ use mynah::{Address, Limits, Reactor, service};
 fn turn(c: &mut Criterion) {
     let mut group = c.benchmark_group("sim_turn");
     for connections in [1, 50] {
-        let mut reactor = Reactor::new(SimNet::new(1, Rules::default()), Limits::default()).expect("the simulator has descriptors");
+        let mut reactor = Reactor::new(SimNet::new(1, Rules::default()), Limits::default())
+            .expect("the simulator has descriptors");
         let address = Address::Tcp("127.0.0.1:7".parse().expect("an address"));
         reactor
-            .listen(&address, 64, service::factory("echo", &service::Host::new("here", 1)).expect("a service"))
+            .listen(
+                &address,
+                64,
+                service::factory("echo", &service::Host::new("here", 1)).expect("a service"),
+            )
             .expect("the simulator listens");
-        let clients: Vec<usize> = (0..connections).filter_map(|_| reactor.net_mut().peer_connect(0)).collect();
+        let clients: Vec<usize> = (0..connections)
+            .filter_map(|_| reactor.net_mut().peer_connect(0))
+            .collect();
         group.throughput(Throughput::Elements(connections));
         group.bench_function(format!("{connections}_connections"), |b| {
             b.iter(|| {

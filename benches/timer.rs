@@ -37,8 +37,20 @@ fn main() {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .configure_from_args();
-    let heap: [fn(&mut Criterion); 5] = [set::<Heap>, nearer::<Heap>, message::<Heap>, fire::<Heap>, due::<Heap>];
-    let tree: [fn(&mut Criterion); 5] = [set::<Tree>, nearer::<Tree>, message::<Tree>, fire::<Tree>, due::<Tree>];
+    let heap: [fn(&mut Criterion); 5] = [
+        set::<Heap>,
+        nearer::<Heap>,
+        message::<Heap>,
+        fire::<Heap>,
+        due::<Heap>,
+    ];
+    let tree: [fn(&mut Criterion); 5] = [
+        set::<Tree>,
+        nearer::<Tree>,
+        message::<Tree>,
+        fire::<Tree>,
+        due::<Tree>,
+    ];
     for (heap, tree) in heap.into_iter().zip(tree) {
         heap(&mut criterion);
         tree(&mut criterion);
@@ -48,14 +60,24 @@ fn main() {
 
 fn set<D: Deadlines>(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("timer_set");
-    group.throughput(Throughput::Elements(SOURCES as u64)).sampling_mode(SamplingMode::Flat);
+    group
+        .throughput(Throughput::Elements(SOURCES as u64))
+        .sampling_mode(SamplingMode::Flat);
     let times = random_times(TIMEOUT);
-    group.bench_function(D::NAME, |bencher| bencher.iter_batched_ref(D::new, |deadlines| fill(deadlines, &times), BatchSize::PerIteration));
+    group.bench_function(D::NAME, |bencher| {
+        bencher.iter_batched_ref(
+            D::new,
+            |deadlines| fill(deadlines, &times),
+            BatchSize::PerIteration,
+        )
+    });
 }
 
 fn nearer<D: Deadlines>(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("timer_nearer");
-    group.throughput(Throughput::Elements(3 * SOURCES as u64)).sampling_mode(SamplingMode::Flat);
+    group
+        .throughput(Throughput::Elements(3 * SOURCES as u64))
+        .sampling_mode(SamplingMode::Flat);
     let full = || {
         let mut deadlines = D::new();
         fill(&mut deadlines, &random_times(4 * TIMEOUT));
@@ -118,14 +140,20 @@ fn fire<D: Deadlines>(criterion: &mut Criterion) {
 
 fn due<D: Deadlines>(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("timer_due");
-    group.throughput(Throughput::Elements(SOURCES as u64)).sampling_mode(SamplingMode::Flat);
+    group
+        .throughput(Throughput::Elements(SOURCES as u64))
+        .sampling_mode(SamplingMode::Flat);
     let full = || {
         let mut deadlines = D::new();
         fill(&mut deadlines, &random_times(TIMEOUT));
         deadlines
     };
     group.bench_function(D::NAME, |bencher| {
-        bencher.iter_batched_ref(full, |deadlines| deadlines.expire(Time::ZERO + TIMEOUT, |_| Time::NEVER), BatchSize::PerIteration);
+        bencher.iter_batched_ref(
+            full,
+            |deadlines| deadlines.expire(Time::ZERO + TIMEOUT, |_| Time::NEVER),
+            BatchSize::PerIteration,
+        );
     });
 }
 
@@ -163,7 +191,11 @@ impl Deadlines for Heap {
     const NAME: &str = "heap";
 
     fn new() -> Heap {
-        Heap { timer: Timer::default(), alarm_at: vec![Time::NEVER; SOURCES], deadline: vec![Time::NEVER; SOURCES] }
+        Heap {
+            timer: Timer::default(),
+            alarm_at: vec![Time::NEVER; SOURCES],
+            deadline: vec![Time::NEVER; SOURCES],
+        }
     }
 
     fn get(&self, slot: usize) -> Time {
@@ -204,7 +236,9 @@ impl Heap {
         }
         self.alarm_at[slot] = at;
         let alarm_at = &self.alarm_at;
-        self.timer.set(token(slot), at, SOURCES, |token, at| alarm_at[token.slot()] == at);
+        self.timer.set(token(slot), at, SOURCES, |token, at| {
+            alarm_at[token.slot()] == at
+        });
     }
 }
 
@@ -218,7 +252,10 @@ impl Deadlines for Tree {
     const NAME: &str = "btree";
 
     fn new() -> Tree {
-        Tree { set: BTreeSet::new(), deadline: vec![Time::NEVER; SOURCES] }
+        Tree {
+            set: BTreeSet::new(),
+            deadline: vec![Time::NEVER; SOURCES],
+        }
     }
 
     fn get(&self, slot: usize) -> Time {
@@ -239,7 +276,9 @@ impl Deadlines for Tree {
 
     fn expire(&mut self, now: Time, again: impl Fn(Time) -> Time) {
         while self.next() <= now {
-            let Some((at, token)) = self.set.pop_first() else { return };
+            let Some((at, token)) = self.set.pop_first() else {
+                return;
+            };
             let next = again(at);
             self.deadline[token.slot()] = next;
             if next < Time::NEVER {
@@ -260,7 +299,9 @@ fn half(at: Time) -> Time {
 /// A time for each source, anywhere up to `most`.
 fn random_times(most: Duration) -> Vec<Time> {
     let mut random = Random::default();
-    (0..SOURCES).map(|_| Time::ZERO + Duration::from_nanos(random.below(most.as_nanos() as usize) as u64)).collect()
+    (0..SOURCES)
+        .map(|_| Time::ZERO + Duration::from_nanos(random.below(most.as_nanos() as usize) as u64))
+        .collect()
 }
 
 /// Numbers without pattern, the same in every run (xorshift).

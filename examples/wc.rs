@@ -40,10 +40,21 @@ impl Service for Count {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let endpoint: Endpoint = std::env::args().nth(1).as_deref().unwrap_or("tcp://127.0.0.1:7070").parse()?;
+    let endpoint: Endpoint = std::env::args()
+        .nth(1)
+        .as_deref()
+        .unwrap_or("tcp://127.0.0.1:7070")
+        .parse()?;
     let mut reactor = Reactor::new(OsNet::new()?, Limits::default())?;
-    for address in endpoint.resolve()?.iter().filter(|address| address.is_stream()) {
-        println!("listening on {}", reactor.listen(address, 1024, Box::new(|| Box::<Count>::default()))?);
+    for address in endpoint
+        .resolve()?
+        .iter()
+        .filter(|address| address.is_stream())
+    {
+        println!(
+            "listening on {}",
+            reactor.listen(address, 1024, Box::new(|| Box::<Count>::default()))?
+        );
     }
     reactor.run();
     Ok(())
@@ -59,11 +70,26 @@ mod tests {
     /// Over sockets in memory, which cut what they carry where chance has it, and which take a few bytes at a time.
     #[test]
     fn words_are_counted_however_they_arrive() {
-        let (text, counts) = (b"What the thrush said.\r\n  What the thrush   said, said it twice\n no end", "2 13 70\n");
+        let (text, counts) = (
+            b"What the thrush said.\r\n  What the thrush   said, said it twice\n no end",
+            "2 13 70\n",
+        );
         for buffer in 8..100 {
-            let net = SimNet::new(1, Rules { buffer, ..Rules::default() });
+            let net = SimNet::new(
+                1,
+                Rules {
+                    buffer,
+                    ..Rules::default()
+                },
+            );
             let mut reactor = Reactor::new(net, Limits::default()).unwrap();
-            reactor.listen(&Address::Tcp("127.0.0.1:7070".parse().unwrap()), 1, Box::new(|| Box::<Count>::default())).unwrap();
+            reactor
+                .listen(
+                    &Address::Tcp("127.0.0.1:7070".parse().unwrap()),
+                    1,
+                    Box::new(|| Box::<Count>::default()),
+                )
+                .unwrap();
             let peer = reactor.net_mut().peer_connect(0).unwrap();
             let mut sent = 0;
             while sent < text.len() {
@@ -76,7 +102,11 @@ mod tests {
                 reactor.turn();
                 got.extend(reactor.net_mut().peer_read(peer, 100));
             }
-            assert_eq!(String::from_utf8(got).unwrap(), counts, "{buffer} bytes at a time");
+            assert_eq!(
+                String::from_utf8(got).unwrap(),
+                counts,
+                "{buffer} bytes at a time"
+            );
         }
     }
 }

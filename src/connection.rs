@@ -82,16 +82,43 @@ pub(crate) struct Connection<N: Net> {
     tx: Tx,
 }
 
-const _: () = assert!(READ_BUFFER <= outbox::LIMIT, "an echo of a full read must fit into the outbox");
+const _: () = assert!(
+    READ_BUFFER <= outbox::LIMIT,
+    "an echo of a full read must fit into the outbox"
+);
 
 impl<N: Net> Connection<N> {
-    pub(crate) fn new(stream: N::Stream, peer: Peer, service: Box<dyn Service>, now: Time) -> Connection<N> {
-        let line = Line { stream, outbox: Outbox::default(), progress: now, alarm: Time::NEVER, is_held: false, asks: false };
-        Connection { line, service, peer, has_more: false, rx: Rx::Open, tx: Tx::Open }
+    pub(crate) fn new(
+        stream: N::Stream,
+        peer: Peer,
+        service: Box<dyn Service>,
+        now: Time,
+    ) -> Connection<N> {
+        let line = Line {
+            stream,
+            outbox: Outbox::default(),
+            progress: now,
+            alarm: Time::NEVER,
+            is_held: false,
+            asks: false,
+        };
+        Connection {
+            line,
+            service,
+            peer,
+            has_more: false,
+            rx: Rx::Open,
+            tx: Tx::Open,
+        }
     }
 
     /// A connection that we began.
-    pub(crate) fn connecting(stream: N::Stream, peer: Peer, service: Box<dyn Service>, now: Time) -> Connection<N> {
+    pub(crate) fn connecting(
+        stream: N::Stream,
+        peer: Peer,
+        service: Box<dyn Service>,
+        now: Time,
+    ) -> Connection<N> {
         let mut connection = Connection::new(stream, peer, service, now);
         connection.tx = Tx::Connecting;
         connection.line.is_held = true;
@@ -102,7 +129,9 @@ impl<N: Net> Connection<N> {
     /// Lets the service speak first.
     pub(crate) fn open(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
         let opened = self.call(ready, res, |service, cx, _| service.on_open(cx));
-        opened.and_then(|()| self.exchange(ready, res)).unwrap_or_else(Outcome::Done)
+        opened
+            .and_then(|()| self.exchange(ready, res))
+            .unwrap_or_else(Outcome::Done)
     }
 
     /// Does what can be done now, within one turn's budget.
@@ -117,7 +146,9 @@ impl<N: Net> Connection<N> {
     /// When this connection wants to be called although nothing happened.
     #[inline]
     pub(crate) fn deadline(&self, res: &Resources<N>) -> Time {
-        let Tx::Open = self.tx else { return self.closing_deadline(res) };
+        let Tx::Open = self.tx else {
+            return self.closing_deadline(res);
+        };
         let mut at = self.idle_deadline(res).min(self.line.alarm);
         if !self.line.outbox.is_empty() {
             at = at.min(self.write_deadline(res));
@@ -159,7 +190,10 @@ impl<N: Net> Connection<N> {
     /// Whether one of the bits that are set could be acted on: such a source must stand in the run queue, or it is lost.
     pub(crate) fn is_runnable(&self, ready: Ready) -> bool {
         let reads = self.may_read() && ready.contains(Ready::READABLE);
-        reads || self.may_speak() || !self.line.outbox.is_empty() && ready.contains(Ready::WRITABLE) || ready.contains(Ready::ALARM)
+        reads
+            || self.may_speak()
+            || !self.line.outbox.is_empty() && ready.contains(Ready::WRITABLE)
+            || ready.contains(Ready::ALARM)
     }
 
     /// Bytes owed to the peer.
@@ -171,7 +205,8 @@ impl<N: Net> Connection<N> {
     #[cold]
     fn drive_alarmed(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
         ready.remove(Ready::ALARM);
-        self.try_drive_alarmed(ready, res).unwrap_or_else(Outcome::Done)
+        self.try_drive_alarmed(ready, res)
+            .unwrap_or_else(Outcome::Done)
     }
 
     fn try_drive_alarmed(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<Outcome> {
@@ -311,18 +346,28 @@ impl<N: Net> Connection<N> {
         if count > 0 {
             res.stats.bytes_in += count as u64;
             self.line.progress = res.now;
-            self.call(ready, res, |service, cx, buffer| service.on_data(cx, &buffer[..count]))?;
+            self.call(ready, res, |service, cx, buffer| {
+                service.on_data(cx, &buffer[..count])
+            })?;
         }
         Ok(budget - count)
     }
 
     /// Reads once, at most `budget` bytes, and throws them away.
     #[cold]
-    fn discard(&mut self, ready: &mut Ready, res: &mut Resources<N>, budget: usize, left: u32) -> Flow<usize> {
+    fn discard(
+        &mut self,
+        ready: &mut Ready,
+        res: &mut Resources<N>,
+        budget: usize,
+        left: u32,
+    ) -> Flow<usize> {
         let count = self.receive(ready, res, budget.min(left as usize).min(READ_BUFFER))?;
         if count > 0 {
             res.stats.bytes_lingered += count as u64;
-            self.set_rx(Rx::Lingering { left: left - count as u32 });
+            self.set_rx(Rx::Lingering {
+                left: left - count as u32,
+            });
         }
         Ok(budget - count)
     }
@@ -335,7 +380,10 @@ impl<N: Net> Connection<N> {
             Ok(0) => self.receive_end(ready, res),
             Ok(count) => {
                 // Read-closed or an error behind these bytes gives no second event: then only `Ok(0)` or an error may end the reading.
-                if count < size && res.net.edge_after_partial() && !ready.intersects(Ready::READ_CLOSED | Ready::ERROR) {
+                if count < size
+                    && res.net.edge_after_partial()
+                    && !ready.intersects(Ready::READ_CLOSED | Ready::ERROR)
+                {
                     ready.remove(Ready::READABLE);
                 }
                 Ok(count)
@@ -349,7 +397,8 @@ impl<N: Net> Connection<N> {
     fn receive_end(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<usize> {
         ready.remove(Ready::READABLE);
         // Behind a failed write, which took the socket's error, nothing is an end of stream any more.
-        let is_broken = matches!(self.tx, Tx::Finished(reason) if reason != CloseReason::PeerClosed);
+        let is_broken =
+            matches!(self.tx, Tx::Finished(reason) if reason != CloseReason::PeerClosed);
         let is_heard = self.rx == Rx::Open && !is_broken;
         self.set_rx(Rx::Eof);
         if is_heard {
@@ -378,14 +427,20 @@ impl<N: Net> Connection<N> {
             is_mute: self.tx != Tx::Open,
             failed: None,
         };
-        let action = event(&mut *self.service, &mut Context::new(res.now, &self.peer, &mut wire), &res.buffer);
+        let action = event(
+            &mut *self.service,
+            &mut Context::new(res.now, &self.peer, &mut wire),
+            &res.buffer,
+        );
         if let Some(reason) = wire.failed {
             return self.fail_output(ready, res, reason);
         }
         self.has_more |= action == Action::More;
         match action {
             Action::Continue | Action::More => Ok(()),
-            Action::Finish if self.rx == Rx::Eof => self.finish(ready, res, CloseReason::PeerClosed),
+            Action::Finish if self.rx == Rx::Eof => {
+                self.finish(ready, res, CloseReason::PeerClosed)
+            }
             Action::Finish => self.finish(ready, res, CloseReason::Finished),
             Action::HalfClose => self.half_close(ready, res),
             Action::TooLong => self.finish(ready, res, CloseReason::MessageTooLong),
@@ -400,10 +455,14 @@ impl<N: Net> Connection<N> {
             let pending = self.line.outbox.pending();
             let size = pending.len();
             let written = res.net.write(&mut self.line.stream, pending);
-            let count = match self.line.settle_write(written, size, ready, res.net.edge_after_partial()) {
-                Ok(count) => count,
-                Err(reason) => return self.fail_output(ready, res, reason),
-            };
+            let count =
+                match self
+                    .line
+                    .settle_write(written, size, ready, res.net.edge_after_partial())
+                {
+                    Ok(count) => count,
+                    Err(reason) => return self.fail_output(ready, res, reason),
+                };
             if count > 0 {
                 self.line.outbox.sent(count, res.now);
                 self.line.progress = res.now;
@@ -411,16 +470,25 @@ impl<N: Net> Connection<N> {
             }
         }
         match self.tx {
-            Tx::Finishing(reason) if self.line.outbox.is_empty() => self.send_end(ready, res, reason),
+            Tx::Finishing(reason) if self.line.outbox.is_empty() => {
+                self.send_end(ready, res, reason)
+            }
             _ => Ok(()),
         }
     }
 
     /// No more is said and no more is heard: what is owed goes out, then our end of stream.
     #[cold]
-    fn finish(&mut self, ready: &mut Ready, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
+    fn finish(
+        &mut self,
+        ready: &mut Ready,
+        res: &mut Resources<N>,
+        reason: CloseReason,
+    ) -> Flow<()> {
         if self.rx == Rx::Open {
-            self.set_rx(Rx::Lingering { left: LINGER_BYTES as u32 });
+            self.set_rx(Rx::Lingering {
+                left: LINGER_BYTES as u32,
+            });
         }
         self.line.alarm = Time::NEVER;
         match self.tx {
@@ -443,12 +511,26 @@ impl<N: Net> Connection<N> {
     }
 
     /// What is owed goes out, then our end of stream.
-    fn end_output(&mut self, ready: &mut Ready, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
+    fn end_output(
+        &mut self,
+        ready: &mut Ready,
+        res: &mut Resources<N>,
+        reason: CloseReason,
+    ) -> Flow<()> {
         self.set_tx(Tx::Finishing(reason));
-        if self.line.outbox.is_empty() { self.send_end(ready, res, reason) } else { Ok(()) }
+        if self.line.outbox.is_empty() {
+            self.send_end(ready, res, reason)
+        } else {
+            Ok(())
+        }
     }
 
-    fn send_end(&mut self, ready: &mut Ready, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
+    fn send_end(
+        &mut self,
+        ready: &mut Ready,
+        res: &mut Resources<N>,
+        reason: CloseReason,
+    ) -> Flow<()> {
         // Where the peer has ended its side there is nothing to linger for: this run ends the connection, and close sends the same end of stream
         // with one system call less.
         if self.rx != Rx::Eof {
@@ -465,7 +547,12 @@ impl<N: Net> Connection<N> {
     /// Nothing can be sent any more. For who answers that is the end; who asks, and whose peer has gone, goes on to read what it said before
     /// (`tests/connect.rs`). After any other error the peer may still be there, and wait for us.
     #[cold]
-    fn fail_output(&mut self, ready: &mut Ready, res: &mut Resources<N>, reason: CloseReason) -> Flow<()> {
+    fn fail_output(
+        &mut self,
+        ready: &mut Ready,
+        res: &mut Resources<N>,
+        reason: CloseReason,
+    ) -> Flow<()> {
         let has_gone = matches!(reason, CloseReason::PeerClosed | CloseReason::Reset);
         if !self.line.asks || self.rx != Rx::Open || !has_gone {
             return Err(reason);
@@ -523,7 +610,10 @@ impl<N: Net> Connection<N> {
     }
 
     fn write_deadline(&self, res: &Resources<N>) -> Time {
-        self.line.outbox.stalled_since().after(res.limits.write_timeout)
+        self.line
+            .outbox
+            .stalled_since()
+            .after(res.limits.write_timeout)
     }
 
     #[cold]
@@ -531,18 +621,28 @@ impl<N: Net> Connection<N> {
         match (self.rx, self.tx) {
             (_, Tx::Connecting) => self.line.progress.after(res.limits.connect_timeout),
             (Rx::Open, Tx::Finished(_)) => {
-                let drained = if res.draining { self.line.progress + DRAIN_QUIET } else { Time::NEVER };
+                let drained = if res.draining {
+                    self.line.progress + DRAIN_QUIET
+                } else {
+                    Time::NEVER
+                };
                 self.idle_deadline(res).min(self.line.alarm).min(drained)
             }
             (_, Tx::Finished(_)) => self.line.progress + LINGER_TIME,
-            (_, Tx::Open | Tx::Finishing(_)) => self.idle_deadline(res).min(self.write_deadline(res)).min(self.line.alarm),
+            (_, Tx::Open | Tx::Finishing(_)) => self
+                .idle_deadline(res)
+                .min(self.write_deadline(res))
+                .min(self.line.alarm),
         }
     }
 
     /// The only door through which the receiving half changes.
     fn set_rx(&mut self, rx: Rx) {
         debug_assert!(
-            matches!((self.rx, rx), (Rx::Open, _) | (Rx::Lingering { .. }, Rx::Lingering { .. } | Rx::Eof)) && self.rx != rx,
+            matches!(
+                (self.rx, rx),
+                (Rx::Open, _) | (Rx::Lingering { .. }, Rx::Lingering { .. } | Rx::Eof)
+            ) && self.rx != rx,
             "the receiving half cannot go from {:?} to {rx:?}",
             self.rx
         );
@@ -552,7 +652,12 @@ impl<N: Net> Connection<N> {
     /// The only door through which the sending half changes.
     fn set_tx(&mut self, tx: Tx) {
         debug_assert!(
-            matches!((self.tx, tx), (Tx::Connecting, Tx::Open) | (Tx::Open, Tx::Finishing(_)) | (Tx::Finishing(_), Tx::Finished(_))),
+            matches!(
+                (self.tx, tx),
+                (Tx::Connecting, Tx::Open)
+                    | (Tx::Open, Tx::Finishing(_))
+                    | (Tx::Finishing(_), Tx::Finished(_))
+            ),
             "the sending half cannot go from {:?} to {tx:?}",
             self.tx
         );
@@ -566,6 +671,13 @@ impl<N: Net> Connection<N> {
 
 impl<N: Net> fmt::Debug for Connection<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}/{:?}, {} bytes owed", self.peer, self.rx, self.tx, self.owed())
+        write!(
+            f,
+            "{} {:?}/{:?}, {} bytes owed",
+            self.peer,
+            self.rx,
+            self.tx,
+            self.owed()
+        )
     }
 }

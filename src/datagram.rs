@@ -36,7 +36,10 @@ use self::wire::{Allowance, DatagramWire};
 use crate::endpoint::Address;
 use crate::error::CloseReason;
 use crate::guard::judge;
-use crate::limits::{DATAGRAM_BUDGET, DATAGRAM_QUEUE, DATAGRAM_RETRY, DATAGRAM_RETRY_MOST, DRAIN_QUIET, STARVED_RETRY};
+use crate::limits::{
+    DATAGRAM_BUDGET, DATAGRAM_QUEUE, DATAGRAM_RETRY, DATAGRAM_RETRY_MOST, DRAIN_QUIET,
+    STARVED_RETRY,
+};
 use crate::net::{Burst, Net, Path, Transmit};
 use crate::peer::Peer;
 use crate::ready::Ready;
@@ -70,7 +73,12 @@ pub(crate) struct Datagram<N: Net> {
 }
 
 impl<N: Net> Datagram<N> {
-    pub(crate) fn new(net: &N, socket: N::Datagram, address: Address, service: Box<dyn Service>) -> Datagram<N> {
+    pub(crate) fn new(
+        net: &N,
+        socket: N::Datagram,
+        address: Address,
+        service: Box<dyn Service>,
+    ) -> Datagram<N> {
         let offload = if net.offloads(&socket) { usize::MAX } else { 0 };
         Datagram {
             socket,
@@ -123,7 +131,8 @@ impl<N: Net> Datagram<N> {
 
     /// Sends what waits, then receives and answers, within one turn's budget.
     pub(crate) fn run(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
-        let is_due = ready.take(Ready::ALARM) && (self.retry_at <= res.now || self.drain_until.is_some());
+        let is_due =
+            ready.take(Ready::ALARM) && (self.retry_at <= res.now || self.drain_until.is_some());
         if is_due {
             *ready |= Ready::READABLE | Ready::WRITABLE;
             self.retry_at = Time::NEVER;
@@ -140,7 +149,9 @@ impl<N: Net> Datagram<N> {
             Outcome::Waiting if self.may_speak() => Outcome::More,
             outcome => outcome,
         };
-        let Some(until) = self.drain_until else { return outcome };
+        let Some(until) = self.drain_until else {
+            return outcome;
+        };
         if !self.queue.replies.is_empty() {
             return outcome;
         }
@@ -172,7 +183,9 @@ impl<N: Net> Datagram<N> {
         res: &mut Resources<N>,
         event: impl FnOnce(&mut dyn Service, &mut Context<'_>) -> Action,
     ) {
-        let Some(path) = self.remote.clone() else { return };
+        let Some(path) = self.remote.clone() else {
+            return;
+        };
         let mut replies = std::mem::take(&mut res.replies);
         let mut wire = DatagramWire {
             net: &mut res.net,
@@ -190,7 +203,10 @@ impl<N: Net> Datagram<N> {
             alarm: Some(&mut self.alarm),
             may_send: Allowance::Any,
         };
-        let action = event(&mut *self.service, &mut Context::new(res.now, &path.peer, &mut wire));
+        let action = event(
+            &mut *self.service,
+            &mut Context::new(res.now, &path.peer, &mut wire),
+        );
         self.has_more |= action == Action::More;
         self.dispatch(ready, res, &mut replies, &[], |_| &path);
         res.replies = replies;
@@ -198,13 +214,22 @@ impl<N: Net> Datagram<N> {
 
     /// Receives bursts and answers them, within the budget.
     fn receive(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
-        let (mut burst, mut replies) = (std::mem::take(&mut res.burst), std::mem::take(&mut res.replies));
+        let (mut burst, mut replies) = (
+            std::mem::take(&mut res.burst),
+            std::mem::take(&mut res.replies),
+        );
         let outcome = self.receive_bursts(ready, res, &mut burst, &mut replies);
         (res.burst, res.replies) = (burst, replies);
         outcome
     }
 
-    fn receive_bursts(&mut self, ready: &mut Ready, res: &mut Resources<N>, burst: &mut Burst, replies: &mut Replies) -> Outcome {
+    fn receive_bursts(
+        &mut self,
+        ready: &mut Ready,
+        res: &mut Resources<N>,
+        burst: &mut Burst,
+        replies: &mut Replies,
+    ) -> Outcome {
         let (mut budget, mut received) = (DATAGRAM_BUDGET, 0);
         while budget > 0 {
             if !ready.contains(Ready::READABLE) {
@@ -215,12 +240,17 @@ impl<N: Net> Datagram<N> {
                     received += burst.parts.len();
                     budget = budget.saturating_sub(burst.parts.len().max(1));
                     // An error that cut a burst short gives an event of its own, or had one already: then only the socket's word counts.
-                    if burst.is_short && res.net.edge_after_partial() && !ready.contains(Ready::ERROR) {
+                    if burst.is_short
+                        && res.net.edge_after_partial()
+                        && !ready.contains(Ready::ERROR)
+                    {
                         ready.remove(Ready::READABLE);
                     }
                     self.answer(ready, res, burst, replies);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.remove(Ready::READABLE | Ready::ERROR),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready.remove(Ready::READABLE | Ready::ERROR)
+                }
                 // An error of an earlier reply (ICMP), told late. What is queued behind it gives no event of its own: go on.
                 Err(error) => {
                     budget -= 1;
@@ -241,13 +271,22 @@ impl<N: Net> Datagram<N> {
     }
 
     /// Lets the service answer a burst, and sends what it said.
-    fn answer(&mut self, ready: &mut Ready, res: &mut Resources<N>, burst: &mut Burst, replies: &mut Replies) {
+    fn answer(
+        &mut self,
+        ready: &mut Ready,
+        res: &mut Resources<N>,
+        burst: &mut Burst,
+        replies: &mut Replies,
+    ) {
         if let Some(dropped) = burst.dropped {
-            res.stats.datagrams_dropped += u64::from(dropped.wrapping_sub(std::mem::replace(&mut self.dropped, dropped)));
+            res.stats.datagrams_dropped +=
+                u64::from(dropped.wrapping_sub(std::mem::replace(&mut self.dropped, dropped)));
         }
         let mut parts = std::mem::take(&mut burst.parts);
         // Nobody writes a Unix peer's name but the kernel.
-        let is_guarded = self.remote.is_none() && !res.limits.allow_amplification && matches!(self.address, Address::Udp(_));
+        let is_guarded = self.remote.is_none()
+            && !res.limits.allow_amplification
+            && matches!(self.address, Address::Udp(_));
         for index in 0..parts.len() {
             let part = &mut parts[index];
             if part.is_cut {
@@ -258,7 +297,11 @@ impl<N: Net> Datagram<N> {
                 );
                 continue;
             }
-            let verdict = if self.remote.is_some() { Ok(()) } else { judge(&part.path, &res.own) };
+            let verdict = if self.remote.is_some() {
+                Ok(())
+            } else {
+                judge(&part.path, &res.own)
+            };
             let local = part.path.local;
             part.path.hops = part.path.hops.map(|hops| hops.saturating_sub(1));
             let (datagrams, peer) = (part.datagrams(), part.path.peer.clone());
@@ -278,17 +321,28 @@ impl<N: Net> Datagram<N> {
                     rate: res.rate.as_mut().filter(|_| self.remote.is_none()),
                     now: res.now,
                     alarm: self.remote.is_some().then_some(&mut self.alarm),
-                    may_send: if self.remote.is_some() { Allowance::Any } else { Allowance::One },
+                    may_send: if self.remote.is_some() {
+                        Allowance::Any
+                    } else {
+                        Allowance::One
+                    },
                 };
                 // Nothing to finish or abort here: there is no connection.
-                let action = self.service.on_data(&mut Context::new(res.now, &peer, &mut wire), &burst.buffer()[datagram]);
+                let action = self.service.on_data(
+                    &mut Context::new(res.now, &peer, &mut wire),
+                    &burst.buffer()[datagram],
+                );
                 self.has_more |= action == Action::More && self.remote.is_some();
                 if replies.size().0 >= DATAGRAM_QUEUE {
-                    self.dispatch(ready, res, replies, burst.buffer(), |part| &parts[part].path);
+                    self.dispatch(ready, res, replies, burst.buffer(), |part| {
+                        &parts[part].path
+                    });
                 }
             }
         }
-        self.dispatch(ready, res, replies, burst.buffer(), |part| &parts[part].path);
+        self.dispatch(ready, res, replies, burst.buffer(), |part| {
+            &parts[part].path
+        });
         burst.parts = parts;
     }
 
@@ -305,14 +359,22 @@ impl<N: Net> Datagram<N> {
             return;
         }
         let (pieces, runs) = replies.runs(burst, self.offload, |a, b| a == b || path(a) == path(b));
-        let transmits: Vec<Transmit<'_>> = runs.iter().map(|run| transmit(run, path(run.part), &pieces)).collect();
+        let transmits: Vec<Transmit<'_>> = runs
+            .iter()
+            .map(|run| transmit(run, path(run.part), &pieces))
+            .collect();
         let per_peer = res.net.blocks_per_peer(&self.socket);
         let mut refusal = None;
         let mut sent = 0;
         while let Some(next) = transmits.get(sent) {
             // Behind what already waits for the same peer, or its datagrams would change their order here.
-            let is_behind =
-                !self.queue.replies.is_empty() && (!per_peer || self.queue.replies.iter().any(|(path, _)| path.peer == next.path.peer));
+            let is_behind = !self.queue.replies.is_empty()
+                && (!per_peer
+                    || self
+                        .queue
+                        .replies
+                        .iter()
+                        .any(|(path, _)| path.peer == next.path.peer));
             if is_behind || !ready.contains(Ready::WRITABLE) {
                 self.keep(res, next);
                 sent += 1;
@@ -321,7 +383,10 @@ impl<N: Net> Datagram<N> {
             let most = if per_peer { sent + 1 } else { transmits.len() };
             match res.net.send(&mut self.socket, &transmits[sent..most]) {
                 Ok(count) => {
-                    res.stats.datagrams_out += transmits[sent..sent + count].iter().map(|transmit| transmit.count() as u64).sum::<u64>();
+                    res.stats.datagrams_out += transmits[sent..sent + count]
+                        .iter()
+                        .map(|transmit| transmit.count() as u64)
+                        .sum::<u64>();
                     sent += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -347,7 +412,13 @@ impl<N: Net> Datagram<N> {
 
     /// What becomes of a message that the socket did not take. Returns the error where it was refused for good.
     #[cold]
-    fn settle_refusal(&mut self, ready: &mut Ready, res: &mut Resources<N>, error: io::Error, refused: &Transmit<'_>) -> Option<io::Error> {
+    fn settle_refusal(
+        &mut self,
+        ready: &mut Ready,
+        res: &mut Resources<N>,
+        error: io::Error,
+        refused: &Transmit<'_>,
+    ) -> Option<io::Error> {
         if error.kind() == io::ErrorKind::WouldBlock {
             if !res.net.blocks_per_peer(&self.socket) {
                 ready.remove(Ready::WRITABLE);
@@ -359,7 +430,10 @@ impl<N: Net> Datagram<N> {
             return self.resend_singly(ready, res, &error, refused, segment);
         }
         res.stats.datagrams_refused += 1;
-        debug!("{}: {}: sending refused: {error}", self.address, refused.path.peer);
+        debug!(
+            "{}: {}: sending refused: {error}",
+            self.address, refused.path.peer
+        );
         Some(error)
     }
 
@@ -375,7 +449,11 @@ impl<N: Net> Datagram<N> {
         let (mut left, mut refusal) = (0, None);
         for datagram in refused.datagrams(segment) {
             let pieces = [IoSlice::new(datagram)];
-            let single = Transmit { path: refused.path, pieces: &pieces, segment: None };
+            let single = Transmit {
+                path: refused.path,
+                pieces: &pieces,
+                segment: None,
+            };
             if !self.queue.replies.is_empty() || !ready.contains(Ready::WRITABLE) {
                 self.keep(res, &single);
                 continue;
@@ -391,9 +469,16 @@ impl<N: Net> Datagram<N> {
         if left > 0 {
             // An interface that can't at all says EIO; one whose packets are too short for these says so of the size.
             let is_size = matches!(why.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE));
-            self.offload = if is_size { self.offload.min(usize::from(segment).saturating_sub(1)) } else { 0 };
+            self.offload = if is_size {
+                self.offload.min(usize::from(segment).saturating_sub(1))
+            } else {
+                0
+            };
             res.stats.datagram_fallbacks += 1;
-            info!("{}: datagrams of {segment} bytes cannot be sent together: {why}; going on one by one", self.address);
+            info!(
+                "{}: datagrams of {segment} bytes cannot be sent together: {why}; going on one by one",
+                self.address
+            );
         }
         refusal
     }
@@ -408,8 +493,18 @@ impl<N: Net> Datagram<N> {
             }
         };
         match message.segment {
-            Some(segment) => message.datagrams(segment).for_each(|datagram| keep(datagram.into())),
-            None => keep(message.pieces.iter().map(|piece| &**piece).collect::<Vec<_>>().concat().into()),
+            Some(segment) => message
+                .datagrams(segment)
+                .for_each(|datagram| keep(datagram.into())),
+            None => keep(
+                message
+                    .pieces
+                    .iter()
+                    .map(|piece| &**piece)
+                    .collect::<Vec<_>>()
+                    .concat()
+                    .into(),
+            ),
         }
     }
 
@@ -419,10 +514,19 @@ impl<N: Net> Datagram<N> {
         let mut refusal = None;
         let mut blocked: Vec<Peer> = Vec::new();
         for _ in 0..waiting {
-            let Some((path, bytes)) = self.queue.pop() else { break };
+            let Some((path, bytes)) = self.queue.pop() else {
+                break;
+            };
             if ready.contains(Ready::WRITABLE) && !blocked.contains(&path.peer) {
                 let pieces = [IoSlice::new(&bytes)];
-                match res.net.send(&mut self.socket, &[Transmit { path: &path, pieces: &pieces, segment: None }]) {
+                match res.net.send(
+                    &mut self.socket,
+                    &[Transmit {
+                        path: &path,
+                        pieces: &pieces,
+                        segment: None,
+                    }],
+                ) {
                     Ok(_) => {
                         res.stats.datagrams_out += 1;
                         continue;
@@ -445,7 +549,11 @@ impl<N: Net> Datagram<N> {
         }
         // Peers that take nothing are asked more and more rarely, or a crowd of them would cost a processor.
         let has_moved = self.queue.replies.len() < waiting;
-        self.retry_after = if has_moved { DATAGRAM_RETRY } else { DATAGRAM_RETRY_MOST.min(2 * self.retry_after) };
+        self.retry_after = if has_moved {
+            DATAGRAM_RETRY
+        } else {
+            DATAGRAM_RETRY_MOST.min(2 * self.retry_after)
+        };
         self.conclude(res, refusal);
     }
 }
@@ -453,8 +561,16 @@ impl<N: Net> Datagram<N> {
 /// The message of a run.
 fn transmit<'a>(run: &Run, path: &'a Path, pieces: &'a [IoSlice<'a>]) -> Transmit<'a> {
     let pieces = &pieces[run.pieces.clone()];
-    let segment = if run.count > 1 { u16::try_from(run.segment).ok() } else { None };
-    Transmit { path, pieces, segment }
+    let segment = if run.count > 1 {
+        u16::try_from(run.segment).ok()
+    } else {
+        None
+    };
+    Transmit {
+        path,
+        pieces,
+        segment,
+    }
 }
 
 impl<N: Net> fmt::Debug for Datagram<N> {

@@ -95,7 +95,11 @@ impl Address {
     /// The Unix path, where it is one that stands in the file system.
     pub(crate) fn file(&self) -> Option<&Path> {
         match self {
-            Address::Unix(path) | Address::Unixgram(path) if !path.as_os_str().as_bytes().starts_with(b"@") => Some(path),
+            Address::Unix(path) | Address::Unixgram(path)
+                if !path.as_os_str().as_bytes().starts_with(b"@") =>
+            {
+                Some(path)
+            }
             _ => None,
         }
     }
@@ -117,7 +121,9 @@ impl FromStr for Endpoint {
         if let Some(path) = text.strip_prefix("unixgram:") {
             return unix_path(path).map(Endpoint::Unixgram);
         }
-        Err(EndpointError("an endpoint is tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unixgram:PATH"))
+        Err(EndpointError(
+            "an endpoint is tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unixgram:PATH",
+        ))
     }
 }
 
@@ -125,21 +131,37 @@ impl FromStr for HostPort {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<HostPort, EndpointError> {
-        let (host, port) = text.rsplit_once(':').ok_or(EndpointError("the port is missing; 0 asks for any free one"))?;
-        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        let (host, port) = text.rsplit_once(':').ok_or(EndpointError(
+            "the port is missing; 0 asks for any free one",
+        ))?;
+        let host = match host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+        {
             Some(v6) if v6.contains(':') => v6,
             Some(_) => return Err(EndpointError("brackets are for IPv6 addresses")),
-            None if host.contains(':') => return Err(EndpointError("an IPv6 address goes in brackets, as in tcp://[::1]:7777")),
+            None if host.contains(':') => {
+                return Err(EndpointError(
+                    "an IPv6 address goes in brackets, as in tcp://[::1]:7777",
+                ));
+            }
             None => host,
         };
         if host.is_empty() {
-            return Err(EndpointError("the host is missing; 0.0.0.0 and [::] stand for all addresses"));
+            return Err(EndpointError(
+                "the host is missing; 0.0.0.0 and [::] stand for all addresses",
+            ));
         }
         if !port.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(EndpointError("the port is not a number"));
         }
-        let port = port.parse().map_err(|_| EndpointError("the port is not a number from 0 to 65535"))?;
-        Ok(HostPort { host: host.to_owned(), port })
+        let port = port
+            .parse()
+            .map_err(|_| EndpointError("the port is not a number from 0 to 65535"))?;
+        Ok(HostPort {
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 
@@ -149,11 +171,13 @@ const UNIX_PATH_MAX: usize = 107;
 fn unix_path(path: &str) -> Result<PathBuf, EndpointError> {
     match path.len() {
         0 => Err(EndpointError("the path is missing")),
-        length if length > UNIX_PATH_MAX => {
-            Err(EndpointError("the path is longer than the 107 bytes that a Unix socket can have; use a shorter or a relative one"))
-        }
+        length if length > UNIX_PATH_MAX => Err(EndpointError(
+            "the path is longer than the 107 bytes that a Unix socket can have; use a shorter or a relative one",
+        )),
         _ if path.contains('\0') => Err(EndpointError("a path cannot contain a zero byte")),
-        _ if path.starts_with('@') && !cfg!(target_os = "linux") => Err(EndpointError("abstract names exist on Linux alone")),
+        _ if path.starts_with('@') && !cfg!(target_os = "linux") => {
+            Err(EndpointError("abstract names exist on Linux alone"))
+        }
         _ => Ok(PathBuf::from(path)),
     }
 }
@@ -172,8 +196,17 @@ impl std::error::Error for EndpointError {}
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{open}{}{close}:{}", Escaped(self.host.as_bytes()), self.port)
+        let (open, close) = if self.host.contains(':') {
+            ("[", "]")
+        } else {
+            ("", "")
+        };
+        write!(
+            f,
+            "{open}{}{close}:{}",
+            Escaped(self.host.as_bytes()),
+            self.port
+        )
     }
 }
 
@@ -213,7 +246,14 @@ mod tests {
 
     #[test]
     fn endpoints_print_as_they_were_written() {
-        for text in ["tcp://127.0.0.1:7777", "udp://localhost:0", "tcp://[::1]:65535", "unix:/tmp/a b", "unixgram:rel", "unix:@name"] {
+        for text in [
+            "tcp://127.0.0.1:7777",
+            "udp://localhost:0",
+            "tcp://[::1]:65535",
+            "unix:/tmp/a b",
+            "unixgram:rel",
+            "unix:@name",
+        ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
     }
@@ -255,7 +295,15 @@ mod tests {
 
     #[test]
     fn an_abstract_name_is_no_file() {
-        let file = |text: &str| parse(text).unwrap().resolve().unwrap().remove(0).file().map(Path::to_owned);
+        let file = |text: &str| {
+            parse(text)
+                .unwrap()
+                .resolve()
+                .unwrap()
+                .remove(0)
+                .file()
+                .map(Path::to_owned)
+        };
         assert_eq!(file("unix:/tmp/a"), Some(PathBuf::from("/tmp/a")));
         assert_eq!(file("unix:@a"), None);
         assert_eq!(file("tcp://127.0.0.1:1"), None);

@@ -65,18 +65,28 @@ impl CloseReason {
     /// Whether the connection must end with a reset even where nothing is owed. An end of stream would tell the peer that it has
     /// been given everything, and here that is not known.
     pub fn is_abortive(self) -> bool {
-        matches!(self, CloseReason::WriteTimeout | CloseReason::Aborted | CloseReason::OutboxFull | CloseReason::Cut)
+        matches!(
+            self,
+            CloseReason::WriteTimeout
+                | CloseReason::Aborted
+                | CloseReason::OutboxFull
+                | CloseReason::Cut
+        )
     }
 
     /// The reason that an I/O error of a connection amounts to, whether it is open or still to be made.
     pub fn of_error(error: &io::Error) -> CloseReason {
         match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => CloseReason::Reset,
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => CloseReason::Reset,
             // What shutdown says after a reset: behind an end of stream no read tells of it any more.
             io::ErrorKind::NotConnected => CloseReason::Reset,
             io::ErrorKind::ConnectionRefused => CloseReason::Refused,
             io::ErrorKind::TimedOut => CloseReason::TimedOut,
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => CloseReason::Unreachable,
+            io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown => CloseReason::Unreachable,
             _ => CloseReason::Failed,
         }
     }
@@ -120,7 +130,9 @@ pub(crate) enum AcceptError {
 impl AcceptError {
     pub(crate) fn of(error: &io::Error) -> AcceptError {
         match error.raw_os_error() {
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => AcceptError::Starved,
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                AcceptError::Starved
+            }
             // accept(2), "Error handling": errors already pending on the new socket, and rules of a firewall.
             Some(
                 libc::ECONNABORTED
@@ -154,7 +166,11 @@ pub struct StartError {
 impl StartError {
     /// `tried` says what was tried and where, such as `listen on tcp://127.0.0.1:80`.
     pub fn new(tried: impl Into<String>, why: io::Error) -> StartError {
-        StartError { tried: tried.into(), why, hint: None }
+        StartError {
+            tried: tried.into(),
+            why,
+            hint: None,
+        }
     }
 
     /// Adds what the user can do about it.
@@ -191,7 +207,9 @@ fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or(&text);
     let mut characters = words.chars();
-    characters.next().map_or_else(String::new, |first| first.to_lowercase().chain(characters).collect())
+    characters.next().map_or_else(String::new, |first| {
+        first.to_lowercase().chain(characters).collect()
+    })
 }
 
 #[cfg(test)]
@@ -202,14 +220,25 @@ mod tests {
     fn every_reason_has_its_own_place_and_words() {
         for (index, reason) in CloseReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
-            assert_eq!(CloseReason::ALL.iter().filter(|other| other.to_string() == reason.to_string()).count(), 1);
+            assert_eq!(
+                CloseReason::ALL
+                    .iter()
+                    .filter(|other| other.to_string() == reason.to_string())
+                    .count(),
+                1
+            );
         }
     }
 
     #[test]
     fn a_peer_that_has_left_is_a_reset_whichever_call_tells_of_it() {
         let reason = |code| CloseReason::of_error(&io::Error::from_raw_os_error(code));
-        for code in [libc::ECONNRESET, libc::EPIPE, libc::ENOTCONN, libc::ECONNABORTED] {
+        for code in [
+            libc::ECONNRESET,
+            libc::EPIPE,
+            libc::ENOTCONN,
+            libc::ECONNABORTED,
+        ] {
             assert_eq!(reason(code), CloseReason::Reset, "errno {code}");
         }
         assert_eq!(reason(libc::ECONNREFUSED), CloseReason::Refused);
@@ -224,7 +253,13 @@ mod tests {
     fn accept_errors_fall_into_four_classes() {
         let class = |code| AcceptError::of(&io::Error::from_raw_os_error(code));
         assert_eq!(class(libc::EAGAIN), AcceptError::Done);
-        for code in [libc::EINTR, libc::ECONNABORTED, libc::EPROTO, libc::EPERM, libc::ENETDOWN] {
+        for code in [
+            libc::EINTR,
+            libc::ECONNABORTED,
+            libc::EPROTO,
+            libc::EPERM,
+            libc::ENETDOWN,
+        ] {
             assert_eq!(class(code), AcceptError::Again, "errno {code}");
         }
         for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
@@ -237,8 +272,14 @@ mod tests {
 
     #[test]
     fn a_start_error_is_one_line() {
-        let error = StartError::new("listen on tcp://127.0.0.1:80", io::Error::from_raw_os_error(libc::EADDRINUSE))
-            .with_hint(Some("choose another port"));
-        assert_eq!(error.to_string(), "cannot listen on tcp://127.0.0.1:80: address already in use; choose another port");
+        let error = StartError::new(
+            "listen on tcp://127.0.0.1:80",
+            io::Error::from_raw_os_error(libc::EADDRINUSE),
+        )
+        .with_hint(Some("choose another port"));
+        assert_eq!(
+            error.to_string(),
+            "cannot listen on tcp://127.0.0.1:80: address already in use; choose another port"
+        );
     }
 }

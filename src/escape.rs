@@ -36,7 +36,11 @@ fn escape(f: &mut fmt::Formatter<'_>, character: char) -> fmt::Result {
         '\r' => f.write_str("\\r"),
         '\t' => f.write_str("\\t"),
         _ if character.is_control() => hex(f, character.encode_utf8(&mut [0; 4]).as_bytes()),
-        '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {
+        '\u{200e}'
+        | '\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}'
+        | '\u{feff}' => {
             write!(f, "\\u{{{:x}}}", u32::from(character))
         }
         _ => f.write_char(character),
@@ -69,7 +73,10 @@ mod tests {
 
     #[test]
     fn plain_text_is_left_alone() {
-        assert_eq!(escaped("hello, 服务器 – ok".as_bytes()), "hello, 服务器 – ok");
+        assert_eq!(
+            escaped("hello, 服务器 – ok".as_bytes()),
+            "hello, 服务器 – ok"
+        );
     }
 
     #[test]
@@ -77,7 +84,10 @@ mod tests {
         assert_eq!(escaped(b"a\r\n\tb\\"), "a\\r\\n\\tb\\\\");
         assert_eq!(escaped(b"\x1b[31m\x00\x7f"), "\\x1b[31m\\x00\\x7f");
         assert_eq!(escaped("\u{9b}".as_bytes()), "\\xc2\\x9b");
-        assert_eq!(escaped("a\u{202e}b\u{2028}".as_bytes()), "a\\u{202e}b\\u{2028}");
+        assert_eq!(
+            escaped("a\u{202e}b\u{2028}".as_bytes()),
+            "a\\u{202e}b\\u{2028}"
+        );
     }
 
     #[test]
@@ -87,7 +97,10 @@ mod tests {
 
     #[test]
     fn bytes_of_another_encoding_are_all_spelt_out() {
-        assert_eq!(Hex(b"\x810 \xe6\x9c\x8d\\\n").to_string(), "\\x81\\x30\\x20\\xe6\\x9c\\x8d\\x5c\\x0a");
+        assert_eq!(
+            Hex(b"\x810 \xe6\x9c\x8d\\\n").to_string(),
+            "\\x81\\x30\\x20\\xe6\\x9c\\x8d\\x5c\\x0a"
+        );
     }
 
     proptest! {

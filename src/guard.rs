@@ -89,7 +89,10 @@ const SERVICE_PORTS: [(u16, &str); 34] = [
     (67, "dhcp server"),
     (69, "tftp: answers errors with errors (CVE-2024-2169)"),
     (111, "portmap"),
-    (123, "ntp: answers errors with errors (CVE-2009-3563, CVE-2024-2169)"),
+    (
+        123,
+        "ntp: answers errors with errors (CVE-2009-3563, CVE-2024-2169)",
+    ),
     (137, "netbios name service"),
     (138, "netbios datagram service"),
     (161, "snmp"),
@@ -117,17 +120,31 @@ const SERVICE_PORTS: [(u16, &str); 34] = [
 /// Whether what came on this path may be answered at all, on a machine where we are bound to `own`.
 pub(crate) fn judge(path: &Path, own: &[SocketAddr]) -> Result<(), Refusal> {
     let Some(source) = path.peer.socket_addr() else {
-        return if path.peer == Peer::unnamed() { Err(Refusal::Unnamed) } else { Ok(()) };
+        return if path.peer == Peer::unnamed() {
+            Err(Refusal::Unnamed)
+        } else {
+            Ok(())
+        };
     };
     match source.ip() {
         _ if source.port() == 0 => Err(Refusal::PortZero),
-        _ if SERVICE_PORTS.binary_search_by_key(&source.port(), |(port, _)| *port).is_ok() => Err(Refusal::ServicePort),
+        _ if SERVICE_PORTS
+            .binary_search_by_key(&source.port(), |(port, _)| *port)
+            .is_ok() =>
+        {
+            Err(Refusal::ServicePort)
+        }
         // All of 0.0.0.0/8 is "this host" (RFC 1122, 3.2.1.3), and all of 240.0.0.0/4 is nobody's but the last, which is everybody's.
         IpAddr::V4(ip) if ip.octets()[0] == 0 => Err(Refusal::Unspecified),
         IpAddr::V4(ip) if ip.octets()[0] >= 240 => Err(Refusal::Broadcast),
         IpAddr::V6(ip) if ip.is_unspecified() => Err(Refusal::Unspecified),
         ip if ip.is_multicast() => Err(Refusal::Multicast),
-        ip if own.iter().any(|own| own.port() == source.port() && is_ours(own.ip(), ip, path.local)) => Err(Refusal::Ourselves),
+        ip if own
+            .iter()
+            .any(|own| own.port() == source.port() && is_ours(own.ip(), ip, path.local)) =>
+        {
+            Err(Refusal::Ourselves)
+        }
         // One hop less than it came with: a loop between two of us ends within 255 bounces, and a client that sends with 64, as systems do, is answered
         // as far as 31 hops away.
         _ if path.hops.is_some_and(|hops| hops <= 1) => Err(Refusal::Loop),
@@ -137,7 +154,10 @@ pub(crate) fn judge(path: &Path, own: &[SocketAddr]) -> Result<(), Refusal> {
 
 /// Whether `ip` is the address that we are bound to; where that stands for all, whether it is the one that was asked, or one that is always ours.
 fn is_ours(own: IpAddr, ip: IpAddr, asked: Option<IpAddr>) -> bool {
-    own == ip || own.is_unspecified() && own.is_ipv4() == ip.is_ipv4() && (ip.is_loopback() || Some(ip) == asked)
+    own == ip
+        || own.is_unspecified()
+            && own.is_ipv4() == ip.is_ipv4()
+            && (ip.is_loopback() || Some(ip) == asked)
 }
 
 /// How many answers each source has had in this second.
@@ -159,7 +179,12 @@ const SLOTS: usize = 16 * 1024;
 impl Rate {
     /// At most so many answers a second to each source: an IPv4 address, or the /64 network of an IPv6 address, which one host owns whole.
     pub(crate) fn new(most: u32) -> Rate {
-        Rate { most, second: 0, answers: vec![0; SLOTS].into(), hasher: RandomState::new() }
+        Rate {
+            most,
+            second: 0,
+            answers: vec![0; SLOTS].into(),
+            hasher: RandomState::new(),
+        }
     }
 
     /// Whether one more answer to `peer` is within the cap, and counts it if so.
@@ -188,12 +213,18 @@ mod tests {
 
     fn path(source: &str, local: Option<&str>, hops: Option<u8>) -> Path {
         let source: SocketAddr = source.parse().unwrap();
-        Path { peer: source.into(), local: local.map(|local| local.parse().unwrap()), hops }
+        Path {
+            peer: source.into(),
+            local: local.map(|local| local.parse().unwrap()),
+            hops,
+        }
     }
 
     #[test]
     fn every_forged_source_has_its_refusal() {
-        let own: Vec<SocketAddr> = ["192.0.2.1:7777", "0.0.0.0:8888", "[::]:9999"].map(|own| own.parse().unwrap()).into();
+        let own: Vec<SocketAddr> = ["192.0.2.1:7777", "0.0.0.0:8888", "[::]:9999"]
+            .map(|own| own.parse().unwrap())
+            .into();
         for (source, local, hops, due) in [
             ("192.0.2.9:40000", None, Some(64), Ok(())),
             ("192.0.2.9:40000", None, None, Ok(())),
@@ -214,24 +245,55 @@ mod tests {
             ("192.0.2.2:7777", None, None, Ok(())),
             ("127.0.0.1:8888", None, None, Err(Refusal::Ourselves)),
             ("127.0.0.1:8889", None, None, Ok(())),
-            ("192.0.2.7:8888", Some("192.0.2.7"), None, Err(Refusal::Ourselves)),
+            (
+                "192.0.2.7:8888",
+                Some("192.0.2.7"),
+                None,
+                Err(Refusal::Ourselves),
+            ),
             ("192.0.2.7:8888", Some("192.0.2.8"), None, Ok(())),
             ("[::1]:9999", None, None, Err(Refusal::Ourselves)),
             ("[::1]:8888", None, None, Ok(())),
-            ("[2001:db8::1]:9999", Some("2001:db8::1"), None, Err(Refusal::Ourselves)),
+            (
+                "[2001:db8::1]:9999",
+                Some("2001:db8::1"),
+                None,
+                Err(Refusal::Ourselves),
+            ),
         ] {
-            assert_eq!(judge(&path(source, local, hops), &own), due, "{source} to {local:?} with {hops:?}");
+            assert_eq!(
+                judge(&path(source, local, hops), &own),
+                due,
+                "{source} to {local:?} with {hops:?}"
+            );
         }
-        assert_eq!(judge(&Path::plain(Peer::unnamed()), &own), Err(Refusal::Unnamed));
-        assert_eq!(judge(&Path::plain(Peer::Unix((*b"/tmp/a").into())), &own), Ok(()));
+        assert_eq!(
+            judge(&Path::plain(Peer::unnamed()), &own),
+            Err(Refusal::Unnamed)
+        );
+        assert_eq!(
+            judge(&Path::plain(Peer::Unix((*b"/tmp/a").into())), &own),
+            Ok(())
+        );
     }
 
     #[test]
     fn every_service_port_is_refused_and_its_neighbours_are_not() {
-        assert!(SERVICE_PORTS.is_sorted_by(|a, b| a.0 < b.0), "the search needs an order");
+        assert!(
+            SERVICE_PORTS.is_sorted_by(|a, b| a.0 < b.0),
+            "the search needs an order"
+        );
         for port in 1..=u16::MAX {
-            let due = if SERVICE_PORTS.iter().any(|(other, _)| *other == port) { Err(Refusal::ServicePort) } else { Ok(()) };
-            assert_eq!(judge(&path(&format!("192.0.2.9:{port}"), None, None), &[]), due, "port {port}");
+            let due = if SERVICE_PORTS.iter().any(|(other, _)| *other == port) {
+                Err(Refusal::ServicePort)
+            } else {
+                Ok(())
+            };
+            assert_eq!(
+                judge(&path(&format!("192.0.2.9:{port}"), None, None), &[]),
+                due,
+                "port {port}"
+            );
         }
     }
 
@@ -239,7 +301,13 @@ mod tests {
     fn every_refusal_has_its_own_place_and_words() {
         for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
             assert_eq!(refusal as usize, index);
-            assert_eq!(Refusal::ALL.iter().filter(|other| other.to_string() == refusal.to_string()).count(), 1);
+            assert_eq!(
+                Refusal::ALL
+                    .iter()
+                    .filter(|other| other.to_string() == refusal.to_string())
+                    .count(),
+                1
+            );
         }
     }
 
@@ -253,9 +321,18 @@ mod tests {
         let answers = (0..10).filter(|_| rate.allows(&peer(1 << 30), now)).count();
         assert!(answers <= 3, "{answers}");
         let now = now + Duration::from_secs(1);
-        assert_eq!((0..10).filter(|_| rate.allows(&peer(1 << 30), now)).count(), 3);
+        assert_eq!(
+            (0..10).filter(|_| rate.allows(&peer(1 << 30), now)).count(),
+            3
+        );
         let v6 = |host: u128| Peer::V6((0x2001_0db8_u128 << 96 | host).into(), 1, 0);
-        assert_eq!((0..10).filter(|host| rate.allows(&v6(*host), now + Duration::from_secs(1))).count(), 3, "one network, one source");
+        assert_eq!(
+            (0..10)
+                .filter(|host| rate.allows(&v6(*host), now + Duration::from_secs(1)))
+                .count(),
+            3,
+            "one network, one source"
+        );
         assert!((0..10).all(|_| rate.allows(&Peer::unnamed(), now)));
     }
 }

@@ -40,7 +40,9 @@ impl Lifecycle {
     pub(crate) fn terminate(&mut self, now: Time, drain_timeout: Option<Duration>) -> Step {
         match self {
             Lifecycle::Running => {
-                *self = Lifecycle::Draining { deadline: now.after(drain_timeout) };
+                *self = Lifecycle::Draining {
+                    deadline: now.after(drain_timeout),
+                };
                 Step::DrainBegins
             }
             Lifecycle::Draining { .. } | Lifecycle::Stopped => self.stop(),
@@ -85,7 +87,10 @@ mod tests {
         let mut lifecycle = Lifecycle::Running;
         lifecycle.advance(at(1), true);
         assert_eq!(lifecycle, Lifecycle::Running, "an idle server runs on");
-        assert_eq!(lifecycle.terminate(at(1), Some(Duration::from_secs(5))), Step::DrainBegins);
+        assert_eq!(
+            lifecycle.terminate(at(1), Some(Duration::from_secs(5))),
+            Step::DrainBegins
+        );
         assert_eq!(lifecycle.deadline(), at(6));
         lifecycle.advance(at(2), false);
         assert_eq!(lifecycle, Lifecycle::Draining { deadline: at(6) });
@@ -106,9 +111,18 @@ mod tests {
         let mut lifecycle = Lifecycle::Running;
         lifecycle.terminate(at(1), None);
         lifecycle.advance(at(1_000_000), false);
-        assert_eq!(lifecycle, Lifecycle::Draining { deadline: Time::NEVER });
+        assert_eq!(
+            lifecycle,
+            Lifecycle::Draining {
+                deadline: Time::NEVER
+            }
+        );
         assert_eq!(lifecycle.terminate(at(2), None), Step::StopsNow);
-        assert_eq!(lifecycle.terminate(at(3), None), Step::StopsNow, "stopped stays stopped");
+        assert_eq!(
+            lifecycle.terminate(at(3), None),
+            Step::StopsNow,
+            "stopped stays stopped"
+        );
         assert_eq!(lifecycle, Lifecycle::Stopped);
     }
 }

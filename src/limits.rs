@@ -9,7 +9,10 @@ use std::time::Duration;
 /// IPv6) with a byte to spare, so that a datagram that fills it is known to be too long.
 pub const READ_BUFFER: usize = 64 * 1024;
 
-const _: () = assert!(READ_BUFFER > 65_527, "a datagram that is too long must be known");
+const _: () = assert!(
+    READ_BUFFER > 65_527,
+    "a datagram that is too long must be known"
+);
 
 /// Bytes that one connection may read in one turn before it goes to the back of the queue: two full reads.
 ///

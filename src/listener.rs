@@ -64,7 +64,14 @@ pub(crate) struct Listener<N: Net> {
 
 impl<N: Net> Listener<N> {
     pub(crate) fn new(socket: N::Listener, address: Address, make: Factory) -> Listener<N> {
-        Listener { socket, address, make, pause: Pause::No, warned: false, left: None }
+        Listener {
+            socket,
+            address,
+            make,
+            pause: Pause::No,
+            warned: false,
+            left: None,
+        }
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -94,7 +101,13 @@ impl<N: Net> Listener<N> {
 
     /// Accepts into `batch` what there is room for, within one turn's budget. The sockets become sources after the loop, so that none is created
     /// while this one runs.
-    pub(crate) fn accept(&mut self, ready: &mut Ready, res: &mut Resources<N>, room: usize, batch: &mut Vec<Accepted<N>>) -> Outcome {
+    pub(crate) fn accept(
+        &mut self,
+        ready: &mut Ready,
+        res: &mut Resources<N>,
+        room: usize,
+        batch: &mut Vec<Accepted<N>>,
+    ) -> Outcome {
         ready.remove(Ready::ALARM);
         self.pause = Pause::No;
         for _ in 0..ACCEPT_BUDGET {
@@ -106,7 +119,11 @@ impl<N: Net> Listener<N> {
             }
             match res.net.accept(&mut self.socket) {
                 Ok((stream, peer)) => {
-                    batch.push(Accepted { stream, peer, service: (self.make)() });
+                    batch.push(Accepted {
+                        stream,
+                        peer,
+                        service: (self.make)(),
+                    });
                     self.left = self.left.map(|left| left - 1);
                 }
                 Err(error) => match AcceptError::of(&error) {
@@ -139,7 +156,10 @@ impl<N: Net> Listener<N> {
     fn limited(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
         res.stats.accept_limited += 1;
         if !self.warned {
-            warn!("{}: {} connections are open, the limit; others wait in the backlog", self.address, res.limits.max_connections);
+            warn!(
+                "{}: {} connections are open, the limit; others wait in the backlog",
+                self.address, res.limits.max_connections
+            );
         }
         self.park(ready, Pause::Limit)
     }
@@ -147,7 +167,10 @@ impl<N: Net> Listener<N> {
     fn starved(&mut self, ready: &mut Ready, res: &mut Resources<N>, error: &io::Error) -> Outcome {
         res.stats.accept_starved += 1;
         if !self.warned {
-            warn!("{}: cannot accept: {error}; others wait in the backlog", self.address);
+            warn!(
+                "{}: cannot accept: {error}; others wait in the backlog",
+                self.address
+            );
         }
         self.park(ready, Pause::Starved(res.now + STARVED_RETRY))
     }

@@ -52,7 +52,9 @@ impl Outbox {
 
     /// Bytes owed.
     pub fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |owed| owed.bytes.len() - owed.head)
+        self.0
+            .as_ref()
+            .map_or(0, |owed| owed.bytes.len() - owed.head)
     }
 
     /// Bytes that may still be added.
@@ -78,7 +80,13 @@ impl Outbox {
         if bytes.is_empty() {
             return Ok(());
         }
-        let owed = self.0.get_or_insert_with(|| Box::new(Owed { bytes: Vec::new(), head: 0, since: now }));
+        let owed = self.0.get_or_insert_with(|| {
+            Box::new(Owed {
+                bytes: Vec::new(),
+                head: 0,
+                since: now,
+            })
+        });
         if owed.bytes.len() + bytes.len() > owed.bytes.capacity() {
             owed.make_room(bytes.len());
         }
@@ -94,7 +102,10 @@ impl Outbox {
     /// Notes that the socket took the first `count` pending bytes, and releases the buffer with the last of them.
     pub fn sent(&mut self, count: usize, now: Time) {
         let Some(owed) = &mut self.0 else { return };
-        debug_assert!(owed.head + count <= owed.bytes.len(), "more was sent than was owed");
+        debug_assert!(
+            owed.head + count <= owed.bytes.len(),
+            "more was sent than was owed"
+        );
         owed.head += count;
         owed.since = now;
         if owed.head >= owed.bytes.len() {

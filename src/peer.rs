@@ -20,7 +20,10 @@ pub enum Peer {
     Unix(Box<[u8]>),
 }
 
-const _: () = assert!(size_of::<Peer>() == 24, "an idle connection pays for every byte of this");
+const _: () = assert!(
+    size_of::<Peer>() == 24,
+    "an idle connection pays for every byte of this"
+);
 
 impl Peer {
     /// A Unix peer that has no name, as most clients of stream sockets.
@@ -32,7 +35,9 @@ impl Peer {
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match *self {
             Peer::V4(ip, port) => Some(SocketAddr::new(IpAddr::V4(ip), port)),
-            Peer::V6(ip, port, scope) => Some(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope))),
+            Peer::V6(ip, port, scope) => {
+                Some(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope)))
+            }
             Peer::Unix(_) => None,
         }
     }
@@ -81,7 +86,13 @@ mod tests {
     #[test]
     fn a_unix_name_cannot_forge_a_line() {
         assert_eq!(Peer::unnamed().to_string(), "unnamed");
-        assert_eq!(Peer::Unix((*b"/tmp/a\nERROR b").into()).to_string(), "/tmp/a\\nERROR b");
-        assert_eq!(Peer::Unix((*b"\0name\x1b").into()).to_string(), "@name\\x1b");
+        assert_eq!(
+            Peer::Unix((*b"/tmp/a\nERROR b").into()).to_string(),
+            "/tmp/a\\nERROR b"
+        );
+        assert_eq!(
+            Peer::Unix((*b"\0name\x1b").into()).to_string(),
+            "@name\\x1b"
+        );
     }
 }

@@ -137,10 +137,21 @@ impl<N: Net> Reactor<N> {
     /// # Errors
     ///
     /// What was tried, why it failed and what to do.
-    pub fn listen(&mut self, address: &Address, backlog: u32, make: Factory) -> Result<Address, StartError> {
-        let (socket, bound) = self.res.net.listen(address, backlog, self.sources.next_token())?;
+    pub fn listen(
+        &mut self,
+        address: &Address,
+        backlog: u32,
+        make: Factory,
+    ) -> Result<Address, StartError> {
+        let (socket, bound) = self
+            .res
+            .net
+            .listen(address, backlog, self.sources.next_token())?;
         let listener = Listener::new(socket, bound.clone(), make);
-        self.listeners.push(self.sources.insert(Ready::NONE, Source::Listener(Box::new(listener))));
+        self.listeners.push(
+            self.sources
+                .insert(Ready::NONE, Source::Listener(Box::new(listener))),
+        );
         self.backlog = self.backlog.max(backlog);
         Ok(bound)
     }
@@ -156,7 +167,10 @@ impl<N: Net> Reactor<N> {
         if let Address::Udp(own) = bound {
             self.res.own.push(own);
         }
-        self.datagrams.push(self.sources.insert(Ready::WRITABLE, Source::Datagram(Box::new(datagram))));
+        self.datagrams.push(
+            self.sources
+                .insert(Ready::WRITABLE, Source::Datagram(Box::new(datagram))),
+        );
         Ok(bound)
     }
 
@@ -166,11 +180,21 @@ impl<N: Net> Reactor<N> {
     /// # Errors
     ///
     /// What was tried, and why it failed at once; the service has then been told nothing.
-    pub fn connect(&mut self, remote: &Address, local: Option<&Address>, service: Box<dyn Service>) -> Result<Token, StartError> {
-        let stream = self.res.net.connect(remote, local, self.sources.next_token())?;
+    pub fn connect(
+        &mut self,
+        remote: &Address,
+        local: Option<&Address>,
+        service: Box<dyn Service>,
+    ) -> Result<Token, StartError> {
+        let stream = self
+            .res
+            .net
+            .connect(remote, local, self.sources.next_token())?;
         let connection = Connection::connecting(stream, remote.as_peer(), service, self.res.now);
         let deadline = connection.deadline(&self.res);
-        let token = self.sources.insert(Ready::NONE, Source::Connection(connection));
+        let token = self
+            .sources
+            .insert(Ready::NONE, Source::Connection(connection));
         self.sources.arm(token, deadline);
         self.res.stats.connects += 1;
         debug!("{token} {remote}: connecting");
@@ -183,10 +207,21 @@ impl<N: Net> Reactor<N> {
     /// # Errors
     ///
     /// What was tried, and why it failed.
-    pub fn associate(&mut self, remote: &Address, local: Option<&Address>, service: Box<dyn Service>) -> Result<Token, StartError> {
-        let socket = self.res.net.associate(remote, local, self.sources.next_token())?;
-        let datagram = Datagram::new(&self.res.net, socket, remote.clone(), service).to(remote.as_peer());
-        let token = self.sources.insert(Ready::WRITABLE, Source::Datagram(Box::new(datagram)));
+    pub fn associate(
+        &mut self,
+        remote: &Address,
+        local: Option<&Address>,
+        service: Box<dyn Service>,
+    ) -> Result<Token, StartError> {
+        let socket = self
+            .res
+            .net
+            .associate(remote, local, self.sources.next_token())?;
+        let datagram =
+            Datagram::new(&self.res.net, socket, remote.clone(), service).to(remote.as_peer());
+        let token = self
+            .sources
+            .insert(Ready::WRITABLE, Source::Datagram(Box::new(datagram)));
         self.datagrams.push(token);
         Ok(token)
     }
@@ -198,7 +233,8 @@ impl<N: Net> Reactor<N> {
     /// The operating system's; `Unsupported` where the crate was built without the feature `cli`.
     pub fn catch_signals(&mut self) -> io::Result<()> {
         let signals = self.res.net.catch_signals(self.sources.next_token())?;
-        self.sources.insert(Ready::NONE, Source::Signals(Box::new(signals)));
+        self.sources
+            .insert(Ready::NONE, Source::Signals(Box::new(signals)));
         Ok(())
     }
 
@@ -256,7 +292,9 @@ impl<N: Net> Reactor<N> {
 
     /// Bytes that all connections together are owed.
     pub fn owed(&self) -> usize {
-        self.connections().map(|(_, _, connection)| connection.owed()).sum()
+        self.connections()
+            .map(|(_, _, connection)| connection.owed())
+            .sum()
     }
 
     /// Looks for what must never be: a source that could act on a bit that is set, and stands nowhere.
@@ -268,23 +306,35 @@ impl<N: Net> Reactor<N> {
         for (token, entry) in self.sources.iter() {
             let is_runnable = match &entry.source {
                 Source::Connection(connection) => connection.is_runnable(entry.ready),
-                Source::Listener(_) | Source::Datagram(_) => entry.ready.intersects(Ready::READABLE | Ready::ALARM),
+                Source::Listener(_) | Source::Datagram(_) => {
+                    entry.ready.intersects(Ready::READABLE | Ready::ALARM)
+                }
                 Source::Signals(_) | Source::Waker => false,
             };
             if is_runnable && !entry.is_queued() {
-                return Err(format!("lost edge: {token} {} {:?} is not queued", entry.ready, entry.source));
+                return Err(format!(
+                    "lost edge: {token} {} {:?} is not queued",
+                    entry.ready, entry.source
+                ));
             }
         }
         let live = self.connections().count() as u64;
         if live != self.res.stats.live() {
-            return Err(format!("{live} connections are open, the counters say {}", self.res.stats.live()));
+            return Err(format!(
+                "{live} connections are open, the counters say {}",
+                self.res.stats.live()
+            ));
         }
         Ok(())
     }
 
     /// Phases 1 and 2. Returns whether it did not sleep because a deadline is near, and for no other reason.
     fn wait(&mut self, at: Time) -> bool {
-        let deadline = self.sources.next_alarm().min(self.lifecycle.deadline()).min(at);
+        let deadline = self
+            .sources
+            .next_alarm()
+            .min(self.lifecycle.deadline())
+            .min(at);
         let timeout = if self.sources.is_runnable() || self.is_busy_polling() {
             Some(Duration::ZERO)
         } else if deadline == Time::NEVER {
@@ -292,9 +342,13 @@ impl<N: Net> Reactor<N> {
         } else {
             Some(sleep_before(deadline - self.res.now, self.res.limits.spin))
         };
-        let spins = self.res.limits.spin > Duration::ZERO && !self.sources.is_runnable() && timeout == Some(Duration::ZERO);
+        let spins = self.res.limits.spin > Duration::ZERO
+            && !self.sources.is_runnable()
+            && timeout == Some(Duration::ZERO);
         let result = self.res.net.wait(timeout);
-        let failed = result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
+        let failed = result
+            .as_ref()
+            .is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
         if failed {
             self.res.stats.wait_errors += 1;
         }
@@ -315,7 +369,10 @@ impl<N: Net> Reactor<N> {
     }
 
     fn is_busy_polling(&self) -> bool {
-        self.res.limits.busy_poll.is_some_and(|busy| self.res.now < self.last_event + busy)
+        self.res
+            .limits
+            .busy_poll
+            .is_some_and(|busy| self.res.now < self.last_event + busy)
     }
 
     /// Phase 4. Out of line, as is phase 5: each is a loop over all events, and shares no register with the other.
@@ -348,9 +405,13 @@ impl<N: Net> Reactor<N> {
 
     #[inline]
     fn run_one(&mut self, token: Token) {
-        let Some(entry) = self.sources.enter(token) else { return };
+        let Some(entry) = self.sources.enter(token) else {
+            return;
+        };
         trace!("run {token} {}", entry.ready);
-        let Source::Connection(connection) = &mut entry.source else { return self.run_other(token) };
+        let Source::Connection(connection) = &mut entry.source else {
+            return self.run_other(token);
+        };
         let outcome = connection.drive(&mut entry.ready, &mut self.res);
         let deadline = connection.deadline(&self.res);
         // What nearly every message comes to: the connection waits, and its alarm is set already.
@@ -363,14 +424,24 @@ impl<N: Net> Reactor<N> {
     /// Runs a source that is not a connection.
     #[cold]
     fn run_other(&mut self, token: Token) {
-        let Some(entry) = self.sources.get_mut(token) else { return };
+        let Some(entry) = self.sources.get_mut(token) else {
+            return;
+        };
         let res = &mut self.res;
         let (outcome, deadline) = match &mut entry.source {
             Source::Listener(listener) => {
-                let room = res.limits.max_connections.saturating_sub(res.stats.live() as usize);
-                (listener.accept(&mut entry.ready, res, room, &mut self.batch), listener.deadline())
+                let room = res
+                    .limits
+                    .max_connections
+                    .saturating_sub(res.stats.live() as usize);
+                (
+                    listener.accept(&mut entry.ready, res, room, &mut self.batch),
+                    listener.deadline(),
+                )
             }
-            Source::Datagram(datagram) => (datagram.run(&mut entry.ready, res), datagram.deadline()),
+            Source::Datagram(datagram) => {
+                (datagram.run(&mut entry.ready, res), datagram.deadline())
+            }
             Source::Signals(signals) => {
                 let mut terminations = 0;
                 while let Some(Signal::Terminate) = res.net.next_signal(signals) {
@@ -400,7 +471,12 @@ impl<N: Net> Reactor<N> {
     /// Makes sources of what was accepted.
     fn adopt(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
-        for Accepted { mut stream, peer, service } in batch.drain(..) {
+        for Accepted {
+            mut stream,
+            peer,
+            service,
+        } in batch.drain(..)
+        {
             let token = self.sources.next_token();
             if let Err(error) = self.res.net.register(&mut stream, token) {
                 self.res.stats.unregistered += 1;
@@ -411,7 +487,8 @@ impl<N: Net> Reactor<N> {
             debug!("{token} {peer}: accepted");
             let connection = Connection::new(stream, peer, service, self.res.now);
             // Fresh sockets take bytes, and whatever has arrived already gives an event once they are registered.
-            self.sources.insert(Ready::WRITABLE, Source::Connection(connection));
+            self.sources
+                .insert(Ready::WRITABLE, Source::Connection(connection));
             self.res.stats.accepted += 1;
             self.open(token);
         }
@@ -419,8 +496,12 @@ impl<N: Net> Reactor<N> {
     }
 
     fn open(&mut self, token: Token) {
-        let Some(entry) = self.sources.get_mut(token) else { return };
-        let Source::Connection(connection) = &mut entry.source else { return };
+        let Some(entry) = self.sources.get_mut(token) else {
+            return;
+        };
+        let Source::Connection(connection) = &mut entry.source else {
+            return;
+        };
         let outcome = connection.open(&mut entry.ready, &mut self.res);
         let deadline = connection.deadline(&self.res);
         self.settle(token, outcome, deadline);
@@ -432,8 +513,11 @@ impl<N: Net> Reactor<N> {
             Some(Source::Connection(connection)) => {
                 self.res.stats.closed.count(reason);
                 // A timeout during a drain loses what was received before it as surely as the drain's own.
-                let is_overdue = matches!(reason, CloseReason::WriteTimeout | CloseReason::IdleTimeout) && connection.owed() > 0;
-                self.cut += usize::from(reason == CloseReason::Cut || self.res.draining && is_overdue);
+                let is_overdue =
+                    matches!(reason, CloseReason::WriteTimeout | CloseReason::IdleTimeout)
+                        && connection.owed() > 0;
+                self.cut +=
+                    usize::from(reason == CloseReason::Cut || self.res.draining && is_overdue);
                 debug!("{token} {}: closed: {reason}", connection.peer());
                 connection.close(&mut self.res.net, reason);
             }
@@ -456,7 +540,11 @@ impl<N: Net> Reactor<N> {
     fn wake_parked_listeners(&mut self) {
         for index in 0..self.listeners.len() {
             let token = self.listeners[index];
-            if let Some(Entry { source: Source::Listener(listener), .. }) = self.sources.get_mut(token) {
+            if let Some(Entry {
+                source: Source::Listener(listener),
+                ..
+            }) = self.sources.get_mut(token)
+            {
                 if listener.is_parked() {
                     self.sources.mark(token, Ready::READABLE);
                 }
@@ -482,7 +570,10 @@ impl<N: Net> Reactor<N> {
     }
 
     fn terminate(&mut self) {
-        match self.lifecycle.terminate(self.res.now, self.res.limits.drain_timeout) {
+        match self
+            .lifecycle
+            .terminate(self.res.now, self.res.limits.drain_timeout)
+        {
             Step::DrainBegins => self.begin_drain(),
             Step::StopsNow => info!("stopping at once"),
         }
@@ -493,7 +584,9 @@ impl<N: Net> Reactor<N> {
         info!("draining: {} connections are open", self.res.stats.live());
         self.res.draining = true;
         for token in self.sources.tokens() {
-            let Some(entry) = self.sources.get_mut(token) else { continue };
+            let Some(entry) = self.sources.get_mut(token) else {
+                continue;
+            };
             let look = match &mut entry.source {
                 Source::Connection(_) => Ready::ALARM,
                 Source::Listener(listener) => {
@@ -518,7 +611,9 @@ impl<N: Net> Reactor<N> {
     /// Closes what is left and says how much was cut off.
     fn close(&mut self) -> Ending {
         for token in self.sources.tokens() {
-            let Some(entry) = self.sources.get_mut(token) else { continue };
+            let Some(entry) = self.sources.get_mut(token) else {
+                continue;
+            };
             let reason = match &entry.source {
                 Source::Connection(connection) => connection.finished().unwrap_or(CloseReason::Cut),
                 Source::Datagram(datagram) => {
@@ -540,10 +635,12 @@ impl<N: Net> Reactor<N> {
     }
 
     fn connections(&self) -> impl Iterator<Item = (Token, Ready, &Connection<N>)> {
-        self.sources.iter().filter_map(|(token, entry)| match &entry.source {
-            Source::Connection(connection) => Some((token, entry.ready, connection)),
-            _ => None,
-        })
+        self.sources
+            .iter()
+            .filter_map(|(token, entry)| match &entry.source {
+                Source::Connection(connection) => Some((token, entry.ready, connection)),
+                _ => None,
+            })
     }
 }
 
@@ -557,6 +654,9 @@ fn sleep_before(left: Duration, spin: Duration) -> Duration {
 
 impl<N: Net> fmt::Debug for Reactor<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reactor").field("lifecycle", &self.lifecycle).field("stats", &self.res.stats).finish_non_exhaustive()
+        f.debug_struct("Reactor")
+            .field("lifecycle", &self.lifecycle)
+            .field("stats", &self.res.stats)
+            .finish_non_exhaustive()
     }
 }

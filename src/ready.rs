@@ -110,8 +110,14 @@ mod tests {
     #[test]
     fn bits_print_in_columns() {
         assert_eq!(Ready::NONE.to_string(), "------");
-        assert_eq!((Ready::READABLE | Ready::WRITABLE | Ready::READ_CLOSED).to_string(), "rw-h--");
-        assert_eq!((Ready::ERROR | Ready::WRITE_CLOSED | Ready::ALARM).to_string(), "--e-Ha");
+        assert_eq!(
+            (Ready::READABLE | Ready::WRITABLE | Ready::READ_CLOSED).to_string(),
+            "rw-h--"
+        );
+        assert_eq!(
+            (Ready::ERROR | Ready::WRITE_CLOSED | Ready::ALARM).to_string(),
+            "--e-Ha"
+        );
     }
 
     #[test]

@@ -77,7 +77,9 @@ impl Replies {
         let size = pieces.iter().map(|piece| piece.len()).sum();
         let at = at.unwrap_or_else(|| {
             let begin = self.bytes.len();
-            pieces.iter().for_each(|piece| self.bytes.extend_from_slice(piece));
+            pieces
+                .iter()
+                .for_each(|piece| self.bytes.extend_from_slice(piece));
             Place::Here(begin)
         });
         self.entries.push(Entry { part, at, size });
@@ -102,7 +104,10 @@ impl Replies {
         let mut next: Vec<usize> = vec![usize::MAX; self.entries.len()];
         for (index, entry) in self.entries.iter().enumerate() {
             // The last run of the same path: an earlier one would let this datagram overtake.
-            let run = open.iter_mut().rev().find(|run| run.part == entry.part || is_same(run.part, entry.part));
+            let run = open
+                .iter_mut()
+                .rev()
+                .find(|run| run.part == entry.part || is_same(run.part, entry.part));
             match run {
                 Some(run) if run.takes(entry.size, longest) => {
                     next[run.last] = index;
@@ -130,7 +135,9 @@ impl Replies {
             let mut piece: Option<(Place, usize)> = None;
             while let Some(entry) = self.entries.get(at) {
                 piece = match piece {
-                    Some((place, size)) if place.ends_at(size, entry.at) => Some((place, size + entry.size)),
+                    Some((place, size)) if place.ends_at(size, entry.at) => {
+                        Some((place, size + entry.size))
+                    }
                     ended => {
                         pieces.extend(ended.map(|ended| self.piece(burst, ended)));
                         Some((entry.at, entry.size))
@@ -139,7 +146,12 @@ impl Replies {
                 at = next[at];
             }
             pieces.extend(piece.map(|piece| self.piece(burst, piece)));
-            Run { part: run.part, pieces: begin..pieces.len(), count: run.count, segment: run.segment }
+            Run {
+                part: run.part,
+                pieces: begin..pieces.len(),
+                count: run.count,
+                segment: run.segment,
+            }
         });
         let runs = runs.collect();
         (pieces, runs)
@@ -150,7 +162,9 @@ impl Place {
     /// Whether what stands here, `size` bytes, is followed by what stands at `next`.
     fn ends_at(self, size: usize, next: Place) -> bool {
         match (self, next) {
-            (Place::Burst(at), Place::Burst(next)) | (Place::Here(at), Place::Here(next)) => at + size == next,
+            (Place::Burst(at), Place::Burst(next)) | (Place::Here(at), Place::Here(next)) => {
+                at + size == next
+            }
             _ => false,
         }
     }
@@ -193,20 +207,44 @@ mod tests {
         replies.push(0, &[IoSlice::new(&burst[1..3])], &burst);
         assert_eq!(replies.size(), (0, 1));
         replies.push(0, &[IoSlice::new(&[2, 3])], &burst);
-        replies.push(0, &[IoSlice::new(&burst[1..2]), IoSlice::new(&burst[2..3])], &burst);
+        replies.push(
+            0,
+            &[IoSlice::new(&burst[1..2]), IoSlice::new(&burst[2..3])],
+            &burst,
+        );
         replies.push(0, &[], &burst);
         assert_eq!(replies.size(), (4, 4));
         let (pieces, _) = replies.runs(&burst, 0, |a, b| a == b);
-        assert_eq!(pieces.iter().map(|piece| piece.to_vec()).collect::<Vec<_>>(), [vec![2, 3], vec![2, 3], vec![2, 3], vec![]]);
+        assert_eq!(
+            pieces
+                .iter()
+                .map(|piece| piece.to_vec())
+                .collect::<Vec<_>>(),
+            [vec![2, 3], vec![2, 3], vec![2, 3], vec![]]
+        );
         let (pieces, runs) = replies.runs(&burst, 2, |a, b| a == b);
-        assert_eq!(pieces.iter().map(|piece| piece.to_vec()).collect::<Vec<_>>(), [vec![2, 3], vec![2, 3, 2, 3], vec![]]);
+        assert_eq!(
+            pieces
+                .iter()
+                .map(|piece| piece.to_vec())
+                .collect::<Vec<_>>(),
+            [vec![2, 3], vec![2, 3, 2, 3], vec![]]
+        );
         assert_eq!(runs.iter().map(|run| run.count).collect::<Vec<_>>(), [3, 1]);
     }
 
     /// The datagrams of a run, as the kernel would cut them.
     fn cut(pieces: &[IoSlice<'_>], run: &Run) -> Vec<Vec<u8>> {
-        let bytes = pieces[run.pieces.clone()].iter().map(|piece| &**piece).collect::<Vec<_>>().concat();
-        if run.count == 1 { vec![bytes] } else { bytes.chunks(run.segment).map(<[u8]>::to_vec).collect() }
+        let bytes = pieces[run.pieces.clone()]
+            .iter()
+            .map(|piece| &**piece)
+            .collect::<Vec<_>>()
+            .concat();
+        if run.count == 1 {
+            vec![bytes]
+        } else {
+            bytes.chunks(run.segment).map(<[u8]>::to_vec).collect()
+        }
     }
 
     proptest! {

@@ -32,7 +32,10 @@ impl RunQueue {
     /// Closes the list of this turn. The one before must have been taken whole.
     #[inline]
     pub(crate) fn begin_turn(&mut self) {
-        debug_assert!(self.taken == self.turn.len(), "a turn begins before all sources of the last have run");
+        debug_assert!(
+            self.taken == self.turn.len(),
+            "a turn begins before all sources of the last have run"
+        );
         self.turn.clear();
         self.taken = 0;
         std::mem::swap(&mut self.turn, &mut self.next);
@@ -61,7 +64,9 @@ mod tests {
     #[test]
     fn sources_run_in_the_order_they_came() {
         let mut queue = RunQueue::default();
-        let tokens: Vec<Token> = (0..5).map(|slot| Token::new(slot, Generation::FIRST)).collect();
+        let tokens: Vec<Token> = (0..5)
+            .map(|slot| Token::new(slot, Generation::FIRST))
+            .collect();
         tokens.iter().for_each(|&token| queue.push(token));
         queue.begin_turn();
         let out: Vec<Token> = std::iter::from_fn(|| queue.pop()).collect();

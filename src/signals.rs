@@ -17,6 +17,8 @@ impl Signal {
     /// What a signal's number means to us.
     #[cfg(feature = "cli")]
     pub(crate) fn of(number: libc::c_int) -> Option<Signal> {
-        Signal::CAUGHT.contains(&number).then_some(Signal::Terminate)
+        Signal::CAUGHT
+            .contains(&number)
+            .then_some(Signal::Terminate)
     }
 }

@@ -75,9 +75,18 @@ impl<S> Sources<S> {
 
     /// Adds a source that is `ready` for nothing but the bits given.
     pub(crate) fn insert(&mut self, ready: Ready, source: S) -> Token {
-        debug_assert!(self.entries.len() < MAX_SOURCES, "the limit on connections is below the number of slots");
+        debug_assert!(
+            self.entries.len() < MAX_SOURCES,
+            "the limit on connections is below the number of slots"
+        );
         let token = self.next_token();
-        let slot = self.entries.insert(Entry { generation: token.generation(), ready, queued: false, alarm_at: Time::NEVER, source });
+        let slot = self.entries.insert(Entry {
+            generation: token.generation(),
+            ready,
+            queued: false,
+            alarm_at: Time::NEVER,
+            source,
+        });
         debug_assert_eq!(slot, token.slot());
         self.generation = self.generation.next();
         token
@@ -98,7 +107,9 @@ impl<S> Sources<S> {
     /// Adds readiness to a source and queues it, once. No I/O, nothing created or destroyed.
     #[inline]
     pub(crate) fn mark(&mut self, token: Token, ready: Ready) -> Marked {
-        let Some(entry) = find(&mut self.entries, token) else { return Marked::Stale };
+        let Some(entry) = find(&mut self.entries, token) else {
+            return Marked::Stale;
+        };
         entry.ready |= ready;
         if !entry.queued {
             entry.queued = true;
@@ -130,18 +141,24 @@ impl<S> Sources<S> {
     /// Asks for an alarm at `at` or earlier. An alarm that is set for an earlier time is left: when it fires, the source asks again.
     #[cold]
     pub(crate) fn arm(&mut self, token: Token, at: Time) {
-        let Some(entry) = self.get_mut(token).filter(|entry| !entry.is_armed_for(at)) else { return };
+        let Some(entry) = self.get_mut(token).filter(|entry| !entry.is_armed_for(at)) else {
+            return;
+        };
         entry.alarm_at = at;
         let entries = &self.entries;
         self.timer.set(token, at, entries.len(), |token, at| {
-            entries.get(token.slot()).is_some_and(|entry| entry.generation == token.generation() && entry.alarm_at == at)
+            entries
+                .get(token.slot())
+                .is_some_and(|entry| entry.generation == token.generation() && entry.alarm_at == at)
         });
     }
 
     /// Marks every source whose alarm is due.
     pub(crate) fn mark_due(&mut self, now: Time) {
         while let Some((token, at)) = self.timer.pop_due(now) {
-            let Some(entry) = self.get_mut(token).filter(|entry| entry.alarm_at == at) else { continue };
+            let Some(entry) = self.get_mut(token).filter(|entry| entry.alarm_at == at) else {
+                continue;
+            };
             entry.alarm_at = Time::NEVER;
             self.mark(token, Ready::ALARM);
         }
@@ -161,7 +178,9 @@ impl<S> Sources<S> {
 
     /// Every source with its token and whether it is queued.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Token, &Entry<S>)> {
-        self.entries.iter().map(|(slot, entry)| (Token::new(slot, entry.generation), entry))
+        self.entries
+            .iter()
+            .map(|(slot, entry)| (Token::new(slot, entry.generation), entry))
     }
 
     /// The tokens of all sources, for loops that change the table as they go.
@@ -173,7 +192,9 @@ impl<S> Sources<S> {
 /// A free function, so that the queue can be used while the row is borrowed.
 #[inline]
 fn find<S>(entries: &mut Slab<Entry<S>>, token: Token) -> Option<&mut Entry<S>> {
-    entries.get_mut(token.slot()).filter(|entry| entry.generation == token.generation())
+    entries
+        .get_mut(token.slot())
+        .filter(|entry| entry.generation == token.generation())
 }
 
 #[cfg(test)]
@@ -192,7 +213,11 @@ mod tests {
         let first = sources.insert(Ready::NONE, "first");
         sources.remove(first);
         let second = sources.insert(Ready::NONE, "second");
-        assert_eq!(first.slot(), second.slot(), "the slab reuses the slot at once");
+        assert_eq!(
+            first.slot(),
+            second.slot(),
+            "the slab reuses the slot at once"
+        );
         assert_eq!(sources.mark(first, Ready::READABLE), Marked::Stale);
         assert_eq!(sources.mark(second, Ready::READABLE), Marked::Live);
         assert_eq!(sources.get_mut(second).unwrap().ready, Ready::READABLE);
@@ -207,9 +232,15 @@ mod tests {
         sources.mark(token, Ready::WRITABLE);
         sources.begin_turn();
         assert_eq!((sources.dequeue(), sources.dequeue()), (Some(token), None));
-        assert_eq!(sources.enter(token).unwrap().ready, Ready::READABLE | Ready::WRITABLE);
+        assert_eq!(
+            sources.enter(token).unwrap().ready,
+            Ready::READABLE | Ready::WRITABLE
+        );
         sources.mark(token, Ready::NONE);
-        assert!(sources.is_runnable(), "off the queue it can be queued again");
+        assert!(
+            sources.is_runnable(),
+            "off the queue it can be queued again"
+        );
     }
 
     #[test]
@@ -261,6 +292,10 @@ mod tests {
             sources.arm(token, at(1_000_000));
             sources.remove(token);
         }
-        assert!(sources.timer.len() <= 65, "{} entries for no source", sources.timer.len());
+        assert!(
+            sources.timer.len() <= 65,
+            "{} entries for no source",
+            sources.timer.len()
+        );
     }
 }

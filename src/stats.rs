@@ -126,11 +126,21 @@ tally! {
 /// One line, with what is zero left out.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = self.counters().map(|(name, count)| (name.replace('_', " "), count));
-        let closed = CloseReason::ALL.into_iter().map(|reason| (format!("closed ({reason})"), self.closed[reason]));
-        let unanswered = Refusal::ALL.into_iter().map(|refusal| (format!("unanswered ({refusal})"), self.unanswered[refusal]));
+        let plain = self
+            .counters()
+            .map(|(name, count)| (name.replace('_', " "), count));
+        let closed = CloseReason::ALL
+            .into_iter()
+            .map(|reason| (format!("closed ({reason})"), self.closed[reason]));
+        let unanswered = Refusal::ALL
+            .into_iter()
+            .map(|refusal| (format!("unanswered ({refusal})"), self.unanswered[refusal]));
         let mut separator = "";
-        for (name, count) in plain.chain(closed).chain(unanswered).filter(|(_, count)| *count > 0) {
+        for (name, count) in plain
+            .chain(closed)
+            .chain(unanswered)
+            .filter(|(_, count)| *count > 0)
+        {
             write!(f, "{separator}{name} {count}")?;
             separator = ", ";
         }
@@ -144,10 +154,17 @@ mod tests {
 
     #[test]
     fn stats_balance_and_print_what_is_not_zero() {
-        let mut stats = Stats { accepted: 3, bytes_in: 7, ..Stats::default() };
+        let mut stats = Stats {
+            accepted: 3,
+            bytes_in: 7,
+            ..Stats::default()
+        };
         stats.closed.count(CloseReason::Reset);
         assert_eq!(stats.live(), 2);
         assert_eq!(stats.closed[CloseReason::Reset], 1);
-        assert_eq!(stats.to_string(), "accepted 3, bytes in 7, closed (reset by peer) 1");
+        assert_eq!(
+            stats.to_string(),
+            "accepted 3, bytes in 7, closed (reset by peer) 1"
+        );
     }
 }

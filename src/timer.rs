@@ -41,7 +41,10 @@ impl Time {
     /// So much earlier, but no earlier than the start of the clock.
     #[inline]
     pub fn before(self, duration: Duration) -> Time {
-        Time(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+        Time(
+            self.0
+                .saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// `self + after`, or [`Time::NEVER`] where `after` is `None`: a timeout that is off.
@@ -57,7 +60,10 @@ impl Add<Duration> for Time {
 
     #[inline]
     fn add(self, duration: Duration) -> Time {
-        let nanos = duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()));
+        let nanos = duration
+            .as_secs()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(u64::from(duration.subsec_nanos()));
         Time(self.0.saturating_add(nanos))
     }
 }
@@ -90,14 +96,23 @@ const SWEEP_FLOOR: usize = 64;
 impl Timer {
     /// A heap that does not grow before it holds `capacity` alarms.
     pub fn with_capacity(capacity: usize) -> Timer {
-        Timer { heap: BinaryHeap::with_capacity(capacity) }
+        Timer {
+            heap: BinaryHeap::with_capacity(capacity),
+        }
     }
 
     /// Adds an alarm. `sources` is how many sources there are, and `is_live(token, at)` whether that entry is still its source's
     /// alarm; both serve to sweep out the superseded ones, at amortised constant cost.
-    pub fn set(&mut self, token: Token, at: Time, sources: usize, is_live: impl Fn(Token, Time) -> bool) {
+    pub fn set(
+        &mut self,
+        token: Token,
+        at: Time,
+        sources: usize,
+        is_live: impl Fn(Token, Time) -> bool,
+    ) {
         if self.heap.len() >= SWEEP_FLOOR.max(2 * sources) {
-            self.heap.retain(|Reverse((at, token))| is_live(*token, *at));
+            self.heap
+                .retain(|Reverse((at, token))| is_live(*token, *at));
         }
         self.heap.push(Reverse((at, token)));
     }
@@ -143,7 +158,13 @@ mod tests {
     fn time_saturates_instead_of_wrapping() {
         assert_eq!(Time(5) + Duration::MAX, Time::NEVER);
         assert_eq!(Time(5) - Time(9), Duration::ZERO);
-        assert_eq!((Time(9).before(Duration::from_nanos(5)), Time(5).before(Duration::MAX)), (Time(4), Time::ZERO));
+        assert_eq!(
+            (
+                Time(9).before(Duration::from_nanos(5)),
+                Time(5).before(Duration::MAX)
+            ),
+            (Time(4), Time::ZERO)
+        );
         assert_eq!(Time(1).after(None), Time::NEVER);
         assert_eq!(Time(1).after(Some(Duration::from_nanos(2))), Time(3));
     }

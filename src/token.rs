@@ -86,7 +86,11 @@ impl Generation {
 
     /// The generation after this one.
     pub(crate) fn next(self) -> Generation {
-        Generation(if self.0 == LAST_GENERATION { 1 } else { self.0 + 1 })
+        Generation(if self.0 == LAST_GENERATION {
+            1
+        } else {
+            self.0 + 1
+        })
     }
 }
 

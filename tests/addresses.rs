@@ -19,7 +19,11 @@ fn has_ipv6() -> bool {
 
 #[track_caller]
 fn assert_answers(address: SocketAddr) {
-    let here = if address.is_ipv6() { (Ipv6Addr::LOCALHOST, 0).into() } else { loopback() };
+    let here = if address.is_ipv6() {
+        (Ipv6Addr::LOCALHOST, 0).into()
+    } else {
+        loopback()
+    };
     let client = UdpSocket::bind(here).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.connect(address).unwrap();
@@ -30,9 +34,20 @@ fn assert_answers(address: SocketAddr) {
 #[test]
 fn a_server_takes_endpoints_of_every_kind_at_once() {
     let scratch = Scratch::new();
-    let (stream, datagram) = (scratch.endpoint("unix", "stream"), scratch.endpoint("unixgram", "datagram"));
+    let (stream, datagram) = (
+        scratch.endpoint("unix", "stream"),
+        scratch.endpoint("unixgram", "datagram"),
+    );
     let abstract_name = format!("unix:@mynah-addresses-{}", std::process::id());
-    let mut endpoints = vec![TCP, UDP, stream.as_str(), datagram.as_str(), abstract_name.as_str(), TCP, UDP];
+    let mut endpoints = vec![
+        TCP,
+        UDP,
+        stream.as_str(),
+        datagram.as_str(),
+        abstract_name.as_str(),
+        TCP,
+        UDP,
+    ];
     if has_ipv6() {
         endpoints.extend(["tcp://[::1]:0", "udp://[::1]:0"]);
     }
@@ -41,13 +56,21 @@ fn a_server_takes_endpoints_of_every_kind_at_once() {
         match endpoint.split_once(':').unwrap() {
             ("tcp", _) => assert_echoes(connect(server.address(index)), b"stream"),
             ("udp", _) => assert_answers(server.address(index)),
-            _ => assert_eq!(endpoint, endpoints[index], "a path is reported as it was given"),
+            _ => assert_eq!(
+                endpoint, endpoints[index],
+                "a path is reported as it was given"
+            ),
         }
     }
-    assert_echoes(UnixStream::connect(scratch.path("stream")).unwrap(), b"stream");
+    assert_echoes(
+        UnixStream::connect(scratch.path("stream")).unwrap(),
+        b"stream",
+    );
     let client = UnixDatagram::bind(scratch.path("client")).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.send_to(b"datagram", scratch.path("datagram")).unwrap();
+    client
+        .send_to(b"datagram", scratch.path("datagram"))
+        .unwrap();
     assert_eq!(common::again(|| client.recv(&mut [0; 64])).unwrap(), 8);
     assert_eq!(server.stop(), 0);
 }
@@ -56,7 +79,10 @@ fn a_server_takes_endpoints_of_every_kind_at_once() {
 fn port_0_is_reported_as_the_port_that_was_chosen() {
     let server = Server::start(&[TCP, UDP, TCP]);
     let ports: Vec<u16> = (0..3).map(|index| server.address(index).port()).collect();
-    assert!(ports.iter().all(|port| *port > 0) && ports[0] != ports[2], "{ports:?}");
+    assert!(
+        ports.iter().all(|port| *port > 0) && ports[0] != ports[2],
+        "{ports:?}"
+    );
     assert_echoes(connect(server.address(2)), b"here");
     assert_answers(server.address(1));
 }
@@ -67,7 +93,14 @@ fn ipv6_is_served_and_shown_in_brackets() {
         return;
     }
     let server = Server::start(&["tcp://[::1]:0", "udp://[0:0:0:0:0:0:0:1]:0"]);
-    assert!(server.endpoints.iter().all(|endpoint| endpoint.contains("://[::1]:")), "{:?}", server.endpoints);
+    assert!(
+        server
+            .endpoints
+            .iter()
+            .all(|endpoint| endpoint.contains("://[::1]:")),
+        "{:?}",
+        server.endpoints
+    );
     assert_echoes(connect(server.address(0)), b"six");
     assert_answers(server.address(1));
     server.wait_for_log("[::1]:");
@@ -82,16 +115,25 @@ fn both_families_can_have_the_same_port() {
     for scheme in ["tcp", "udp"] {
         // Somebody else may take the port between the two starts: then another one is tried.
         let mut tries = (0..20).map(|_| {
-            let port = Server::start(&[&format!("{scheme}://0.0.0.0:0")]).address(0).port();
-            let (v6, v4) = (format!("{scheme}://[::]:{port}"), format!("{scheme}://0.0.0.0:{port}"));
-            let is_free = std::net::TcpListener::bind(("0.0.0.0", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok();
+            let port = Server::start(&[&format!("{scheme}://0.0.0.0:0")])
+                .address(0)
+                .port();
+            let (v6, v4) = (
+                format!("{scheme}://[::]:{port}"),
+                format!("{scheme}://0.0.0.0:{port}"),
+            );
+            let is_free = std::net::TcpListener::bind(("0.0.0.0", port)).is_ok()
+                && UdpSocket::bind(("0.0.0.0", port)).is_ok();
             (is_free, v6, v4)
         });
         let (_, v6, v4) = tries.find(|(is_free, ..)| *is_free).unwrap();
         let server = Server::start(&[&v6, &v4]);
         assert_eq!(server.endpoints, [v6, v4]);
         let port = server.address(0).port();
-        for address in [SocketAddr::from((Ipv6Addr::LOCALHOST, port)), (std::net::Ipv4Addr::LOCALHOST, port).into()] {
+        for address in [
+            SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
+            (std::net::Ipv4Addr::LOCALHOST, port).into(),
+        ] {
             match scheme {
                 "tcp" => assert_echoes(connect(address), b"either"),
                 _ => assert_answers(address),
@@ -125,7 +167,10 @@ fn a_name_binds_every_address_that_it_stands_for() {
             expected.push(address)
         }
     });
-    if expected.iter().any(|address| std::net::TcpListener::bind(address).is_err()) {
+    if expected
+        .iter()
+        .any(|address| std::net::TcpListener::bind(address).is_err())
+    {
         eprintln!("skipped: localhost stands for an address that this machine does not have");
         return;
     }
@@ -134,12 +179,26 @@ fn a_name_binds_every_address_that_it_stands_for() {
     assert_echoes(server.connect(), b"the first of them");
     assert_eq!(server.stop(), 0);
     let mut rest = String::new();
-    server.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
-    let lines: Vec<&str> = server.endpoints.iter().map(String::as_str).chain(rest.lines()).collect();
+    server
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut rest)
+        .unwrap();
+    let lines: Vec<&str> = server
+        .endpoints
+        .iter()
+        .map(String::as_str)
+        .chain(rest.lines())
+        .collect();
     assert_eq!(lines.len(), expected.len(), "{lines:?}");
     for (line, address) in lines.iter().zip(&expected) {
         let ip = line.rsplit_once(':').unwrap().0.rsplit_once('/').unwrap().1;
-        assert_eq!(ip.trim_matches(['[', ']']), address.ip().to_string(), "{line}");
+        assert_eq!(
+            ip.trim_matches(['[', ']']),
+            address.ip().to_string(),
+            "{line}"
+        );
     }
 }
 
@@ -159,10 +218,16 @@ fn a_restart_gets_its_port_back_at_once() {
     let mut server = Server::start(&[TCP]);
     let endpoint = server.endpoints[0].clone();
     let clients: Vec<TcpStream> = (0..10).map(|_| server.connect()).collect();
-    clients.iter().for_each(|client| assert_echoes(client, b"here"));
+    clients
+        .iter()
+        .for_each(|client| assert_echoes(client, b"here"));
     server.signal("TERM");
     for mut client in clients {
-        assert_eq!(common::again(|| client.read(&mut [0])).unwrap(), 0, "the drain finishes the quiet ones, its side first");
+        assert_eq!(
+            common::again(|| client.read(&mut [0])).unwrap(),
+            0,
+            "the drain finishes the quiet ones, its side first"
+        );
     }
     assert_eq!(server.wait().code(), Some(0));
     let server = Server::start(&[&endpoint]);
@@ -174,26 +239,48 @@ fn a_restart_gets_its_port_back_at_once() {
 fn every_descriptor_is_closed_on_exec() {
     const O_CLOEXEC: u32 = 0o2_000_000;
     let scratch = Scratch::new();
-    let server = Server::start(&[TCP, UDP, &scratch.endpoint("unix", "stream"), &scratch.endpoint("unixgram", "datagram")]);
+    let server = Server::start(&[
+        TCP,
+        UDP,
+        &scratch.endpoint("unix", "stream"),
+        &scratch.endpoint("unixgram", "datagram"),
+    ]);
     let tcp = server.connect();
     assert_echoes(&tcp, b"open");
     let unix = UnixStream::connect(scratch.path("stream")).unwrap();
     assert_echoes(&unix, b"open");
     // What the test itself inherited is none of the server's: a child of ours that does nothing has the same.
-    let inherited = Command::new("sh").args(["-c", "for fd in /proc/$$/fd/*; do readlink $fd; done"]).output().unwrap().stdout;
+    let inherited = Command::new("sh")
+        .args(["-c", "for fd in /proc/$$/fd/*; do readlink $fd; done"])
+        .output()
+        .unwrap()
+        .stdout;
     let inherited = String::from_utf8_lossy(&inherited);
     let mut checked = 0;
     for entry in std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap() {
         let path = entry.unwrap().path();
         let number: u32 = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
         let name = std::fs::read_link(&path).unwrap();
-        if number <= 2 || inherited.lines().any(|other| other == name.to_str().unwrap()) {
+        if number <= 2
+            || inherited
+                .lines()
+                .any(|other| other == name.to_str().unwrap())
+        {
             continue;
         }
-        let info = std::fs::read_to_string(format!("/proc/{}/fdinfo/{number}", server.pid())).unwrap();
-        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
+        let info =
+            std::fs::read_to_string(format!("/proc/{}/fdinfo/{number}", server.pid())).unwrap();
+        let flags = info
+            .lines()
+            .find_map(|line| line.strip_prefix("flags:"))
+            .unwrap()
+            .trim();
         let flags = u32::from_str_radix(flags, 8).unwrap();
-        assert!(flags & O_CLOEXEC != 0, "descriptor {number}, {}: flags {flags:o}", name.display());
+        assert!(
+            flags & O_CLOEXEC != 0,
+            "descriptor {number}, {}: flags {flags:o}",
+            name.display()
+        );
         checked += 1;
     }
     // Four sockets, two connections, the selector and the waker at the least.

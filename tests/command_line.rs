@@ -15,18 +15,38 @@ fn assert_fails(words: &[&str], status: i32, named: &[&str]) {
     let (got, stdout, stderr) = run_to_end(words);
     assert_eq!(got, status, "{words:?}: {stderr}");
     assert_eq!(stdout, "", "{words:?}");
-    let (log, said): (Vec<&str>, Vec<&str>) = stderr.lines().partition(|line| line.starts_with('['));
-    assert!(log.iter().all(|line| line.contains(" INFO ") || line.contains(" WARN ")), "{words:?}: {stderr}");
-    let [line] = said[..] else { panic!("{words:?}: one line was expected: {stderr}") };
+    let (log, said): (Vec<&str>, Vec<&str>) =
+        stderr.lines().partition(|line| line.starts_with('['));
+    assert!(
+        log.iter()
+            .all(|line| line.contains(" INFO ") || line.contains(" WARN ")),
+        "{words:?}: {stderr}"
+    );
+    let [line] = said[..] else {
+        panic!("{words:?}: one line was expected: {stderr}")
+    };
     assert!(line.starts_with("mynah: "), "{words:?}: {line}");
-    assert!(named.iter().all(|name| line.contains(name)), "{words:?}: {line} does not say {named:?}");
-    assert_eq!(stderr.lines().last(), Some(line), "what went wrong comes last");
+    assert!(
+        named.iter().all(|name| line.contains(name)),
+        "{words:?}: {line} does not say {named:?}"
+    );
+    assert_eq!(
+        stderr.lines().last(),
+        Some(line),
+        "what went wrong comes last"
+    );
 }
 
 /// Serves one connection, then ends by SIGTERM; with `flags` before the endpoint and `RUST_LOG` where it is given.
 fn serve_one(flags: &[&str], rust_log: Option<&str>) -> Output {
     let mut command = Command::new(binary());
-    command.arg("serve").args(flags).arg(TCP).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .arg("serve")
+        .args(flags)
+        .arg(TCP)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     match rust_log {
         Some(value) => command.env("RUST_LOG", value),
         None => command.env_remove("RUST_LOG"),
@@ -35,9 +55,21 @@ fn serve_one(flags: &[&str], rust_log: Option<&str>) -> Output {
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
-    let address = line.trim_end().strip_prefix("listening on tcp://").expect("a listening line").parse().unwrap();
+    let address = line
+        .trim_end()
+        .strip_prefix("listening on tcp://")
+        .expect("a listening line")
+        .parse()
+        .unwrap();
     assert_echoes(connect(address), b"hello");
-    assert!(Command::new("sh").arg("-c").arg(format!("kill -TERM {}", child.id())).status().unwrap().success());
+    assert!(
+        Command::new("sh")
+            .arg("-c")
+            .arg(format!("kill -TERM {}", child.id()))
+            .status()
+            .unwrap()
+            .success()
+    );
     let mut output = child.wait_with_output().unwrap();
     stdout.read_to_end(&mut output.stdout).unwrap();
     output
@@ -50,21 +82,52 @@ fn log_of(flags: &[&str], rust_log: Option<&str>) -> String {
 #[test]
 fn help_and_version_go_to_standard_output_and_are_a_success() {
     let (status, stdout, stderr) = run_to_end(&["--version"]);
-    assert_eq!((status, stdout.as_str(), stderr.as_str()), (0, concat!("mynah ", env!("CARGO_PKG_VERSION"), "\n"), ""));
+    assert_eq!(
+        (status, stdout.as_str(), stderr.as_str()),
+        (0, concat!("mynah ", env!("CARGO_PKG_VERSION"), "\n"), "")
+    );
     for words in [&["--help"][..], &["-h"], &["help"]] {
         let (status, stdout, stderr) = run_to_end(words);
         assert_eq!((status, stderr.as_str()), (0, ""), "{words:?}");
-        assert!(stdout.contains("Usage: mynah") && stdout.contains("serve"), "{words:?}: {stdout}");
+        assert!(
+            stdout.contains("Usage: mynah") && stdout.contains("serve"),
+            "{words:?}: {stdout}"
+        );
     }
     for words in [&["serve", "--help"][..], &["help", "serve"]] {
         let (status, stdout, stderr) = run_to_end(words);
         assert_eq!((status, stderr.as_str()), (0, ""), "{words:?}");
-        let options = ["--service", "--print", "--backlog", "--max-connections", "--idle-timeout", "--write-timeout", "--drain-timeout"];
-        let udp = ["--udp-buffer", "--udp-rate", "--allow-amplification", "--interface"];
-        for named in options.into_iter().chain(udp).chain(["--busy-poll", "ENDPOINT", "tcp://HOST:PORT", "unixgram:PATH", "Exit status"]) {
-            assert!(stdout.contains(named), "{words:?}: {named} is not in it: {stdout}");
+        let options = [
+            "--service",
+            "--print",
+            "--backlog",
+            "--max-connections",
+            "--idle-timeout",
+            "--write-timeout",
+            "--drain-timeout",
+        ];
+        let udp = [
+            "--udp-buffer",
+            "--udp-rate",
+            "--allow-amplification",
+            "--interface",
+        ];
+        for named in options.into_iter().chain(udp).chain([
+            "--busy-poll",
+            "ENDPOINT",
+            "tcp://HOST:PORT",
+            "unixgram:PATH",
+            "Exit status",
+        ]) {
+            assert!(
+                stdout.contains(named),
+                "{words:?}: {named} is not in it: {stdout}"
+            );
         }
-        assert!(stdout.lines().all(|line| line.chars().count() <= 110), "{stdout}");
+        assert!(
+            stdout.lines().all(|line| line.chars().count() <= 110),
+            "{stdout}"
+        );
     }
 }
 
@@ -72,10 +135,22 @@ fn help_and_version_go_to_standard_output_and_are_a_success() {
 #[test]
 fn help_into_a_pipe_that_was_closed_is_a_success() {
     for words in [&["--help"][..], &["--version"], &["serve", "--help"]] {
-        let mut child = Command::new(binary()).args(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new(binary())
+            .args(words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
-        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""), "{words:?}");
+        assert_eq!(
+            (
+                output.status.code(),
+                String::from_utf8_lossy(&output.stderr).as_ref()
+            ),
+            (Some(0), ""),
+            "{words:?}"
+        );
     }
 }
 
@@ -84,25 +159,58 @@ fn wrong_words_are_status_2_and_one_line_that_names_them() {
     for (words, named) in [
         (&[][..], &["requires a subcommand", "serve"][..]),
         (&["sreve"], &["'sreve'", "serve"]),
-        (&["serve", "--servcie", "echo"], &["'--servcie'", "'--service'"]),
-        (&["serve", "--service", "parrot"], &["'parrot'", "echo", "discard"]),
+        (
+            &["serve", "--servcie", "echo"],
+            &["'--servcie'", "'--service'"],
+        ),
+        (
+            &["serve", "--service", "parrot"],
+            &["'parrot'", "echo", "discard"],
+        ),
         (&["serve", "--service"], &["--service"]),
-        (&["serve", "localhost:80"], &["'localhost:80'", "tcp://HOST:PORT"]),
-        (&["serve", "tcp://localhost"], &["'tcp://localhost'", "the port is missing"]),
+        (
+            &["serve", "localhost:80"],
+            &["'localhost:80'", "tcp://HOST:PORT"],
+        ),
+        (
+            &["serve", "tcp://localhost"],
+            &["'tcp://localhost'", "the port is missing"],
+        ),
         (&["serve", "tcp://::1:80"], &["brackets"]),
         (&["serve", "tcp://localhost:65536"], &["0 to 65535"]),
         (&["serve", "unix:"], &["the path is missing"]),
-        (&["serve", TCP, "http://localhost:80"], &["'http://localhost:80'"]),
+        (
+            &["serve", TCP, "http://localhost:80"],
+            &["'http://localhost:80'"],
+        ),
         (&["serve", "--max-connections", "0"], &["--max-connections"]),
-        (&["serve", "--idle-timeout", "30"], &["--idle-timeout", "30s"]),
+        (
+            &["serve", "--idle-timeout", "30"],
+            &["--idle-timeout", "30s"],
+        ),
         (&["serve", "-q", "-v"], &["cannot be used with"]),
         (&["serve", "--udp-rate", "0"], &["--udp-rate"]),
-        (&["serve", TCP, "--udp-rate", "9"], &["--udp-rate is for UDP"]),
-        (&["serve", TCP, "--allow-amplification"], &["--allow-amplification is for UDP"]),
-        (&["serve", TCP, "--udp-buffer", "1MiB"], &["--udp-buffer is for UDP"]),
-        (&["receive", TCP, "--interface", "127.0.0.1"], &["--interface is for UDP"]),
+        (
+            &["serve", TCP, "--udp-rate", "9"],
+            &["--udp-rate is for UDP"],
+        ),
+        (
+            &["serve", TCP, "--allow-amplification"],
+            &["--allow-amplification is for UDP"],
+        ),
+        (
+            &["serve", TCP, "--udp-buffer", "1MiB"],
+            &["--udp-buffer is for UDP"],
+        ),
+        (
+            &["receive", TCP, "--interface", "127.0.0.1"],
+            &["--interface is for UDP"],
+        ),
         (&["serve", "--udp-buffer", "0"], &["--udp-buffer"]),
-        (&["serve", "--interface", "no such"], &["--interface", "no such network interface"]),
+        (
+            &["serve", "--interface", "no such"],
+            &["--interface", "no such network interface"],
+        ),
         (&["--no-such-option"], &["--no-such-option"]),
     ] {
         assert_fails(words, 2, &[named, &["see --help"]].concat());
@@ -111,70 +219,144 @@ fn wrong_words_are_status_2_and_one_line_that_names_them() {
 
 #[test]
 fn a_word_that_is_no_text_is_status_2_and_one_line() {
-    let output =
-        assert_cmd::Command::new(binary()).arg("serve").arg(OsStr::from_bytes(b"tcp://\xff:1")).timeout(PATIENCE).output().unwrap();
-    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]));
+    let output = assert_cmd::Command::new(binary())
+        .arg("serve")
+        .arg(OsStr::from_bytes(b"tcp://\xff:1"))
+        .timeout(PATIENCE)
+        .output()
+        .unwrap();
+    assert_eq!(
+        (output.status.code(), output.stdout.as_slice()),
+        (Some(2), &b""[..])
+    );
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(stderr.starts_with("mynah: ") && stderr.lines().count() == 1, "{stderr}");
+    assert!(
+        stderr.starts_with("mynah: ") && stderr.lines().count() == 1,
+        "{stderr}"
+    );
 }
 
 #[test]
 fn a_port_in_use_is_status_1_and_says_what_to_do() {
     let server = Server::start(&[TCP, UDP]);
     for endpoint in &server.endpoints {
-        assert_fails(&["serve", endpoint], 1, &["cannot ", endpoint, "address already in use", "choose another port"]);
+        assert_fails(
+            &["serve", endpoint],
+            1,
+            &[
+                "cannot ",
+                endpoint,
+                "address already in use",
+                "choose another port",
+            ],
+        );
     }
     // Nothing is announced before everything can be used.
-    assert_fails(&["serve", TCP, UDP, &server.endpoints[0]], 1, &["address already in use"]);
-    assert_fails(&["serve", "-q", &server.endpoints[0]], 1, &["address already in use"]);
+    assert_fails(
+        &["serve", TCP, UDP, &server.endpoints[0]],
+        1,
+        &["address already in use"],
+    );
+    assert_fails(
+        &["serve", "-q", &server.endpoints[0]],
+        1,
+        &["address already in use"],
+    );
 }
 
 #[test]
 fn a_port_that_needs_a_privilege_is_status_1_and_says_which() {
-    let setting = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
-    if setting("ip_unprivileged_port_start").trim().parse::<u16>().is_ok_and(|start| start <= 80) {
+    let setting = |name: &str| {
+        std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default()
+    };
+    if setting("ip_unprivileged_port_start")
+        .trim()
+        .parse::<u16>()
+        .is_ok_and(|start| start <= 80)
+    {
         eprintln!("skipped: port 80 needs no privilege here");
         return;
     }
-    let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
+    let is_root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout == b"0\n");
     let mut command = if is_root {
         if !has_tool("setpriv") {
             return;
         }
         let mut command = assert_cmd::Command::new("setpriv");
-        command.args(["--reuid=65534", "--clear-groups"]).arg(binary());
+        command
+            .args(["--reuid=65534", "--clear-groups"])
+            .arg(binary());
         command
     } else {
         assert_cmd::Command::new(binary())
     };
-    let output = command.args(["serve", "-q", "tcp://127.0.0.1:80"]).env_remove("RUST_LOG").timeout(PATIENCE).output().unwrap();
+    let output = command
+        .args(["serve", "-q", "tcp://127.0.0.1:80"])
+        .env_remove("RUST_LOG")
+        .timeout(PATIENCE)
+        .output()
+        .unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     if stderr.contains("failed to execute") {
         eprintln!("skipped: another user may not run the binary: {stderr}");
         return;
     }
-    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{stderr}");
-    assert!(stderr.starts_with("mynah: cannot listen on tcp://127.0.0.1:80: permission denied; "), "{stderr}");
-    assert!(stderr.contains("CAP_NET_BIND_SERVICE") && stderr.lines().count() == 1, "{stderr}");
+    assert_eq!(
+        (output.status.code(), output.stdout.as_slice()),
+        (Some(1), &b""[..]),
+        "{stderr}"
+    );
+    assert!(
+        stderr.starts_with("mynah: cannot listen on tcp://127.0.0.1:80: permission denied; "),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("CAP_NET_BIND_SERVICE") && stderr.lines().count() == 1,
+        "{stderr}"
+    );
 }
 
 /// 192.0.2.0/24 belongs to documentation and to no machine.
 #[test]
 fn an_address_that_is_not_ours_is_status_1_and_says_so() {
-    if std::fs::read_to_string("/proc/sys/net/ipv4/ip_nonlocal_bind").is_ok_and(|text| text.trim() == "1") {
+    if std::fs::read_to_string("/proc/sys/net/ipv4/ip_nonlocal_bind")
+        .is_ok_and(|text| text.trim() == "1")
+    {
         eprintln!("skipped: this machine binds addresses that it does not have");
         return;
     }
     for endpoint in ["tcp://192.0.2.1:0", "udp://192.0.2.1:0"] {
-        assert_fails(&["serve", endpoint], 1, &[endpoint, "cannot assign requested address", "no interface of this machine"]);
+        assert_fails(
+            &["serve", endpoint],
+            1,
+            &[
+                endpoint,
+                "cannot assign requested address",
+                "no interface of this machine",
+            ],
+        );
     }
 }
 
 /// The top level domain `invalid` is promised never to exist.
 #[test]
 fn a_name_that_does_not_resolve_is_status_7_and_nothing_is_bound() {
-    assert_fails(&["serve", "tcp://nosuchhost.invalid:0"], 7, &["cannot resolve tcp://nosuchhost.invalid:0", "check the spelling"]);
-    assert_fails(&["serve", TCP, "udp://nosuchhost.invalid:0"], 7, &["cannot resolve udp://nosuchhost.invalid:0"]);
+    assert_fails(
+        &["serve", "tcp://nosuchhost.invalid:0"],
+        7,
+        &[
+            "cannot resolve tcp://nosuchhost.invalid:0",
+            "check the spelling",
+        ],
+    );
+    assert_fails(
+        &["serve", TCP, "udp://nosuchhost.invalid:0"],
+        7,
+        &["cannot resolve udp://nosuchhost.invalid:0"],
+    );
 }
 
 /// They are there as soon as one may connect, which is what reading them without another output proves, and nothing follows.
@@ -185,26 +367,57 @@ fn the_listening_lines_are_all_of_standard_output() {
     assert_eq!(output.stdout, b"", "behind the listening line");
 
     let mut server = Server::start(&[TCP, UDP, TCP]);
-    let schemes: Vec<&str> = server.endpoints.iter().map(|endpoint| &endpoint[..3]).collect();
+    let schemes: Vec<&str> = server
+        .endpoints
+        .iter()
+        .map(|endpoint| &endpoint[..3])
+        .collect();
     assert_eq!(schemes, ["tcp", "udp", "tcp"], "in the order of the words");
-    assert!(server.endpoints.iter().all(|endpoint| !endpoint.ends_with(":0")), "with the ports that were chosen");
+    assert!(
+        server
+            .endpoints
+            .iter()
+            .all(|endpoint| !endpoint.ends_with(":0")),
+        "with the ports that were chosen"
+    );
     assert_eq!(server.stop(), 0);
     let mut rest = String::new();
-    server.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
+    server
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut rest)
+        .unwrap();
     assert_eq!(rest, "");
 }
 
 #[test]
 fn the_log_is_on_standard_error_and_as_chatty_as_the_flags_say() {
-    assert_eq!(log_of(&["-q"], None), "", "quiet means silent while nothing is wrong");
+    assert_eq!(
+        log_of(&["-q"], None),
+        "",
+        "quiet means silent while nothing is wrong"
+    );
     let usual = log_of(&[], None);
-    assert!(usual.contains(" INFO ") && !usual.contains("DEBUG"), "{usual}");
-    assert!(usual.contains("draining") && usual.contains("stopped: "), "{usual}");
+    assert!(
+        usual.contains(" INFO ") && !usual.contains("DEBUG"),
+        "{usual}"
+    );
+    assert!(
+        usual.contains("draining") && usual.contains("stopped: "),
+        "{usual}"
+    );
     let more = log_of(&["-v"], None);
-    assert!(more.contains(": accepted") && !more.contains("TRACE"), "{more}");
+    assert!(
+        more.contains(": accepted") && !more.contains("TRACE"),
+        "{more}"
+    );
     let most = log_of(&["-vv"], None);
     assert!(most.contains("TRACE mynah::reactor] event "), "{most}");
-    assert!(!most.contains("mio::"), "the log is about this program: {most}");
+    assert!(
+        !most.contains("mio::"),
+        "the log is about this program: {most}"
+    );
 }
 
 #[test]
@@ -221,5 +434,8 @@ fn rust_log_goes_above_the_flags() {
     }
     assert!(log_of(&["-q"], Some("debug")).contains(": accepted"));
     let some = log_of(&["-q"], Some("mynah::reactor=debug"));
-    assert!(some.contains(": accepted") && !some.contains("mynah::cli"), "{some}");
+    assert!(
+        some.contains(": accepted") && !some.contains("mynah::cli"),
+        "{some}"
+    );
 }

@@ -27,10 +27,19 @@ fn client(args: &[&str]) -> Child {
 /// Runs a client with this input to its end. Returns its exit status, what it printed and what it said.
 #[track_caller]
 fn converse(args: &[&str], input: &[u8]) -> (i32, Vec<u8>, String) {
-    let output =
-        assert_cmd::Command::new(binary()).arg("connect").args(args).env_remove("RUST_LOG").write_stdin(input).timeout(PATIENCE).output();
+    let output = assert_cmd::Command::new(binary())
+        .arg("connect")
+        .args(args)
+        .env_remove("RUST_LOG")
+        .write_stdin(input)
+        .timeout(PATIENCE)
+        .output();
     let output = output.unwrap();
-    (output.status.code().expect("an exit status"), output.stdout, String::from_utf8(output.stderr).unwrap())
+    (
+        output.status.code().expect("an exit status"),
+        output.stdout,
+        String::from_utf8(output.stderr).unwrap(),
+    )
 }
 
 fn endpoint(listener: &TcpListener) -> String {
@@ -45,9 +54,16 @@ fn listen() -> TcpListener {
 fn unsent(local: SocketAddr) -> usize {
     let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let port = format!(":{:04X}", local.port());
-    let fields = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let queues = fields.filter(|fields| fields[1].ends_with(&port)).map(|fields| fields[4].to_owned());
-    queues.map(|queues| usize::from_str_radix(&queues[..8], 16).unwrap()).max().unwrap_or(0)
+    let fields = sockets
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let queues = fields
+        .filter(|fields| fields[1].ends_with(&port))
+        .map(|fields| fields[4].to_owned());
+    queues
+        .map(|queues| usize::from_str_radix(&queues[..8], 16).unwrap())
+        .max()
+        .unwrap_or(0)
 }
 
 #[track_caller]
@@ -77,7 +93,12 @@ fn megabytes_come_back_through_an_echo() {
     for endpoint in &server.endpoints {
         let (status, got, said) = converse(&[endpoint], &sent);
         assert_eq!((status, said.as_str()), (0, ""));
-        assert!(got == sent, "{endpoint}: {} of {} bytes", got.len(), sent.len());
+        assert!(
+            got == sent,
+            "{endpoint}: {} of {} bytes",
+            got.len(),
+            sent.len()
+        );
     }
 }
 
@@ -94,7 +115,10 @@ fn the_end_of_the_input_is_a_half_close_and_the_peer_has_the_last_word() {
             stream.write_all(&got).unwrap();
         }
     });
-    assert_eq!(converse(&[&endpoint(&listener)], b"hello"), (0, b"after your end: hello".to_vec(), String::new()));
+    assert_eq!(
+        converse(&[&endpoint(&listener)], b"hello"),
+        (0, b"after your end: hello".to_vec(), String::new())
+    );
     peer.join().unwrap();
 }
 
@@ -112,7 +136,10 @@ fn a_peer_that_ends_first_still_gets_the_input() {
         stream.read_to_end(&mut got).unwrap();
         got
     });
-    assert_eq!(converse(&[&endpoint], &sent), (0, b"bye".to_vec(), String::new()));
+    assert_eq!(
+        converse(&[&endpoint], &sent),
+        (0, b"bye".to_vec(), String::new())
+    );
     assert!(peer.join().unwrap() == sent);
 }
 
@@ -123,7 +150,10 @@ fn talking_client(listener: &TcpListener) -> (Child, thread::JoinHandle<()>, Tcp
     let writer = thread::spawn(move || while input.write_all(&[b'x'; 65_536]).is_ok() {});
     let mut stream = accept(listener);
     stream.read_exact(&mut [0; 65_536]).unwrap();
-    eventually("its socket is full", || (unsent(stream.peer_addr().unwrap()) > 0 && common::state(child.id()) == Some('S')).then_some(()));
+    eventually("its socket is full", || {
+        (unsent(stream.peer_addr().unwrap()) > 0 && common::state(child.id()) == Some('S'))
+            .then_some(())
+    });
     common::signal(child.id(), "STOP");
     (child, writer, stream)
 }
@@ -139,14 +169,18 @@ fn a_peer_that_closes_first_ends_it() {
     let mut got = vec![0; 65_536];
     eventually("all has been read", || match stream.read(&mut got) {
         Ok(_) => None,
-        Err(_) => (unsent(stream.peer_addr().unwrap()) == 0 && stream.peek(&mut got).is_err()).then_some(()),
+        Err(_) => (unsent(stream.peer_addr().unwrap()) == 0 && stream.peek(&mut got).is_err())
+            .then_some(()),
     });
     stream.write_all(b"bye").unwrap();
     drop(stream);
     common::signal(child.id(), "CONT");
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), &output.stdout[..], said.as_str()), (Some(0), &b"bye"[..], ""));
+    assert_eq!(
+        (output.status.code(), &output.stdout[..], said.as_str()),
+        (Some(0), &b"bye"[..], "")
+    );
     writer.join().unwrap();
 }
 
@@ -160,8 +194,15 @@ fn what_a_peer_said_before_its_reset_is_shown() {
     common::signal(child.id(), "CONT");
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), &output.stdout[..]), (Some(5), &b"bye"[..]), "{said}");
-    assert!(said.contains("reset by the peer; ") && said.contains(" and 3 received"), "{said}");
+    assert_eq!(
+        (output.status.code(), &output.stdout[..]),
+        (Some(5), &b"bye"[..]),
+        "{said}"
+    );
+    assert!(
+        said.contains("reset by the peer; ") && said.contains(" and 3 received"),
+        "{said}"
+    );
     writer.join().unwrap();
 }
 
@@ -174,9 +215,17 @@ fn a_client_that_only_receives_needs_no_input() {
     stream.shutdown(Shutdown::Write).unwrap();
     // Its standard input is still open: the peer's end is the end.
     let mut got = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut got).unwrap();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut got)
+        .unwrap();
     assert_eq!(got, "Hello, client!");
-    assert_eq!(eventually("it ends", || child.try_wait().unwrap()).code(), Some(0));
+    assert_eq!(
+        eventually("it ends", || child.try_wait().unwrap()).code(),
+        Some(0)
+    );
 }
 
 #[test]
@@ -186,8 +235,15 @@ fn standard_input_may_be_a_file_or_nothing_or_closed() {
     std::fs::write(&path, pattern(1_000_000, 2)).unwrap();
     let run = |redirection: &str| {
         let script = format!("exec \"$0\" connect \"$1\" {redirection}");
-        let output = Command::new("sh").args(["-c", &script, binary(), &server.endpoints[0]]).output().unwrap();
-        (output.status.code(), output.stdout, String::from_utf8(output.stderr).unwrap())
+        let output = Command::new("sh")
+            .args(["-c", &script, binary(), &server.endpoints[0]])
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            output.stdout,
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     let (status, got, said) = run(&format!("< {}", path.display()));
     assert_eq!((status, said.as_str()), (Some(0), ""));
@@ -206,9 +262,17 @@ fn a_reader_that_has_seen_enough_ends_it_quietly() {
     let mut output = child.stdout.take().unwrap();
     output.read_exact(&mut [0; 10]).unwrap();
     drop(output);
-    assert_eq!(eventually("it ends", || child.try_wait().unwrap()).code(), Some(0));
+    assert_eq!(
+        eventually("it ends", || child.try_wait().unwrap()).code(),
+        Some(0)
+    );
     let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
     assert_eq!(said, "");
     writer.join().unwrap();
 }
@@ -234,7 +298,10 @@ fn a_hundred_thousand_lines_reach_a_slow_reader() {
         assert_eq!(got, format!("line {line}\n"));
     }
     writer.join().unwrap();
-    assert_eq!(eventually("it ends", || child.try_wait().unwrap()).code(), Some(0));
+    assert_eq!(
+        eventually("it ends", || child.try_wait().unwrap()).code(),
+        Some(0)
+    );
 }
 
 /// A reader that does not read pushes the peer back: the client itself keeps a bounded number of bytes.
@@ -256,8 +323,14 @@ fn a_reader_that_does_not_read_costs_bounded_memory() {
         (quiet == 50).then_some(())
     });
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let resident =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim().trim_end_matches(" kB").parse::<usize>().unwrap();
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse::<usize>()
+        .unwrap();
     common::assert_within("kilobytes of resident memory", resident, 16 * 1024);
     // And not a byte is lost.
     stream.set_nonblocking(false).unwrap();
@@ -280,7 +353,10 @@ fn a_word_ends_the_input() {
     stream.read_to_string(&mut got).unwrap();
     assert_eq!(got, "one\nexit now\n");
     drop(stream);
-    assert_eq!(eventually("it ends", || child.try_wait().unwrap()).code(), Some(0));
+    assert_eq!(
+        eventually("it ends", || child.try_wait().unwrap()).code(),
+        Some(0)
+    );
 }
 
 #[test]
@@ -289,7 +365,12 @@ fn text_is_written_and_read_in_the_encoding_of_the_wire() {
     let mut child = client(&["--encoding", "gbk", &endpoint(&listener)]);
     let mut stream = accept(&listener);
     stream.set_nodelay(true).unwrap();
-    child.stdin.take().unwrap().write_all("你好\n".as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all("你好\n".as_bytes())
+        .unwrap();
     let mut got = [0; 5];
     stream.read_exact(&mut got).unwrap();
     assert_eq!(&got, b"\xc4\xe3\xba\xc3\n");
@@ -299,7 +380,12 @@ fn text_is_written_and_read_in_the_encoding_of_the_wire() {
     }
     drop(stream);
     let mut printed = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut printed)
+        .unwrap();
     assert_eq!(printed, "收到\u{fffd}");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
@@ -316,19 +402,38 @@ fn what_cannot_be_encoded_is_named_and_nothing_else_is_lost() {
         stream.write_all(b"yes").unwrap();
         got
     });
-    let (status, printed, said) = converse(&["--encoding", "iso-8859-2", &endpoint], "ok\n你".as_bytes());
-    assert_eq!((status, said.as_str()), (1, "mynah: line 2: '你' cannot be written in ISO-8859-2\n"));
-    assert_eq!((peer.join().unwrap().as_str(), printed.as_slice()), ("ok\n", &b"yes"[..]));
+    let (status, printed, said) = converse(
+        &["--encoding", "iso-8859-2", &endpoint],
+        "ok\n你".as_bytes(),
+    );
+    assert_eq!(
+        (status, said.as_str()),
+        (1, "mynah: line 2: '你' cannot be written in ISO-8859-2\n")
+    );
+    assert_eq!(
+        (peer.join().unwrap().as_str(), printed.as_slice()),
+        ("ok\n", &b"yes"[..])
+    );
 }
 
 #[test]
 fn each_line_is_a_datagram_to_every_endpoint() {
     let (one, two) = (bound(), bound());
     let (status, printed, said) = converse(
-        &["--until", "exit", "--wait", "0s", &udp_endpoint(&one), &udp_endpoint(&two)],
+        &[
+            "--until",
+            "exit",
+            "--wait",
+            "0s",
+            &udp_endpoint(&one),
+            &udp_endpoint(&two),
+        ],
         "a\n\n你好\nlast\nexit\nnever\n".as_bytes(),
     );
-    assert_eq!((status, printed.as_slice(), said.as_str()), (0, &b""[..], ""));
+    assert_eq!(
+        (status, printed.as_slice(), said.as_str()),
+        (0, &b""[..], "")
+    );
     for socket in [&one, &two] {
         let mut got = [0; 64];
         for expected in ["a", "", "你好", "last"] {
@@ -345,7 +450,10 @@ fn answers_to_datagrams_are_printed_one_a_line() {
     let scratch = Scratch::new();
     let server = Server::start(&[UDP, &scratch.endpoint("unixgram", "echo")]);
     for endpoint in &server.endpoints {
-        assert_eq!(converse(&["--wait", "300ms", endpoint], b"one\ntwo\nlast"), (0, b"one\ntwo\nlast\n".to_vec(), String::new()));
+        assert_eq!(
+            converse(&["--wait", "300ms", endpoint], b"one\ntwo\nlast"),
+            (0, b"one\ntwo\nlast\n".to_vec(), String::new())
+        );
     }
 }
 
@@ -355,7 +463,13 @@ fn a_datagram_client_speaks_from_the_address_it_was_given() {
     let (peer, free) = (bound(), bound());
     let from = free.local_addr().unwrap();
     drop(free);
-    let mut child = client(&["--bind", &from.to_string(), "--wait", "off", &udp_endpoint(&peer)]);
+    let mut child = client(&[
+        "--bind",
+        &from.to_string(),
+        "--wait",
+        "off",
+        &udp_endpoint(&peer),
+    ]);
     let mut input = child.stdin.take().unwrap();
     input.write_all(b"hello\n").unwrap();
     let (_, sender) = common::again(|| peer.recv_from(&mut [0; 64])).unwrap();
@@ -363,7 +477,9 @@ fn a_datagram_client_speaks_from_the_address_it_was_given() {
     drop(input);
     peer.send_to(b"late", from).unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     assert_eq!(line, "late\n");
     assert_eq!(child.try_wait().unwrap(), None, "it waits for ever");
     child.kill().unwrap();
@@ -376,7 +492,16 @@ fn a_unix_datagram_client_has_a_name_and_takes_its_file_away() {
     let peer = UnixDatagram::bind(scratch.path("peer")).unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     let me = scratch.path("me");
-    let (status, _, said) = converse(&["--bind", me.to_str().unwrap(), "--wait", "0s", &scratch.endpoint("unixgram", "peer")], b"hello\n");
+    let (status, _, said) = converse(
+        &[
+            "--bind",
+            me.to_str().unwrap(),
+            "--wait",
+            "0s",
+            &scratch.endpoint("unixgram", "peer"),
+        ],
+        b"hello\n",
+    );
     assert_eq!((status, said.as_str()), (0, ""));
     let (_, from) = common::again(|| peer.recv_from(&mut [0; 64])).unwrap();
     assert_eq!(from.as_pathname(), Some(me.as_path()));
@@ -393,15 +518,23 @@ fn a_reset_behind_a_slow_reader_costs_nothing_that_had_arrived() {
     // More than the client takes by itself; the rest stands in its socket, as far as that has room.
     let sent = pattern(1_000_000, 8);
     stream.write_all(&sent).unwrap();
-    eventually("it rests", || (common::state(child.id()) == Some('S')).then_some(()));
+    eventually("it rests", || {
+        (common::state(child.id()) == Some('S')).then_some(())
+    });
     let arrived = sent.len() - unsent(stream.local_addr().unwrap());
     common::reset(stream);
-    eventually("it has heard of that", || (common::state(child.id()) == Some('S')).then_some(()));
+    eventually("it has heard of that", || {
+        (common::state(child.id()) == Some('S')).then_some(())
+    });
     let output = child.wait_with_output().unwrap();
     drop(input);
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(5), "{said}");
-    assert!(sent.starts_with(&output.stdout) && output.stdout.len() >= arrived, "{} of {arrived} bytes; {said}", output.stdout.len());
+    assert!(
+        sent.starts_with(&output.stdout) && output.stdout.len() >= arrived,
+        "{} of {arrived} bytes; {said}",
+        output.stdout.len()
+    );
 }
 
 /// A datagram peer that does not read keeps new lines waiting, and loses none: not the many in the middle, and not the last.
@@ -423,20 +556,34 @@ fn lines_to_a_stuck_unix_datagram_peer_wait() {
         let writer = thread::spawn(move || {
             (0..lines).for_each(|line| writeln!(input, "{line}").unwrap());
             // The end comes by itself, when the lines are on their way.
-            eventually("it sleeps", || (lines > 3 || common::state(pid) == Some('S')).then_some(()));
+            eventually("it sleeps", || {
+                (lines > 3 || common::state(pid) == Some('S')).then_some(())
+            });
         });
         // Asleep with its input read, or stuck before that: the thread that reads has gone, or has no more room.
-        let threads = || std::fs::read_dir(format!("/proc/{}/task", child.id())).map_or(0, Iterator::count);
-        eventually("it can do no more", || (threads() <= 2 || writer.is_finished()).then_some(()));
-        eventually("it sleeps or has ended", || matches!(common::state(child.id()), Some('S' | 'Z') | None).then_some(()));
+        let threads =
+            || std::fs::read_dir(format!("/proc/{}/task", child.id())).map_or(0, Iterator::count);
+        eventually("it can do no more", || {
+            (threads() <= 2 || writer.is_finished()).then_some(())
+        });
+        eventually("it sleeps or has ended", || {
+            matches!(common::state(child.id()), Some('S' | 'Z') | None).then_some(())
+        });
         let mut got = [0; 64];
         for at in 0..fillers + lines {
             let size = common::again(|| peer.recv(&mut got)).unwrap();
-            let due = if at < fillers { "filler".to_owned() } else { (at - fillers).to_string() };
+            let due = if at < fillers {
+                "filler".to_owned()
+            } else {
+                (at - fillers).to_string()
+            };
             assert_eq!(&got[..size], due.as_bytes());
         }
         writer.join().unwrap();
-        assert_eq!(eventually("it ends", || child.try_wait().unwrap()).code(), Some(0));
+        assert_eq!(
+            eventually("it ends", || child.try_wait().unwrap()).code(),
+            Some(0)
+        );
     }
 }
 
@@ -445,8 +592,14 @@ fn lines_to_a_stuck_unix_datagram_peer_wait() {
 fn a_multicast_group_is_joined_and_spoken_to_on_the_interface_asked_for() {
     let server = Server::start(&["udp://239.255.77.1:0", "--interface", "127.0.0.1"]);
     let endpoint = &server.endpoints[0];
-    let (status, got, said) = converse(&["--interface", "127.0.0.1", endpoint], b"is anybody there?\n");
-    assert_eq!((status, &got[..], said.as_str()), (0, &b"is anybody there?\n"[..], ""));
+    let (status, got, said) = converse(
+        &["--interface", "127.0.0.1", endpoint],
+        b"is anybody there?\n",
+    );
+    assert_eq!(
+        (status, &got[..], said.as_str()),
+        (0, &b"is anybody there?\n"[..], "")
+    );
 }
 
 #[cfg(target_os = "linux")]
@@ -455,17 +608,32 @@ fn a_broadcast_address_is_sent_to_when_told_to() {
     let server = Server::start(&["udp://0.0.0.0:0"]);
     let endpoint = format!("udp://127.255.255.255:{}", server.address(0).port());
     let (status, got, said) = converse(&["--broadcast", &endpoint], b"everybody!\n");
-    assert_eq!((status, &got[..], said.as_str()), (0, &b"everybody!\n"[..], ""));
+    assert_eq!(
+        (status, &got[..], said.as_str()),
+        (0, &b"everybody!\n"[..], "")
+    );
     let (status, _, said) = converse(&[&endpoint], b"everybody!\n");
-    assert!(status == 1 && said.contains("is sent to with --broadcast"), "{status}: {said}");
+    assert!(
+        status == 1 && said.contains("is sent to with --broadcast"),
+        "{status}: {said}"
+    );
 }
 
 #[test]
 fn what_is_sent_has_as_many_hops_as_was_asked_for() {
     let server = Server::start(&[UDP]);
     // With one hop nothing is left for the answer, which the server counts.
-    assert_eq!(converse(&["--ttl", "1", "--wait", "0s", &server.endpoints[0]], b"a\n"), (0, vec![], String::new()));
-    assert_eq!(converse(&["--ttl", "2", &server.endpoints[0]], b"b\n"), (0, b"b\n".to_vec(), String::new()));
+    assert_eq!(
+        converse(
+            &["--ttl", "1", "--wait", "0s", &server.endpoints[0]],
+            b"a\n"
+        ),
+        (0, vec![], String::new())
+    );
+    assert_eq!(
+        converse(&["--ttl", "2", &server.endpoints[0]], b"b\n"),
+        (0, b"b\n".to_vec(), String::new())
+    );
 }
 
 #[test]
@@ -477,7 +645,10 @@ fn addresses_of_a_name_are_tried_in_turn() {
         move || accept(&listener).write_all(b"here").unwrap()
     });
     let endpoint = format!("tcp://localhost:{}", listener.local_addr().unwrap().port());
-    assert_eq!(converse(&[&endpoint], b""), (0, b"here".to_vec(), String::new()));
+    assert_eq!(
+        converse(&[&endpoint], b""),
+        (0, b"here".to_vec(), String::new())
+    );
     peer.join().unwrap();
 }
 
@@ -486,20 +657,29 @@ fn addresses_of_a_name_are_tried_in_turn() {
 fn a_full_unix_backlog_is_waited_for() {
     let scratch = Scratch::new();
     let path = scratch.path("full");
-    let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
-    listener.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    let listener =
+        socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    listener
+        .bind(&socket2::SockAddr::unix(&path).unwrap())
+        .unwrap();
     listener.listen(0).unwrap();
     let listener: UnixListener = listener.into();
     let mut crowd = Vec::new();
     let probe = || {
-        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        let socket =
+            socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
         socket.set_nonblocking(true).unwrap();
-        socket.connect(&socket2::SockAddr::unix(&path).unwrap()).map(|()| socket)
+        socket
+            .connect(&socket2::SockAddr::unix(&path).unwrap())
+            .map(|()| socket)
     };
     while let Ok(socket) = probe() {
         crowd.push(socket);
     }
-    let (status, _, said) = converse(&["--timeout", "100ms", &scratch.endpoint("unix", "full")], b"");
+    let (status, _, said) = converse(
+        &["--timeout", "100ms", &scratch.endpoint("unix", "full")],
+        b"",
+    );
     assert_eq!(status, 4, "{said}");
     let mut child = client(&[&scratch.endpoint("unix", "full")]);
     let peer = thread::spawn(move || {
@@ -509,7 +689,12 @@ fn a_full_unix_backlog_is_waited_for() {
         }
     });
     let mut got = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut got).unwrap();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut got)
+        .unwrap();
     assert_eq!(got, "here");
     assert_eq!(child.wait().unwrap().code(), Some(0));
     peer.join().unwrap();
@@ -521,7 +706,11 @@ fn the_client_talks_to_socat() {
         return;
     }
     let port = listen().local_addr().unwrap().port();
-    let mut socat = Command::new("socat").arg(format!("TCP-LISTEN:{port},bind=127.0.0.1")).arg("PIPE").spawn().unwrap();
+    let mut socat = Command::new("socat")
+        .arg(format!("TCP-LISTEN:{port},bind=127.0.0.1"))
+        .arg("PIPE")
+        .spawn()
+        .unwrap();
     let endpoint = format!("tcp://127.0.0.1:{port}");
     let got = eventually("socat listens", || {
         let (status, got, _) = converse(&[&endpoint], b"hello\n");

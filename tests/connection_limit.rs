@@ -48,7 +48,13 @@ fn clients_beyond_the_limit_are_served_in_their_order_as_others_leave() {
     server.wait_for_log("10 connections are open, the limit");
     server.assert_burns_nothing();
     assert_eq!(server.count_in_log(": accepted"), LIMIT);
-    assert!(clients.iter().skip(LIMIT).all(|(_, stream)| is_quiet(stream)), "nobody is served out of turn");
+    assert!(
+        clients
+            .iter()
+            .skip(LIMIT)
+            .all(|(_, stream)| is_quiet(stream)),
+        "nobody is served out of turn"
+    );
 
     // One leaves, one comes in; then several at once.
     while clients.len() > LIMIT + 12 {
@@ -58,14 +64,24 @@ fn clients_beyond_the_limit_are_served_in_their_order_as_others_leave() {
     }
     for _ in 0..3 {
         clients.drain(..4);
-        clients.iter_mut().take(LIMIT).skip(LIMIT - 4).for_each(assert_served);
+        clients
+            .iter_mut()
+            .take(LIMIT)
+            .skip(LIMIT - 4)
+            .for_each(assert_served);
     }
     assert_eq!(clients.len(), LIMIT);
     clients.clear();
-    eventually("all are gone", || (server.count_in_log(": closed: ") == 40).then_some(()));
+    eventually("all are gone", || {
+        (server.count_in_log(": closed: ") == 40).then_some(())
+    });
     let log = server.log();
     assert_eq!(most_open(&log), LIMIT, "{log}");
-    assert_eq!(server.count_in_log("connections are open, the limit"), 1, "one warning for one episode");
+    assert_eq!(
+        server.count_in_log("connections are open, the limit"),
+        1,
+        "one warning for one episode"
+    );
     server.wait_for_log("accepting again");
     assert_echoes(server.connect(), b"as if nothing had been");
     server.assert_running();
@@ -87,7 +103,13 @@ fn clients_that_leave_the_backlog_do_not_block_it() {
 #[test]
 fn all_endpoints_share_one_limit() {
     let scratch = Scratch::new();
-    let server = Server::start(&[TCP, TCP, &scratch.endpoint("unix", "echo"), "--max-connections", "10"]);
+    let server = Server::start(&[
+        TCP,
+        TCP,
+        &scratch.endpoint("unix", "echo"),
+        "--max-connections",
+        "10",
+    ]);
     let mut first = crowd(&server, LIMIT);
     first.iter_mut().for_each(assert_served);
     let mut other = connect(server.address(1));
@@ -111,6 +133,8 @@ fn a_limit_of_one_serves_one_after_the_other() {
     for mut client in crowd(&server, 20) {
         assert_served(&mut client);
     }
-    eventually("all are gone", || (server.count_in_log(": closed: ") == 20).then_some(()));
+    eventually("all are gone", || {
+        (server.count_in_log(": closed: ") == 20).then_some(())
+    });
     assert_eq!(most_open(&server.log()), 1);
 }

@@ -25,7 +25,11 @@ fn assert_answers(client: &UdpSocket, message: &[u8]) {
     client.send(message).unwrap();
     let mut got = vec![0; 65_536];
     let size = common::again(|| client.recv(&mut got)).unwrap();
-    assert!(got[..size] == *message, "{size} bytes came back, not the {} that were sent", message.len());
+    assert!(
+        got[..size] == *message,
+        "{size} bytes came back, not the {} that were sent",
+        message.len()
+    );
 }
 
 /// The same beside a flood, where the kernel may drop what we send for want of room: says it again until it is answered. `number` tells the
@@ -33,7 +37,9 @@ fn assert_answers(client: &UdpSocket, message: &[u8]) {
 #[track_caller]
 fn assert_answers_in_the_end(client: &UdpSocket, number: u64) {
     let message = pattern(100, number);
-    client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
     common::eventually("an answer", || {
         client.send(&message).unwrap();
         let mut got = [0; 128];
@@ -54,7 +60,12 @@ fn assert_every_size_comes_back(endpoint: &str, longest: usize) {
     }
     // Nothing but the answers came.
     client.set_nonblocking(true).unwrap();
-    assert_eq!(common::again(|| client.recv(&mut [0; 16])).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(
+        common::again(|| client.recv(&mut [0; 16]))
+            .unwrap_err()
+            .kind(),
+        ErrorKind::WouldBlock
+    );
 }
 
 #[test]
@@ -77,11 +88,15 @@ fn each_sender_gets_its_own_answers_in_order() {
     const IN_FLIGHT: usize = 4;
     let server = Server::start(&[UDP]);
     let clients: Vec<UdpSocket> = (0..20).map(|_| client(&server, 0)).collect();
-    let message = |client: usize, number: usize| format!("client {client}, datagram {number}").into_bytes();
+    let message =
+        |client: usize, number: usize| format!("client {client}, datagram {number}").into_bytes();
     let expect = |client: usize, number: usize| {
         let mut got = [0; 64];
         let size = common::again(|| clients[client].recv(&mut got)).unwrap();
-        assert_eq!(String::from_utf8_lossy(&got[..size]), String::from_utf8_lossy(&message(client, number)));
+        assert_eq!(
+            String::from_utf8_lossy(&got[..size]),
+            String::from_utf8_lossy(&message(client, number))
+        );
     };
     for number in 0..200 {
         for (client, socket) in clients.iter().enumerate() {
@@ -120,7 +135,11 @@ fn a_packet_from_port_0_does_not_end_the_server() {
     assert_answers(&client, b"still here");
     assert_eq!(server.stop(), 0);
     server.wait_for_log("stopped: ");
-    assert!(server.log().contains("datagrams in 101,"), "the packets did arrive: {}", server.log());
+    assert!(
+        server.log().contains("datagrams in 101,"),
+        "the packets did arrive: {}",
+        server.log()
+    );
 }
 
 #[test]
@@ -128,7 +147,9 @@ fn answers_to_ports_that_are_closed_by_then_do_no_harm() {
     let mut server = Server::start(&[UDP]);
     let lasting = client(&server, 0);
     for number in 0..10_000 {
-        client(&server, 0).send(format!("off again {number}").as_bytes()).unwrap();
+        client(&server, 0)
+            .send(format!("off again {number}").as_bytes())
+            .unwrap();
         if number % 20 == 0 {
             assert_answers(&lasting, b"still here");
         }
@@ -192,7 +213,9 @@ fn empty_datagrams_between_others_are_answered_in_their_order() {
     let client = client(&server, 0);
     server.signal("STOP");
     let messages = [&b""[..], b"a", b"", b"", b"b", b""];
-    messages.iter().for_each(|message| assert_eq!(client.send(message).unwrap(), message.len()));
+    messages
+        .iter()
+        .for_each(|message| assert_eq!(client.send(message).unwrap(), message.len()));
     server.signal("CONT");
     for message in messages {
         let mut got = [0; 16];
@@ -213,11 +236,18 @@ fn what_a_turn_leaves_in_the_socket_is_answered_without_another_packet() {
     server.signal("CONT");
     for number in 0..150_u8 {
         let mut got = [0; 16];
-        assert_eq!((common::again(|| client.recv(&mut got)).unwrap(), got[0]), (1, number));
+        assert_eq!(
+            (common::again(|| client.recv(&mut got)).unwrap(), got[0]),
+            (1, number)
+        );
     }
     assert_eq!(server.stop(), 0);
     server.wait_for_log("stopped: ");
-    assert!(server.log().contains(" yields "), "others had their turn in between: {}", server.log());
+    assert!(
+        server.log().contains(" yields "),
+        "others had their turn in between: {}",
+        server.log()
+    );
 }
 
 /// On a wildcard address the answer leaves from the address that was asked, or a connected client would never hear it.
@@ -247,10 +277,18 @@ fn isolated() -> Option<&'static [&'static str]> {
 #[track_caller]
 fn run_isolated(isolated: &[&str], script: &str, scratch: &Scratch) {
     let mut command = Command::new("unshare");
-    command.args(isolated).args(["sh", "-c", script]).env("MYNAH", common::binary()).env("READY", scratch.path("ready"));
+    command
+        .args(isolated)
+        .args(["sh", "-c", script])
+        .env("MYNAH", common::binary())
+        .env("READY", scratch.path("ready"));
     let output = command.output().unwrap();
     let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&said)
+    );
 }
 
 /// Over an interface whose packets are shorter than the datagrams: these cannot be cut by it, so they go one by one, and in fragments.
@@ -294,7 +332,11 @@ fn datagrams_longer_than_a_packet_come_back_all_the_same() {
     "#;
     run_isolated(isolated, script, &scratch);
     let read = |name: &str| std::fs::read(scratch.path(name)).unwrap();
-    assert!(read("ready.in") == read("ready.out"), "{} bytes came back", read("ready.out").len());
+    assert!(
+        read("ready.in") == read("ready.out"),
+        "{} bytes came back",
+        read("ready.out").len()
+    );
     let log = String::from_utf8(read("ready.log")).unwrap();
     assert!(log.contains("datagram fallbacks"), "nothing was cut: {log}");
 }
@@ -343,7 +385,14 @@ fn datagrams_that_were_cut_by_the_kernel_come_back_as_they_were() {
 
     let server = Server::start(&[UDP]);
     let client = client(&server, 0);
-    for (segment, count, rest) in [(1, 64, 0), (64, 60, 1), (1200, 50, 1199), (1472, 44, 0), (9000, 7, 2500), (30_000, 2, 5000)] {
+    for (segment, count, rest) in [
+        (1, 64, 0),
+        (64, 60, 1),
+        (1200, 50, 1199),
+        (1472, 44, 0),
+        (9000, 7, 2500),
+        (30_000, 2, 5000),
+    ] {
         if setsockopt(&client, sockopt::UdpGsoSegment, &segment).is_err() {
             eprintln!("skipped: this kernel does not cut datagrams");
             return;
@@ -353,7 +402,11 @@ fn datagrams_that_were_cut_by_the_kernel_come_back_as_they_were() {
         let mut got = vec![0; 65_536];
         for datagram in message.chunks(segment as usize) {
             let size = common::again(|| client.recv(&mut got)).unwrap();
-            assert!(got[..size] == *datagram, "{size} bytes came back, not {}", datagram.len());
+            assert!(
+                got[..size] == *datagram,
+                "{size} bytes came back, not {}",
+                datagram.len()
+            );
         }
     }
 }
@@ -364,8 +417,15 @@ fn mixed_sizes_and_peers_in_one_burst_are_not_mixed_up() {
     let mut server = Server::start(&[UDP]);
     let clients: Vec<UdpSocket> = (0..3).map(|_| client(&server, 0)).collect();
     server.signal("STOP");
-    let sizes = [100, 100, 0, 100, 40, 100, 100, 1473, 100, 7, 7, 7, 0, 0, 9000, 100];
-    let message = |client: usize, at: usize| pattern(sizes[(at * (client + 1)) % sizes.len()], (client * 100 + at) as u64);
+    let sizes = [
+        100, 100, 0, 100, 40, 100, 100, 1473, 100, 7, 7, 7, 0, 0, 9000, 100,
+    ];
+    let message = |client: usize, at: usize| {
+        pattern(
+            sizes[(at * (client + 1)) % sizes.len()],
+            (client * 100 + at) as u64,
+        )
+    };
     for at in 0..sizes.len() {
         for (number, client) in clients.iter().enumerate() {
             client.send(&message(number, at)).unwrap();
@@ -376,7 +436,10 @@ fn mixed_sizes_and_peers_in_one_burst_are_not_mixed_up() {
         for at in 0..sizes.len() {
             let mut got = vec![0; 65_536];
             let size = common::again(|| client.recv(&mut got)).unwrap();
-            assert!(got[..size] == message(number, at), "client {number}, datagram {at}: {size} bytes");
+            assert!(
+                got[..size] == message(number, at),
+                "client {number}, datagram {at}: {size} bytes"
+            );
         }
     }
     assert_eq!(server.stop(), 0);
@@ -387,7 +450,11 @@ fn mixed_sizes_and_peers_in_one_burst_are_not_mixed_up() {
 fn a_burst_fits_into_the_receive_buffer() {
     let server = Server::start(&[UDP]);
     let client = client(&server, 0);
-    if SockRef::from(&client).set_recv_buffer_size(1 << 20).is_err() || SockRef::from(&client).recv_buffer_size().unwrap() < 1 << 21 {
+    if SockRef::from(&client)
+        .set_recv_buffer_size(1 << 20)
+        .is_err()
+        || SockRef::from(&client).recv_buffer_size().unwrap() < 1 << 21
+    {
         // Without CAP_NET_ADMIN nor a higher limit neither side can have more: then there is nothing to see.
         eprintln!("skipped: this system gives no larger buffers");
         return;
@@ -420,10 +487,21 @@ fn what_the_kernel_drops_is_counted() {
     assert_eq!(server.stop(), 0);
     server.wait_for_log("stopped: ");
     let (log, count) = (server.log(), |name: &str, log: &str| {
-        let rest = log.rsplit_once("stopped: ").and_then(|(_, stats)| stats.split_once(&format!("{name} "))).map_or("0", |(_, rest)| rest);
-        rest.split([',', '\n']).next().unwrap().trim().parse::<u64>().unwrap()
+        let rest = log
+            .rsplit_once("stopped: ")
+            .and_then(|(_, stats)| stats.split_once(&format!("{name} ")))
+            .map_or("0", |(_, rest)| rest);
+        rest.split([',', '\n'])
+            .next()
+            .unwrap()
+            .trim()
+            .parse::<u64>()
+            .unwrap()
     });
-    let (received, dropped) = (count("datagrams in", &log), count("datagrams dropped", &log));
+    let (received, dropped) = (
+        count("datagrams in", &log),
+        count("datagrams dropped", &log),
+    );
     assert!(dropped > 0 && received + dropped >= 201, "{log}");
 }
 
@@ -432,7 +510,11 @@ fn what_the_kernel_drops_is_counted() {
 fn a_datagram_sent_in_pieces_comes_back_as_one() {
     let server = Server::start(&[UDP]);
     let client = client(&server, 0);
-    let pieces = [IoSlice::new(b"one "), IoSlice::new(b"data"), IoSlice::new(b"gram")];
+    let pieces = [
+        IoSlice::new(b"one "),
+        IoSlice::new(b"data"),
+        IoSlice::new(b"gram"),
+    ];
     assert_eq!(SockRef::from(&client).send_vectored(&pieces).unwrap(), 12);
     let mut got = [0; 64];
     assert_eq!(common::again(|| client.recv(&mut got)).unwrap(), 12);
@@ -446,7 +528,9 @@ fn a_socket_that_is_not_connected_hears_from_the_address_that_it_asked() {
     let socket = UdpSocket::bind(loopback()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     for index in [0, 1, 0] {
-        socket.send_to(b"who answers?", server.address(index)).unwrap();
+        socket
+            .send_to(b"who answers?", server.address(index))
+            .unwrap();
         let (size, from) = common::again(|| socket.recv_from(&mut [0; 64])).unwrap();
         assert_eq!((size, from), (12, server.address(index)));
     }

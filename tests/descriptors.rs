@@ -10,7 +10,9 @@ use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::process::Command;
 
-use common::{PATIENCE, Server, TCP, UDP, assert_echoes, connect, eventually, has_tool, is_quiet, loopback};
+use common::{
+    PATIENCE, Server, TCP, UDP, assert_echoes, connect, eventually, has_tool, is_quiet, loopback,
+};
 
 const DESCRIPTORS: usize = 64;
 
@@ -22,7 +24,8 @@ fn message(number: usize) -> Vec<u8> {
 /// Numbers that the server may still give to descriptors. The limit bounds the numbers, and a descriptor that some ancestor of this test
 /// left open may stand above it.
 fn places(server: &Server) -> usize {
-    let is_free = |number: &usize| !std::fs::exists(format!("/proc/{}/fd/{number}", server.pid())).unwrap();
+    let is_free =
+        |number: &usize| !std::fs::exists(format!("/proc/{}/fd/{number}", server.pid())).unwrap();
     (0..DESCRIPTORS).filter(is_free).count()
 }
 
@@ -41,7 +44,10 @@ fn crowd(server: &Server, numbers: std::ops::Range<usize>) -> VecDeque<(usize, T
 fn assert_served((number, stream): &mut (usize, TcpStream)) {
     let mut got = vec![0; message(*number).len()];
     stream.read_exact(&mut got).unwrap();
-    assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(&message(*number)));
+    assert_eq!(
+        String::from_utf8_lossy(&got),
+        String::from_utf8_lossy(&message(*number))
+    );
 }
 
 /// Lets the oldest clients go one by one. Each place that becomes free is the next one's in the backlog, and nobody else's.
@@ -49,7 +55,11 @@ fn assert_served((number, stream): &mut (usize, TcpStream)) {
 fn assert_served_in_order(mut clients: VecDeque<(usize, TcpStream)>, places: usize) {
     clients.iter_mut().take(places).for_each(assert_served);
     while clients.len() > places {
-        assert!(is_quiet(&clients[places].1), "client {} is served although no place is free", clients[places].0);
+        assert!(
+            is_quiet(&clients[places].1),
+            "client {} is served although no place is free",
+            clients[places].0
+        );
         clients.pop_front();
         assert_served(&mut clients[places - 1]);
     }
@@ -57,11 +67,14 @@ fn assert_served_in_order(mut clients: VecDeque<(usize, TcpStream)>, places: usi
 
 #[test]
 fn clients_wait_for_a_descriptor_at_no_cost_and_are_served_in_their_order() {
-    let mut server = Server::start_with_descriptors(DESCRIPTORS, &[TCP, UDP, "--max-connections", "1000"]);
+    let mut server =
+        Server::start_with_descriptors(DESCRIPTORS, &[TCP, UDP, "--max-connections", "1000"]);
     let places = places(&server);
     let clients = crowd(&server, 0..120);
     server.wait_for_log("cannot accept");
-    eventually("every descriptor is in use", || (self::places(&server) == 0).then_some(()));
+    eventually("every descriptor is in use", || {
+        (self::places(&server) == 0).then_some(())
+    });
 
     server.assert_burns_nothing();
     // What needs no descriptor goes on.
@@ -72,14 +85,22 @@ fn clients_wait_for_a_descriptor_at_no_cost_and_are_served_in_their_order() {
 
     assert_served_in_order(clients, places);
     server.wait_for_log("accepting again");
-    eventually("every descriptor comes back", || (self::places(&server) == places).then_some(()));
-    assert_eq!(server.count_in_log("cannot accept"), 1, "one warning for one episode");
+    eventually("every descriptor comes back", || {
+        (self::places(&server) == places).then_some(())
+    });
+    assert_eq!(
+        server.count_in_log("cannot accept"),
+        1,
+        "one warning for one episode"
+    );
     assert_eq!(server.count_in_log(": accepted"), 120);
     assert_echoes(server.connect(), b"as if nothing had been");
 
     // The next time is another episode, and as good as the first.
     assert_served_in_order(crowd(&server, 120..200), places);
-    eventually("the end of the second episode", || (server.count_in_log("accepting again") == 2).then_some(()));
+    eventually("the end of the second episode", || {
+        (server.count_in_log("accepting again") == 2).then_some(())
+    });
     assert_eq!(server.count_in_log("cannot accept"), 2);
     server.assert_running();
 }
@@ -88,12 +109,15 @@ fn clients_wait_for_a_descriptor_at_no_cost_and_are_served_in_their_order() {
 /// readable (the close said so) beside or without the alarm.
 #[test]
 fn a_descriptor_that_a_connection_frees_serves_the_next_client_at_once() {
-    let server = Server::start_with_descriptors(DESCRIPTORS, &[TCP, "-v", "--max-connections", "1000"]);
+    let server =
+        Server::start_with_descriptors(DESCRIPTORS, &[TCP, "-v", "--max-connections", "1000"]);
     let places = places(&server);
     let clients = crowd(&server, 0..places + 20);
     server.wait_for_log("cannot accept");
     assert_served_in_order(clients, places);
-    eventually("all are gone", || (server.count_in_log("closed: peer closed") == places + 20).then_some(()));
+    eventually("all are gone", || {
+        (server.count_in_log("closed: peer closed") == places + 20).then_some(())
+    });
 
     // The listener runs just before every line about accepting: the run's own line says what woke it.
     let log = server.log();
@@ -103,7 +127,10 @@ fn a_descriptor_that_a_connection_frees_serves_the_next_client_at_once() {
             woken_by = run;
         } else if line.contains(": accepted") {
             accepted += 1;
-            assert!(woken_by.contains(" r"), "{line}: on a retry alone ({woken_by})");
+            assert!(
+                woken_by.contains(" r"),
+                "{line}: on a retry alone ({woken_by})"
+            );
         }
     }
     assert_eq!(accepted, places + 20);
@@ -117,7 +144,10 @@ fn descriptors_that_others_free_are_noticed() {
     }
     let server = Server::start_with_descriptors(200, &[TCP]);
     let limit = |soft: usize| {
-        let status = Command::new("prlimit").arg(format!("--pid={}", server.pid())).arg(format!("--nofile={soft}:200")).status();
+        let status = Command::new("prlimit")
+            .arg(format!("--pid={}", server.pid()))
+            .arg(format!("--nofile={soft}:200"))
+            .status();
         assert!(status.unwrap().success());
     };
     limit(DESCRIPTORS);
@@ -134,15 +164,26 @@ fn without_an_option_the_limit_on_connections_stays_below_that_on_descriptors() 
     let log = server.log();
     let (_, rest) = log.split_once("at most ").unwrap();
     let places: usize = rest.split_whitespace().next().unwrap().parse().unwrap();
-    assert!((DESCRIPTORS / 2..DESCRIPTORS).contains(&places), "{places} places");
+    assert!(
+        (DESCRIPTORS / 2..DESCRIPTORS).contains(&places),
+        "{places} places"
+    );
 
     assert_served_in_order(crowd(&server, 0..120), places);
-    eventually("all are gone", || (server.count_in_log("closed: peer closed") == 120).then_some(()));
+    eventually("all are gone", || {
+        (server.count_in_log("closed: peer closed") == 120).then_some(())
+    });
     assert_eq!(server.stop(), 0);
     server.wait_for_log("stopped: ");
     let log = server.log();
-    assert!(log.contains(&format!("{places} connections are open, the limit")), "{log}");
-    assert!(!log.contains("cannot accept") && !log.contains("accept starved"), "{log}");
+    assert!(
+        log.contains(&format!("{places} connections are open, the limit")),
+        "{log}"
+    );
+    assert!(
+        !log.contains("cannot accept") && !log.contains("accept starved"),
+        "{log}"
+    );
 }
 
 /// The soft limit is low for the sake of programs that use select(2); ours does not.

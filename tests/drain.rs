@@ -7,7 +7,10 @@ use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-use common::{Background, PATIENCE, Server, TCP, UDP, assert_echoes, connect_small, eventually, loopback, pattern, read_to_end, stuff};
+use common::{
+    Background, PATIENCE, Server, TCP, UDP, assert_echoes, connect_small, eventually, loopback,
+    pattern, read_to_end, stuff,
+};
 use mynah::service::{Action, Context, Echo, Service};
 use mynah::{Address, CloseReason, Ending, Limits};
 
@@ -45,7 +48,10 @@ fn what_is_under_way_comes_back_and_then_the_end() {
         // Nobody has ended this side: the server does, once it owes nothing and nothing more comes.
         let got = read_to_end(client);
         assert_eq!(got.len(), taken);
-        assert!(got.iter().eq(sent.iter().cycle().take(taken)), "other bytes came back than were sent");
+        assert!(
+            got.iter().eq(sent.iter().cycle().take(taken)),
+            "other bytes came back than were sent"
+        );
     }
     drop(clients);
     assert_eq!(status(&mut server), 0);
@@ -66,7 +72,10 @@ fn what_stands_in_the_backlog_is_accepted_and_served() {
     server.signal("TERM");
     server.signal("CONT");
     for (index, client) in clients.iter().enumerate() {
-        assert!(read_to_end(client) == pattern(10_000, index as u64), "client {index}");
+        assert!(
+            read_to_end(client) == pattern(10_000, index as u64),
+            "client {index}"
+        );
     }
     drop(clients);
     assert_eq!(status(&mut server), 0);
@@ -83,7 +92,10 @@ fn a_backlog_beyond_the_limit_is_served_by_and_by() {
     }
     server.signal("TERM");
     for (index, client) in clients.iter().enumerate() {
-        assert!(read_to_end(client) == pattern(1000, index as u64), "client {index}");
+        assert!(
+            read_to_end(client) == pattern(1000, index as u64),
+            "client {index}"
+        );
     }
     assert_eq!(status(&mut server), 0);
 }
@@ -92,7 +104,9 @@ fn a_backlog_beyond_the_limit_is_served_by_and_by() {
 fn quiet_connections_are_finished() {
     let mut server = Server::start(&[TCP, NO_HURRY[0], NO_HURRY[1]]);
     let clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
-    clients.iter().for_each(|client| assert_echoes(client, b"and then nothing"));
+    clients
+        .iter()
+        .for_each(|client| assert_echoes(client, b"and then nothing"));
     begin_drain(&server);
     for client in &clients {
         assert_eq!(read_to_end(client), b"");
@@ -126,7 +140,9 @@ fn newcomers_are_refused_while_a_drain_goes_on() {
     let stuck = stuck(&server);
     begin_drain(&server);
     eventually("the listener is closed", || {
-        TcpStream::connect(address).err().inspect(|error| assert_eq!(error.kind(), ErrorKind::ConnectionRefused))
+        TcpStream::connect(address)
+            .err()
+            .inspect(|error| assert_eq!(error.kind(), ErrorKind::ConnectionRefused))
     });
     server.assert_running();
     drop(stuck);
@@ -142,8 +158,15 @@ fn at_the_drain_timeout_the_rest_is_cut_with_a_reset() {
     assert_eq!(read_to_end(&quiet), b"");
     assert_eq!(status(&mut server), 1);
     let error = (&stuck).read_to_end(&mut Vec::new()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "what was cut must not look complete");
-    assert!(server.log().contains("1 conversations were cut"), "the quiet connection had been given its end");
+    assert_eq!(
+        error.kind(),
+        ErrorKind::ConnectionReset,
+        "what was cut must not look complete"
+    );
+    assert!(
+        server.log().contains("1 conversations were cut"),
+        "the quiet connection had been given its end"
+    );
 }
 
 /// The write timeout may come first; what was owed is lost all the same, and the status must not hide it.
@@ -166,7 +189,10 @@ fn a_second_signal_ends_at_once_what_is_under_way() {
         server.wait_for_log("draining");
         server.signal(second);
         assert_eq!(status(&mut server), 1, "{first}, {second}");
-        assert_eq!((&stuck).read_to_end(&mut Vec::new()).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert_eq!(
+            (&stuck).read_to_end(&mut Vec::new()).unwrap_err().kind(),
+            ErrorKind::ConnectionReset
+        );
     }
 }
 
@@ -241,11 +267,22 @@ fn serve(limits: Limits) -> Background {
 
 #[test]
 fn a_handle_drains_stops_and_counts_from_another_thread() {
-    let server = serve(Limits { drain_timeout: None, ..Limits::default() });
+    let server = serve(Limits {
+        drain_timeout: None,
+        ..Limits::default()
+    });
     let client = server.connect();
     assert_echoes(&client, b"counted");
     let stats = server.stats();
-    assert_eq!((stats.accepted, stats.live(), stats.bytes_in, stats.bytes_out), (1, 1, 7, 7));
+    assert_eq!(
+        (
+            stats.accepted,
+            stats.live(),
+            stats.bytes_in,
+            stats.bytes_out
+        ),
+        (1, 1, 7, 7)
+    );
     let handle = server.handle.clone();
     handle.terminate();
     assert_eq!(read_to_end(&client), b"");
@@ -267,14 +304,22 @@ fn a_handle_that_terminates_twice_or_stops_cuts() {
         |server| server.handle.stop(),
     ];
     for ask in asks {
-        let server = serve(Limits { drain_timeout: None, ..Limits::default() });
+        let server = serve(Limits {
+            drain_timeout: None,
+            ..Limits::default()
+        });
         let clients = [server.connect(), server.connect()];
-        clients.iter().for_each(|client| assert_echoes(client, b"here"));
+        clients
+            .iter()
+            .for_each(|client| assert_echoes(client, b"here"));
         ask(&server);
         assert_eq!(server.wait(), Ending::Cut(2));
         for client in &clients {
             let mut client: &TcpStream = client;
-            assert_eq!(common::again(|| client.read(&mut [0])).unwrap_err().kind(), ErrorKind::ConnectionReset);
+            assert_eq!(
+                common::again(|| client.read(&mut [0])).unwrap_err().kind(),
+                ErrorKind::ConnectionReset
+            );
         }
     }
 }
@@ -295,9 +340,13 @@ impl Service for Told {
 #[test]
 fn every_service_is_told_of_the_end() {
     let (sender, told) = std::sync::mpsc::channel();
-    let server = Background::start(Address::Tcp(loopback()), Limits::default(), move || Told(sender.clone()));
+    let server = Background::start(Address::Tcp(loopback()), Limits::default(), move || {
+        Told(sender.clone())
+    });
     let clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
-    eventually("all are accepted", || (server.stats().accepted == 10).then_some(()));
+    eventually("all are accepted", || {
+        (server.stats().accepted == 10).then_some(())
+    });
     server.handle.stop();
     assert_eq!(server.wait(), Ending::Cut(10));
     assert_eq!(told.iter().collect::<Vec<_>>(), [CloseReason::Cut; 10]);

@@ -22,12 +22,18 @@ fn fail(args: &[&str]) -> (i32, String) {
 
 #[track_caller]
 fn assert_says(said: &str, words: &[&str]) {
-    words.iter().for_each(|word| assert!(said.contains(word), "{word:?} is not in {said:?}"));
+    words
+        .iter()
+        .for_each(|word| assert!(said.contains(word), "{word:?} is not in {said:?}"));
 }
 
 /// A port on which nobody listens.
 fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 #[test]
@@ -35,7 +41,15 @@ fn nobody_listens_3() {
     let endpoint = format!("tcp://127.0.0.1:{}", closed_port());
     let (status, said) = fail(&[&endpoint]);
     assert_eq!(status, 3, "{said}");
-    assert_says(&said, &["cannot connect to", &endpoint, "connection refused", "nobody listens there"]);
+    assert_says(
+        &said,
+        &[
+            "cannot connect to",
+            &endpoint,
+            "connection refused",
+            "nobody listens there",
+        ],
+    );
 }
 
 #[test]
@@ -43,7 +57,14 @@ fn a_name_whose_addresses_all_refuse_names_them_3() {
     let port = closed_port();
     let (status, said) = fail(&[&format!("tcp://localhost:{port}")]);
     assert_eq!(status, 3, "{said}");
-    assert_says(&said, &[&format!("tcp://localhost:{port}"), &format!("tcp://127.0.0.1:{port}"), "connection refused"]);
+    assert_says(
+        &said,
+        &[
+            &format!("tcp://localhost:{port}"),
+            &format!("tcp://127.0.0.1:{port}"),
+            "connection refused",
+        ],
+    );
 }
 
 #[test]
@@ -52,7 +73,10 @@ fn a_socket_file_without_a_server_3() {
     drop(UnixListener::bind(scratch.path("left")).unwrap());
     let (status, said) = fail(&[&scratch.endpoint("unix", "left")]);
     assert_eq!(status, 3, "{said}");
-    assert_says(&said, &["connection refused", "nobody listens on that socket file"]);
+    assert_says(
+        &said,
+        &["connection refused", "nobody listens on that socket file"],
+    );
     let (status, said) = fail(&[&scratch.endpoint("unix", "never")]);
     assert_eq!(status, 1, "{said}");
     assert_says(&said, &["there is no such socket file"]);
@@ -63,9 +87,20 @@ fn a_socket_file_without_a_server_3() {
 fn nobody_receives_3() {
     // Nobody else is given this port meanwhile, and a socket that speaks to one peer alone does not receive from another.
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.connect(UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()).unwrap();
+    socket
+        .connect(
+            UdpSocket::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap(),
+        )
+        .unwrap();
     let endpoint = format!("udp://{}", socket.local_addr().unwrap());
-    let output = assert_cmd::Command::new(binary()).args(["connect", &endpoint]).write_stdin("hello\n").output().unwrap();
+    let output = assert_cmd::Command::new(binary())
+        .args(["connect", &endpoint])
+        .write_stdin("hello\n")
+        .output()
+        .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert_says(&said, &["cannot send to", &endpoint, "connection refused"]);
@@ -109,9 +144,15 @@ fn the_peer_resets_5() {
 /// In a network of its own, without a way out; where that may not be made, there is nothing to see.
 #[test]
 fn no_way_leads_there_6() {
-    let Some(isolated) = common::isolated() else { return };
+    let Some(isolated) = common::isolated() else {
+        return;
+    };
     for endpoint in ["tcp://192.0.2.1:9", "udp://192.0.2.1:9"] {
-        let output = Command::new("unshare").args(isolated).args([binary(), "connect", endpoint]).output().unwrap();
+        let output = Command::new("unshare")
+            .args(isolated)
+            .args([binary(), "connect", endpoint])
+            .output()
+            .unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(6), "{said}");
         assert_says(&said, &[endpoint, "unreachable"]);
@@ -122,25 +163,52 @@ fn no_way_leads_there_6() {
 fn a_name_stands_for_nothing_7() {
     let (status, said) = fail(&["tcp://no-such-host.invalid:9"]);
     assert_eq!(status, 7, "{said}");
-    assert_says(&said, &["cannot resolve tcp://no-such-host.invalid:9", "check the spelling"]);
+    assert_says(
+        &said,
+        &[
+            "cannot resolve tcp://no-such-host.invalid:9",
+            "check the spelling",
+        ],
+    );
 }
 
 #[test]
 fn wrong_usage_2() {
     for (args, words) in [
-        (&["tcp://127.0.0.1:1", "udp://127.0.0.1:1"][..], "a stream has one peer"),
-        (&["tcp://127.0.0.1:1", "unix:/tmp/a"], "a stream has one peer"),
+        (
+            &["tcp://127.0.0.1:1", "udp://127.0.0.1:1"][..],
+            "a stream has one peer",
+        ),
+        (
+            &["tcp://127.0.0.1:1", "unix:/tmp/a"],
+            "a stream has one peer",
+        ),
         (&[], "ENDPOINT"),
         (&["--encoding", "klingon", "tcp://127.0.0.1:1"], "klingon"),
-        (&["--bind", "localhost", "tcp://127.0.0.1:1"], "names are not looked up"),
-        (&["--bind", "::1", "tcp://127.0.0.1:1"], "--bind gives an address that cannot speak to it"),
-        (&["--bind", "/tmp/me", "unix:/tmp/a"], "--bind gives an address that cannot speak to it"),
+        (
+            &["--bind", "localhost", "tcp://127.0.0.1:1"],
+            "names are not looked up",
+        ),
+        (
+            &["--bind", "::1", "tcp://127.0.0.1:1"],
+            "--bind gives an address that cannot speak to it",
+        ),
+        (
+            &["--bind", "/tmp/me", "unix:/tmp/a"],
+            "--bind gives an address that cannot speak to it",
+        ),
         (&["--timeout", "0s", "tcp://127.0.0.1:1"], "zero"),
-        (&["--wait", "soon", "udp://127.0.0.1:1"], "whole number with its unit"),
+        (
+            &["--wait", "soon", "udp://127.0.0.1:1"],
+            "whole number with its unit",
+        ),
         (&["--ttl", "0", "udp://127.0.0.1:1"], "1..=255"),
         (&["--ttl", "3", "tcp://127.0.0.1:1"], "--ttl is for UDP"),
         (&["--broadcast", "unix:/tmp/a"], "--broadcast is for UDP"),
-        (&["--interface", "lo7", "udp://239.0.0.1:1"], "there is no such network interface"),
+        (
+            &["--interface", "lo7", "udp://239.0.0.1:1"],
+            "there is no such network interface",
+        ),
     ] {
         let (status, said) = fail(args);
         assert_eq!(status, 2, "{args:?}: {said}");
@@ -153,7 +221,11 @@ fn a_taken_address_to_speak_from_is_named_1() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = TcpListener::bind("127.0.0.1:0").unwrap();
     let from = taken.local_addr().unwrap().to_string();
-    let (status, said) = fail(&["--bind", &from, &format!("tcp://{}", peer.local_addr().unwrap())]);
+    let (status, said) = fail(&[
+        "--bind",
+        &from,
+        &format!("tcp://{}", peer.local_addr().unwrap()),
+    ]);
     assert_eq!(status, 1, "{said}");
     assert_says(&said, &[&from, "address already in use"]);
 }

@@ -25,8 +25,16 @@ impl Tool {
     #[track_caller]
     fn start(words: &[&str]) -> Tool {
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        Tool(command.spawn().unwrap_or_else(|error| panic!("{words:?}: {error}")))
+        command
+            .args(&words[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
+        Tool(
+            command
+                .spawn()
+                .unwrap_or_else(|error| panic!("{words:?}: {error}")),
+        )
     }
 
     /// Writes `input` to the tool, and ends it where `ends`. Returns what it printed: `size` bytes, or all until its end.
@@ -49,7 +57,9 @@ impl Tool {
             }
             sender.send(got)
         });
-        let got = printed.recv_timeout(PATIENCE).expect("the tool prints what it was sent");
+        let got = printed
+            .recv_timeout(PATIENCE)
+            .expect("the tool prints what it was sent");
         drop(writing.join().unwrap());
         got
     }
@@ -61,7 +71,12 @@ fn assert_streams(words: &[&str]) {
     let mut tool = Tool::start(words);
     let sent = pattern(1 << 20, 1);
     let got = tool.talk(sent.clone(), true, None);
-    assert!(got == sent, "{words:?}: {} of {} bytes came back", got.len(), sent.len());
+    assert!(
+        got == sent,
+        "{words:?}: {} of {} bytes came back",
+        got.len(),
+        sent.len()
+    );
     let status = tool.0.wait().unwrap();
     assert!(status.success(), "{words:?}: {status}");
 }
@@ -82,8 +97,14 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let scratch = Scratch::new();
-        let endpoints = [scratch.endpoint("unix", "stream"), scratch.endpoint("unixgram", "datagram")];
-        Place { server: Server::start(&[TCP, UDP, &endpoints[0], &endpoints[1]]), scratch }
+        let endpoints = [
+            scratch.endpoint("unix", "stream"),
+            scratch.endpoint("unixgram", "datagram"),
+        ];
+        Place {
+            server: Server::start(&[TCP, UDP, &endpoints[0], &endpoints[1]]),
+            scratch,
+        }
     }
 
     fn tcp_port(&self) -> String {
@@ -105,10 +126,28 @@ fn socat_talks_to_every_kind_of_endpoint() {
         return;
     }
     let place = Place::new();
-    assert_streams(&["socat", "-t60", "-", &format!("TCP:127.0.0.1:{}", place.tcp_port())]);
-    assert_streams(&["socat", "-t60", "-", &format!("UNIX-CONNECT:{}", place.path("stream"))]);
+    assert_streams(&[
+        "socat",
+        "-t60",
+        "-",
+        &format!("TCP:127.0.0.1:{}", place.tcp_port()),
+    ]);
+    assert_streams(&[
+        "socat",
+        "-t60",
+        "-",
+        &format!("UNIX-CONNECT:{}", place.path("stream")),
+    ]);
     assert_answers(&["socat", "-", &format!("UDP:127.0.0.1:{}", place.udp_port())]);
-    assert_answers(&["socat", "-", &format!("UNIX-SENDTO:{},bind={}", place.path("datagram"), place.path("client"))]);
+    assert_answers(&[
+        "socat",
+        "-",
+        &format!(
+            "UNIX-SENDTO:{},bind={}",
+            place.path("datagram"),
+            place.path("client")
+        ),
+    ]);
 }
 
 #[test]
@@ -143,10 +182,28 @@ fn redis_benchmark_takes_an_echo_for_an_answer() {
     let place = Place::new();
     for pipelined in ["1", "16"] {
         let port = place.tcp_port();
-        let words = ["redis-benchmark", "-p", &port, "-t", "ping_mbulk", "-n", "5000", "-c", "50", "-P", pipelined, "--csv"];
+        let words = [
+            "redis-benchmark",
+            "-p",
+            &port,
+            "-t",
+            "ping_mbulk",
+            "-n",
+            "5000",
+            "-c",
+            "50",
+            "-P",
+            pipelined,
+            "--csv",
+        ];
         let printed = Tool::start(&words).talk(Vec::new(), true, None);
         let printed = String::from_utf8_lossy(&printed);
-        assert!(printed.lines().any(|line| line.starts_with("\"PING_MBULK\"")), "{printed}");
+        assert!(
+            printed
+                .lines()
+                .any(|line| line.starts_with("\"PING_MBULK\"")),
+            "{printed}"
+        );
     }
 }
 
@@ -185,14 +242,29 @@ print('all is well')
 ";
     let place = Place::new();
     let (tcp, udp) = (place.tcp_port(), place.udp_port());
-    let words = ["python3", "-c", SCRIPT, &tcp, &udp, &place.path("stream"), &place.path("datagram"), &place.path("client")];
+    let words = [
+        "python3",
+        "-c",
+        SCRIPT,
+        &tcp,
+        &udp,
+        &place.path("stream"),
+        &place.path("datagram"),
+        &place.path("client"),
+    ];
     let printed = Tool::start(&words).talk(Vec::new(), true, None);
     assert_eq!(String::from_utf8_lossy(&printed), "all is well\n");
 }
 
 /// An HTTP server of one page, as the README shows it.
 fn one_page() -> Server {
-    Server::start(&[TCP, "--frame", r"until:\r\n\r\n", "--reply", r"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nmynah"])
+    Server::start(&[
+        TCP,
+        "--frame",
+        r"until:\r\n\r\n",
+        "--reply",
+        r"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nmynah",
+    ])
 }
 
 #[test]
@@ -203,11 +275,17 @@ fn curl_reads_a_page() {
     let server = one_page();
     let url = format!("http://{}/", server.address(0));
     // Twice over one connection: what follows a page must be nothing but the next.
-    let output = Command::new("curl").args(["-sS", "-v", "--max-time", "60", &url, &url]).output().unwrap();
+    let output = Command::new("curl")
+        .args(["-sS", "-v", "--max-time", "60", &url, &url])
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert_eq!(output.stdout, b"mynahmynah");
-    assert!(said.to_lowercase().contains("re-using existing connection") && !said.contains("xcess"), "{said}");
+    assert!(
+        said.to_lowercase().contains("re-using existing connection") && !said.contains("xcess"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -217,10 +295,19 @@ fn wrk_counts_no_error() {
     }
     let server = one_page();
     let url = format!("http://{}/", server.address(0));
-    let output = Command::new("wrk").args(["-t1", "-c50", "-d1s", &url]).output().unwrap();
+    let output = Command::new("wrk")
+        .args(["-t1", "-c50", "-d1s", &url])
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("Requests/sec"), "{said}");
-    assert!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
+    assert!(
+        output.status.success() && said.contains("Requests/sec"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("Socket errors") && !said.contains("Non-2xx"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -228,16 +315,28 @@ fn netcat_serves_the_client() {
     if !has_tool("nc.openbsd") {
         return;
     }
-    let port = std::net::TcpListener::bind(common::loopback()).unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind(common::loopback())
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let mut nc = Tool::start(&["nc.openbsd", "-l", "-N", "127.0.0.1", &port.to_string()]);
     nc.0.stdin.take().unwrap().write_all(b"from nc\n").unwrap();
     let endpoint = format!("tcp://127.0.0.1:{port}");
     let got = common::eventually("nc listens", || {
-        let output = assert_cmd::Command::new(common::binary()).args(["connect", &endpoint]).write_stdin("to nc\n").output().unwrap();
+        let output = assert_cmd::Command::new(common::binary())
+            .args(["connect", &endpoint])
+            .write_stdin("to nc\n")
+            .output()
+            .unwrap();
         output.status.success().then_some(output.stdout)
     });
     assert_eq!(got, b"from nc\n");
     let mut printed = String::new();
-    nc.0.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+    nc.0.stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut printed)
+        .unwrap();
     assert_eq!(printed, "to nc\n");
 }

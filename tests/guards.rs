@@ -16,15 +16,24 @@ struct Forger(Socket);
 impl Forger {
     /// `None`, with a word, where raw sockets may not be made.
     fn new() -> Option<Forger> {
-        let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)).and_then(|raw| raw.set_header_included_v4(true).map(|()| raw));
+        let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP))
+            .and_then(|raw| raw.set_header_included_v4(true).map(|()| raw));
         if raw.is_err() {
             eprintln!("skipped: raw sockets need root");
         }
         raw.ok().map(Forger)
     }
 
-    fn forge(&self, from: SocketAddrV4, to: SocketAddr, hops: u8, payload: &[u8]) -> io::Result<usize> {
-        let SocketAddr::V4(to) = to else { panic!("{to} is not IPv4") };
+    fn forge(
+        &self,
+        from: SocketAddrV4,
+        to: SocketAddr,
+        hops: u8,
+        payload: &[u8],
+    ) -> io::Result<usize> {
+        let SocketAddr::V4(to) = to else {
+            panic!("{to} is not IPv4")
+        };
         let length = (28 + payload.len()) as u16;
         // The kernel writes the checksum of the header, and a checksum of zero over UDP is none (RFC 768).
         let mut packet = vec![0x45, 0];
@@ -67,8 +76,13 @@ fn no_forged_source_is_answered() {
     let server = echo(Limits::default());
     let address = socket_addr(&server);
     let local = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-    let services = [7, 9, 13, 17, 19, 37, 53, 69, 123, 161, 389, 517, 1900, 5353, 11211];
-    let mut due = vec![(Refusal::PortZero, local(0)), (Refusal::Ourselves, local(address.port()))];
+    let services = [
+        7, 9, 13, 17, 19, 37, 53, 69, 123, 161, 389, 517, 1900, 5353, 11211,
+    ];
+    let mut due = vec![
+        (Refusal::PortZero, local(0)),
+        (Refusal::Ourselves, local(address.port())),
+    ];
     due.extend(services.map(|port| (Refusal::ServicePort, local(port))));
     for (_, from) in &due {
         forger.forge(*from, address, 64, b"forged").unwrap();
@@ -77,15 +91,28 @@ fn no_forged_source_is_answered() {
     due.push((Refusal::Loop, local(40_000)));
     // A kernel may drop these by itself (martian sources), and writes its own address where a source is 0.0.0.0; where it does not, we refuse.
     for ip in ["0.1.2.3", "255.255.255.255", "240.0.0.1", "224.0.0.1"] {
-        let _ = forger.forge(SocketAddrV4::new(ip.parse().unwrap(), 40_000), address, 64, b"forged");
+        let _ = forger.forge(
+            SocketAddrV4::new(ip.parse().unwrap(), 40_000),
+            address,
+            64,
+            b"forged",
+        );
     }
     assert_answers(&udp_client(address), b"honest");
     let stats = server.stats();
     assert_eq!(stats.datagrams_out, 1, "{stats}");
     assert_eq!(stats.datagrams_in, 1 + stats.unanswered.total(), "{stats}");
-    for refusal in [Refusal::PortZero, Refusal::Ourselves, Refusal::ServicePort, Refusal::Loop] {
+    for refusal in [
+        Refusal::PortZero,
+        Refusal::Ourselves,
+        Refusal::ServicePort,
+        Refusal::Loop,
+    ] {
         let count = due.iter().filter(|(other, _)| *other == refusal).count();
-        assert_eq!(stats.unanswered[refusal], count as u64, "{refusal}: {stats}");
+        assert_eq!(
+            stats.unanswered[refusal], count as u64,
+            "{refusal}: {stats}"
+        );
     }
 }
 
@@ -94,7 +121,9 @@ fn no_forged_source_is_answered() {
 fn a_loop_between_two_servers_dies_by_itself() {
     let Some(forger) = Forger::new() else { return };
     let (one, other) = (echo(Limits::default()), echo(Limits::default()));
-    let (SocketAddr::V4(from), to) = (socket_addr(&one), socket_addr(&other)) else { panic!("IPv6") };
+    let (SocketAddr::V4(from), to) = (socket_addr(&one), socket_addr(&other)) else {
+        panic!("IPv6")
+    };
     let mut bounces = 0;
     for (round, hops) in [64_u8, 255].into_iter().enumerate() {
         forger.forge(from, to, hops, b"forever?").unwrap();
@@ -107,8 +136,16 @@ fn a_loop_between_two_servers_dies_by_itself() {
         assert_answers(&udp_client(from.into()), b"quiet");
         bounces += 2;
         let (one, other) = (one.stats(), other.stats());
-        assert_eq!(one.datagrams_in + other.datagrams_in, bounces, "{one}; {other}");
-        assert_eq!(one.unanswered[Refusal::Loop] + other.unanswered[Refusal::Loop], round as u64 + 1, "{one}; {other}");
+        assert_eq!(
+            one.datagrams_in + other.datagrams_in,
+            bounces,
+            "{one}; {other}"
+        );
+        assert_eq!(
+            one.unanswered[Refusal::Loop] + other.unanswered[Refusal::Loop],
+            round as u64 + 1,
+            "{one}; {other}"
+        );
     }
 }
 
@@ -123,7 +160,11 @@ fn an_answer_has_one_hop_less_than_its_request() {
     raw.set_read_timeout(Some(PATIENCE)).unwrap();
     let server = echo(Limits::default());
     let socket = udp_client(socket_addr(&server));
-    let ports = [socket_addr(&server).port().to_be_bytes(), socket.local_addr().unwrap().port().to_be_bytes()].concat();
+    let ports = [
+        socket_addr(&server).port().to_be_bytes(),
+        socket.local_addr().unwrap().port().to_be_bytes(),
+    ]
+    .concat();
     for hops in [64, 255, 2] {
         socket.set_ttl(hops).unwrap();
         socket.send(b"how far?").unwrap();
@@ -140,7 +181,10 @@ fn an_answer_has_one_hop_less_than_its_request() {
 
 #[test]
 fn an_answer_is_no_longer_than_its_request_unless_that_is_allowed() {
-    for (args, is_allowed) in [(&[UDP, "--reply", "<{}>"][..], false), (&[UDP, "--reply", "<{}>", "--allow-amplification"], true)] {
+    for (args, is_allowed) in [
+        (&[UDP, "--reply", "<{}>"][..], false),
+        (&[UDP, "--reply", "<{}>", "--allow-amplification"], true),
+    ] {
         let mut server = Server::start(args);
         let client = udp_client(server.address(0));
         client.send(b"hello").unwrap();
@@ -152,7 +196,14 @@ fn an_answer_is_no_longer_than_its_request_unless_that_is_allowed() {
         // The kernel hands over what it holds before the end.
         assert_eq!(server.stop(), 0);
         server.wait_for_log("stopped: ");
-        assert_eq!(server.log().contains("unanswered (longer than its request) 1"), !is_allowed, "{}", server.log());
+        assert_eq!(
+            server
+                .log()
+                .contains("unanswered (longer than its request) 1"),
+            !is_allowed,
+            "{}",
+            server.log()
+        );
     }
 }
 
@@ -160,19 +211,32 @@ fn an_answer_is_no_longer_than_its_request_unless_that_is_allowed() {
 #[test]
 fn each_source_gets_its_answers_of_a_second_and_no_more() {
     const MOST: u32 = 5;
-    let server = echo(Limits { udp_rate: Some(MOST), ..Limits::default() });
+    let server = echo(Limits {
+        udp_rate: Some(MOST),
+        ..Limits::default()
+    });
     let address = socket_addr(&server);
     let first = udp_client(address);
     first.set_nonblocking(true).unwrap();
     for number in 0..200_u8 {
         first.send(&[number]).unwrap();
     }
-    let stats = eventually("all have come", || Some(server.stats()).filter(|stats| stats.datagrams_in == 200));
+    let stats = eventually("all have come", || {
+        Some(server.stats()).filter(|stats| stats.datagrams_in == 200)
+    });
     // However slow we are, no second has passed more often than the refusals say.
-    assert_eq!(stats.datagrams_out + stats.unanswered[Refusal::Rate], 200, "{stats}");
-    assert!(stats.unanswered[Refusal::Rate] > 0 && stats.datagrams_out >= u64::from(MOST), "{stats}");
+    assert_eq!(
+        stats.datagrams_out + stats.unanswered[Refusal::Rate],
+        200,
+        "{stats}"
+    );
+    assert!(
+        stats.unanswered[Refusal::Rate] > 0 && stats.datagrams_out >= u64::from(MOST),
+        "{stats}"
+    );
     // Another source has a share of its own, unless it falls on the same slot of 16,384; then the third does not.
-    let others = ["127.0.0.2:0", "127.0.0.3:0", "127.0.0.4:0"].map(|from| UdpSocket::bind(from).unwrap());
+    let others =
+        ["127.0.0.2:0", "127.0.0.3:0", "127.0.0.4:0"].map(|from| UdpSocket::bind(from).unwrap());
     for other in &others {
         other.send_to(b"and I?", address).unwrap();
     }

@@ -47,7 +47,18 @@ fn read_slowly(stream: &mut dyn Read) -> Vec<u8> {
 #[test]
 fn every_size_comes_back_to_a_fast_reader() {
     let server = Server::start(&[TCP]);
-    for size in [0, 1, 2, 1023, 65_535, 65_536, 65_537, 131_072, 1 << 20, 16 << 20] {
+    for size in [
+        0,
+        1,
+        2,
+        1023,
+        65_535,
+        65_536,
+        65_537,
+        131_072,
+        1 << 20,
+        16 << 20,
+    ] {
         assert_comes_back(&server, size, read_fast);
     }
 }
@@ -100,9 +111,17 @@ fn the_server_does_not_end_its_side_first() {
     for message in [&b"one"[..], b"two", b"three"] {
         common::assert_echoes(&mut stream, message);
     }
-    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(50)))
+        .unwrap();
     let waited = common::again(|| stream.read(&mut [0])).unwrap_err().kind();
-    assert!(matches!(waited, std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut), "{waited:?}");
+    assert!(
+        matches!(
+            waited,
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+        ),
+        "{waited:?}"
+    );
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(common::again(|| stream.read(&mut [0])).unwrap(), 0);
@@ -117,5 +136,7 @@ fn connections_that_say_nothing_end_with_their_peer() {
         stream.shutdown(Shutdown::Write).unwrap();
         assert_eq!(common::again(|| stream.read(&mut [0])).unwrap(), 0);
     }
-    eventually("all are closed", || (server.count_in_log("closed: peer closed") == 50).then_some(()));
+    eventually("all are closed", || {
+        (server.count_in_log("closed: peer closed") == 50).then_some(())
+    });
 }

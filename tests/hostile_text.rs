@@ -16,11 +16,20 @@ use common::{PATIENCE, Scratch, Server, TCP, UDP, assert_echoes, connect, loopba
 /// What attacks look like, each as one message, and as it must be shown.
 const HOSTILE: &[(&[u8], &str)] = &[
     (b"\x1b[2J\x1b]0;title\x07", "\\x1b[2J\\x1b]0;title\\x07"),
-    (b"\r\n[2026-01-01T00:00:00Z ERROR mynah] forged", "\\r\\n[2026-01-01T00:00:00Z ERROR mynah] forged"),
+    (
+        b"\r\n[2026-01-01T00:00:00Z ERROR mynah] forged",
+        "\\r\\n[2026-01-01T00:00:00Z ERROR mynah] forged",
+    ),
     (b"over\rwritten", "over\\rwritten"),
     (b"end\0of\x0bstring\x0c", "end\\x00of\\x0bstring\\x0c"),
-    (b"\xff\xfe \xc3( \xed\xa0\x80 \xf0\x9f!", "\\xff\\xfe \\xc3( \\xed\\xa0\\x80 \\xf0\\x9f!"),
-    ("C1: \u{9b}31m\u{90}\u{85}".as_bytes(), "C1: \\xc2\\x9b31m\\xc2\\x90\\xc2\\x85"),
+    (
+        b"\xff\xfe \xc3( \xed\xa0\x80 \xf0\x9f!",
+        "\\xff\\xfe \\xc3( \\xed\\xa0\\x80 \\xf0\\x9f!",
+    ),
+    (
+        "C1: \u{9b}31m\u{90}\u{85}".as_bytes(),
+        "C1: \\xc2\\x9b31m\\xc2\\x90\\xc2\\x85",
+    ),
     (
         "\u{202e}desrever\u{2066}\u{200f}\u{2028}\u{2029}\u{feff}".as_bytes(),
         "\\u{202e}desrever\\u{2066}\\u{200f}\\u{2028}\\u{2029}\\u{feff}",
@@ -28,7 +37,10 @@ const HOSTILE: &[(&[u8], &str)] = &[
     (b"\x7f\x08\x08", "\\x7f\\x08\\x08"),
     (b"\\x1b is not \x1b", "\\\\x1b is not \\x1b"),
     (b"\t", "\\t"),
-    ("harmless: größer 服务器".as_bytes(), "harmless: größer 服务器"),
+    (
+        "harmless: größer 服务器".as_bytes(),
+        "harmless: größer 服务器",
+    ),
 ];
 
 /// Nothing in `text` may act on a terminal, save for the ends of lines.
@@ -40,7 +52,11 @@ fn assert_harmless(text: &str) {
     };
     if let Some(at) = text.find(acts) {
         let from = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-        panic!("{:?} stands in {:?}", text[at..].chars().next(), text[from..].lines().next());
+        panic!(
+            "{:?} stands in {:?}",
+            text[at..].chars().next(),
+            text[from..].lines().next()
+        );
     }
 }
 
@@ -48,7 +64,12 @@ fn assert_harmless(text: &str) {
 fn printed(server: &mut Server) -> String {
     assert_eq!(server.stop(), 0);
     let mut bytes = Vec::new();
-    server.stdout.take().unwrap().read_to_end(&mut bytes).unwrap();
+    server
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_end(&mut bytes)
+        .unwrap();
     String::from_utf8(bytes).expect("what is printed is text, whatever was sent")
 }
 
@@ -59,7 +80,10 @@ fn whole_log(server: &Server) -> String {
     let log = server.log();
     assert_harmless(&log);
     for line in log.lines() {
-        assert!(line.starts_with("[20") && line.contains(" mynah::"), "a line that nobody logged: {line}");
+        assert!(
+            line.starts_with("[20") && line.contains(" mynah::"),
+            "a line that nobody logged: {line}"
+        );
     }
     log
 }
@@ -69,12 +93,17 @@ fn what_is_sent_over_tcp_is_printed_escaped_one_line_a_message() {
     let mut server = Server::start(&[TCP, "--print", "-v"]);
     let stream = server.connect();
     // The answer to one before the next is sent: what one message is hangs on how it is read.
-    HOSTILE.iter().for_each(|(message, _)| assert_echoes(&stream, message));
+    HOSTILE
+        .iter()
+        .for_each(|(message, _)| assert_echoes(&stream, message));
     let peer = stream.local_addr().unwrap();
     drop(stream);
     let printed = printed(&mut server);
     assert_harmless(&printed);
-    let expected: Vec<String> = HOSTILE.iter().map(|(_, shown)| format!("{peer}: {shown}")).collect();
+    let expected: Vec<String> = HOSTILE
+        .iter()
+        .map(|(_, shown)| format!("{peer}: {shown}"))
+        .collect();
     assert_eq!(printed.lines().collect::<Vec<_>>(), expected);
     whole_log(&server);
 }
@@ -95,7 +124,12 @@ fn what_is_sent_over_udp_is_printed_escaped_one_line_a_datagram() {
     let printed = printed(&mut server);
     assert_harmless(&printed);
     let shown = HOSTILE.iter().map(|(_, shown)| *shown).chain([""]);
-    assert_eq!(printed.lines().collect::<Vec<_>>(), shown.map(|shown| format!("{peer}: {shown}")).collect::<Vec<_>>());
+    assert_eq!(
+        printed.lines().collect::<Vec<_>>(),
+        shown
+            .map(|shown| format!("{peer}: {shown}"))
+            .collect::<Vec<_>>()
+    );
     whole_log(&server);
 }
 
@@ -103,7 +137,12 @@ fn what_is_sent_over_udp_is_printed_escaped_one_line_a_datagram() {
 #[test]
 fn the_name_of_a_peer_is_escaped_wherever_it_is_shown() {
     let scratch = Scratch::new();
-    let mut server = Server::start(&[&scratch.endpoint("unixgram", "echo"), &scratch.endpoint("unix", "stream"), "--print", "-v"]);
+    let mut server = Server::start(&[
+        &scratch.endpoint("unixgram", "echo"),
+        &scratch.endpoint("unix", "stream"),
+        "--print",
+        "-v",
+    ]);
     let name = OsStr::from_bytes(b"a\n[2026 ERROR mynah] forged\x1b[31m\xff\xe2\x80\xae");
     let shown = "a\\n[2026 ERROR mynah] forged\\x1b[31m\\xff\\u{202e}";
     let client = UnixDatagram::bind(scratch.path("").join(name)).unwrap();
@@ -118,8 +157,15 @@ fn the_name_of_a_peer_is_escaped_wherever_it_is_shown() {
     server.wait_for_log("sending refused");
 
     let stream = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
-    stream.bind(&socket2::SockAddr::unix(scratch.path("").join(OsStr::from_bytes(b"s\r\n\x1b"))).unwrap()).unwrap();
-    stream.connect(&socket2::SockAddr::unix(scratch.path("stream")).unwrap()).unwrap();
+    stream
+        .bind(
+            &socket2::SockAddr::unix(scratch.path("").join(OsStr::from_bytes(b"s\r\n\x1b")))
+                .unwrap(),
+        )
+        .unwrap();
+    stream
+        .connect(&socket2::SockAddr::unix(scratch.path("stream")).unwrap())
+        .unwrap();
     (&stream).write_all(b"hello").unwrap();
     (&stream).read_exact(&mut [0; 5]).unwrap();
     drop(stream);
@@ -127,10 +173,17 @@ fn the_name_of_a_peer_is_escaped_wherever_it_is_shown() {
     let printed = printed(&mut server);
     assert_harmless(&printed);
     let at = scratch.path("").display().to_string();
-    let expected = [format!("{at}{shown}: hello\\n"), format!("{at}{shown}: bye"), format!("{at}s\\r\\n\\x1b: hello")];
+    let expected = [
+        format!("{at}{shown}: hello\\n"),
+        format!("{at}{shown}: bye"),
+        format!("{at}s\\r\\n\\x1b: hello"),
+    ];
     assert_eq!(printed.lines().collect::<Vec<_>>(), expected);
     let log = whole_log(&server);
-    assert!(log.contains(shown) && log.contains("s\\r\\n\\x1b: accepted"), "{log}");
+    assert!(
+        log.contains(shown) && log.contains("s\\r\\n\\x1b: accepted"),
+        "{log}"
+    );
 }
 
 /// As a path from another program's configuration may be.
@@ -145,7 +198,10 @@ fn an_endpoint_with_control_characters_is_shown_escaped() {
     let (status, stdout, stderr) = run_to_end(&["serve", "-q", &endpoint]);
     assert_eq!((status, stdout.as_str()), (1, ""));
     assert_harmless(&stderr);
-    assert!(stderr.lines().count() == 1 && stderr.contains(&shown), "{stderr}");
+    assert!(
+        stderr.lines().count() == 1 && stderr.contains(&shown),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -165,7 +221,10 @@ fn wrong_words_with_control_characters_are_one_harmless_line() {
         assert_eq!(stdout, "");
         assert_harmless(&stderr);
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
-        assert!(stderr.starts_with("mynah: ") && stderr.contains("\\x1b[31m"), "{stderr}");
+        assert!(
+            stderr.starts_with("mynah: ") && stderr.contains("\\x1b[31m"),
+            "{stderr}"
+        );
     }
 }
 

@@ -29,20 +29,100 @@ const TABLE: &[(&str, &[&str])] = &[
     ("net::burst", &["limits", "peer"]),
     ("net::udp", &["net::burst", "peer"]),
     ("net::socket", &["net::udp", "endpoint", "error", "escape"]),
-    ("net", &["net::burst", "net::socket", "endpoint", "error", "peer", "ready", "signals", "timer", "token"]),
-    ("net::os", &["net", "net::socket", "net::udp", "endpoint", "error", "peer", "ready", "signals", "timer", "token"]),
-    ("net::sim", &["net", "endpoint", "error", "peer", "ready", "signals", "timer", "token"]),
+    (
+        "net",
+        &[
+            "net::burst",
+            "net::socket",
+            "endpoint",
+            "error",
+            "peer",
+            "ready",
+            "signals",
+            "timer",
+            "token",
+        ],
+    ),
+    (
+        "net::os",
+        &[
+            "net",
+            "net::socket",
+            "net::udp",
+            "endpoint",
+            "error",
+            "peer",
+            "ready",
+            "signals",
+            "timer",
+            "token",
+        ],
+    ),
+    (
+        "net::sim",
+        &[
+            "net", "endpoint", "error", "peer", "ready", "signals", "timer", "token",
+        ],
+    ),
     // Who is not answered, and what was said: values, like those of the ground.
     ("guard", &["net", "peer", "timer"]),
     ("stats", &["error", "guard"]),
     ("replies", &[]),
     // Bytes in, bytes out: never a socket, never the loop.
     ("service", &["error", "escape", "peer", "timer"]),
-    ("resources", &["error", "guard", "limits", "net", "replies", "stats", "timer"]),
+    (
+        "resources",
+        &[
+            "error", "guard", "limits", "net", "replies", "stats", "timer",
+        ],
+    ),
     // The state machines: never the reactor, its table, its handle or its lifecycle, and not one another.
-    ("connection", &["error", "limits", "net", "outbox", "peer", "ready", "resources", "service", "stats", "timer"]),
-    ("listener", &["endpoint", "error", "limits", "net", "peer", "ready", "resources", "service", "timer"]),
-    ("datagram", &["endpoint", "error", "guard", "limits", "net", "peer", "ready", "replies", "resources", "service", "stats", "timer"]),
+    (
+        "connection",
+        &[
+            "error",
+            "limits",
+            "net",
+            "outbox",
+            "peer",
+            "ready",
+            "resources",
+            "service",
+            "stats",
+            "timer",
+        ],
+    ),
+    (
+        "listener",
+        &[
+            "endpoint",
+            "error",
+            "limits",
+            "net",
+            "peer",
+            "ready",
+            "resources",
+            "service",
+            "timer",
+        ],
+    ),
+    (
+        "datagram",
+        &[
+            "endpoint",
+            "error",
+            "guard",
+            "limits",
+            "net",
+            "peer",
+            "ready",
+            "replies",
+            "resources",
+            "service",
+            "stats",
+            "timer",
+        ],
+    ),
     ("handle", &["net", "stats", "token"]),
     (
         "reactor",
@@ -67,17 +147,34 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     // The load generator: pure rules, two services, and who drives a reactor of its own.
-    ("load", &["endpoint", "error", "escape", "net", "outbox", "reactor", "service", "timer", "token"]),
+    (
+        "load",
+        &[
+            "endpoint", "error", "escape", "net", "outbox", "reactor", "service", "timer", "token",
+        ],
+    ),
     // The front page shows everything; the program uses the library as anybody else would.
     ("lib", EVERYTHING),
-    ("cli", &["lib", "limits", "load", "net", "net::os", "outbox", "service"]),
+    (
+        "cli",
+        &[
+            "lib", "limits", "load", "net", "net::os", "outbox", "service",
+        ],
+    ),
     ("main", &["cli"]),
 ];
 
 const EVERYTHING: &[&str] = &["*"];
 
 /// Modules whose files share a row.
-const FOLDERS: &[&str] = &["service", "cli", "connection", "datagram", "load", "net::sim"];
+const FOLDERS: &[&str] = &[
+    "service",
+    "cli",
+    "connection",
+    "datagram",
+    "load",
+    "net::sim",
+];
 
 /// One source file, without comments and unit tests.
 struct Source {
@@ -97,10 +194,21 @@ impl Source {
         let text = fs::read_to_string(&path).unwrap();
         let text = ["mod tests {", "pub(crate) mod tests {"]
             .iter()
-            .find_map(|head| text.split_once(&format!("\n#[cfg(test)]\n{head}")).map(|(code, _)| code.to_owned()))
+            .find_map(|head| {
+                text.split_once(&format!("\n#[cfg(test)]\n{head}"))
+                    .map(|(code, _)| code.to_owned())
+            })
             .unwrap_or(text);
-        let code = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
-        Source { module: parts.join("::"), path, code }
+        let code = text
+            .lines()
+            .map(|line| line.split("//").next().unwrap_or_default())
+            .collect::<Vec<_>>()
+            .join("\n");
+        Source {
+            module: parts.join("::"),
+            path,
+            code,
+        }
     }
 
     /// The row of the table that this file belongs to.
@@ -110,12 +218,23 @@ impl Source {
 
     /// Absolute paths of everything that is named with `crate::`, `super::`, `self::` or, in the program, `mynah::`.
     fn paths(&self) -> Vec<String> {
-        let here = if self.module == "lib" { "" } else { &self.module };
+        let here = if self.module == "lib" {
+            ""
+        } else {
+            &self.module
+        };
         let parent = here.rsplit_once("::").map_or("", |(parent, _)| parent);
         let mut found = Vec::new();
-        for (word, base) in [("crate::", ""), ("mynah::", ""), ("self::", here), ("super::", parent)] {
+        for (word, base) in [
+            ("crate::", ""),
+            ("mynah::", ""),
+            ("self::", here),
+            ("super::", parent),
+        ] {
             for (at, _) in self.code.match_indices(word) {
-                let is_word = !self.code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_' || before == ':');
+                let is_word = !self.code[..at].ends_with(|before: char| {
+                    before.is_alphanumeric() || before == '_' || before == ':'
+                });
                 if is_word {
                     expand(&self.code[at + word.len()..], base, &mut found);
                 }
@@ -142,7 +261,9 @@ fn expand<'a>(text: &'a str, base: &str, found: &mut Vec<String>) -> &'a str {
             }
         }
     }
-    let end = text.find(|character: char| !character.is_alphanumeric() && character != '_').unwrap_or(text.len());
+    let end = text
+        .find(|character: char| !character.is_alphanumeric() && character != '_')
+        .unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
     let path = match (base, name) {
         (base, "" | "self") => base.to_owned(),
@@ -155,7 +276,9 @@ fn expand<'a>(text: &'a str, base: &str, found: &mut Vec<String>) -> &'a str {
             found.push(path);
             // Another name is given to it: no path of its own.
             match rest.trim_start().strip_prefix("as ") {
-                Some(rest) => rest.trim_start_matches(|character: char| character.is_alphanumeric() || character == '_'),
+                Some(rest) => rest.trim_start_matches(|character: char| {
+                    character.is_alphanumeric() || character == '_'
+                }),
                 None => rest,
             }
         }
@@ -163,7 +286,8 @@ fn expand<'a>(text: &'a str, base: &str, found: &mut Vec<String>) -> &'a str {
 }
 
 fn row_of(module: &str) -> &str {
-    let is_inside = |folder: &&&str| module == **folder || module.starts_with(&format!("{folder}::"));
+    let is_inside =
+        |folder: &&&str| module == **folder || module.starts_with(&format!("{folder}::"));
     FOLDERS.iter().find(is_inside).copied().unwrap_or(module)
 }
 
@@ -171,7 +295,9 @@ fn row_of(module: &str) -> &str {
 fn target(path: &str, sources: &[Source]) -> String {
     let is_in = |module: &str| path == module || path.starts_with(&format!("{module}::"));
     let modules = sources.iter().map(|source| source.module.as_str());
-    let longest = modules.filter(|module| is_in(module)).max_by_key(|module| module.len());
+    let longest = modules
+        .filter(|module| is_in(module))
+        .max_by_key(|module| module.len());
     row_of(longest.unwrap_or("lib")).to_owned()
 }
 
@@ -199,17 +325,29 @@ fn sources() -> Vec<Source> {
 #[track_caller]
 fn assert_only_in(allowed: &[&str], words: &[&str]) {
     let mut breaches = Vec::new();
-    for source in sources().iter().filter(|source| !allowed.contains(&source.row()) && !allowed.contains(&source.module.as_str())) {
-        for line in source.code.lines().filter(|line| words.iter().any(|word| stands_in(word, line))) {
+    for source in sources().iter().filter(|source| {
+        !allowed.contains(&source.row()) && !allowed.contains(&source.module.as_str())
+    }) {
+        for line in source
+            .code
+            .lines()
+            .filter(|line| words.iter().any(|word| stands_in(word, line)))
+        {
             breaches.push(format!("{}: {}", source.path.display(), line.trim()));
         }
     }
-    assert!(breaches.is_empty(), "{words:?} belong in {allowed:?} alone:\n{}", breaches.join("\n"));
+    assert!(
+        breaches.is_empty(),
+        "{words:?} belong in {allowed:?} alone:\n{}",
+        breaches.join("\n")
+    );
 }
 
 /// Whether `word` stands in `line`, not as the end of a longer name.
 fn stands_in(word: &str, line: &str) -> bool {
-    line.match_indices(word).any(|(at, _)| !line[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_'))
+    line.match_indices(word).any(|(at, _)| {
+        !line[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_')
+    })
 }
 
 #[test]
@@ -223,12 +361,22 @@ fn every_import_stands_in_the_table() {
         };
         for path in source.paths() {
             let target = target(&path, &sources);
-            if *allowed != EVERYTHING && target != source.row() && !allowed.contains(&target.as_str()) {
-                breaches.insert(format!("{} imports {path}: {target} is not in its row", source.module));
+            if *allowed != EVERYTHING
+                && target != source.row()
+                && !allowed.contains(&target.as_str())
+            {
+                breaches.insert(format!(
+                    "{} imports {path}: {target} is not in its row",
+                    source.module
+                ));
             }
         }
     }
-    assert!(breaches.is_empty(), "{}", breaches.into_iter().collect::<Vec<_>>().join("\n"));
+    assert!(
+        breaches.is_empty(),
+        "{}",
+        breaches.into_iter().collect::<Vec<_>>().join("\n")
+    );
 }
 
 #[test]
@@ -236,7 +384,10 @@ fn every_arrow_of_the_table_points_down() {
     for (floor, (name, allowed)) in TABLE.iter().enumerate() {
         for other in allowed.iter().filter(|other| **other != "*") {
             let below = TABLE.iter().position(|(name, _)| name == other);
-            assert!(below.is_some_and(|below| below < floor), "{name} may not import {other}: it stands no lower");
+            assert!(
+                below.is_some_and(|below| below < floor),
+                "{name} may not import {other}: it stands no lower"
+            );
         }
     }
     let names: BTreeSet<&str> = TABLE.iter().map(|(name, _)| *name).collect();
@@ -252,9 +403,15 @@ fn imports_are_read_in_all_their_forms() {
         found
     };
     assert_eq!(read("error::CloseReason;"), ["error::CloseReason"]);
-    assert_eq!(read("net::{self, os::{OsNet, Stream}, Wake as W};"), ["net", "net::os::OsNet", "net::os::Stream", "net::Wake"]);
+    assert_eq!(
+        read("net::{self, os::{OsNet, Stream}, Wake as W};"),
+        ["net", "net::os::OsNet", "net::os::Stream", "net::Wake"]
+    );
     assert_eq!(read("escape::Escaped(bytes)"), ["escape::Escaped"]);
-    assert_eq!(read("{token::Token,\n    timer::Time}"), ["token::Token", "timer::Time"]);
+    assert_eq!(
+        read("{token::Token,\n    timer::Time}"),
+        ["token::Token", "timer::Time"]
+    );
     let seen: usize = sources().iter().map(|source| source.paths().len()).sum();
     assert!(seen > 150, "{seen} imports seen in all");
 }
@@ -264,7 +421,12 @@ fn imports_are_read_in_all_their_forms() {
 fn clocks_are_read_below_the_seam_and_in_the_program_alone() {
     assert_only_in(
         &["net", "net::os", "net::sim", "net::socket", "cli", "main"],
-        &["Instant::now", "SystemTime::now", ".elapsed()", "UNIX_EPOCH"],
+        &[
+            "Instant::now",
+            "SystemTime::now",
+            ".elapsed()",
+            "UNIX_EPOCH",
+        ],
     );
 }
 
@@ -277,14 +439,25 @@ fn mio_is_named_below_the_seam_and_in_the_token_alone() {
 /// Sockets of the standard library would pass by the seam.
 #[test]
 fn sockets_are_made_below_the_seam_alone() {
-    let words = ["TcpStream", "TcpListener", "UdpSocket", "UnixStream", "UnixListener", "UnixDatagram", "socket2::"];
+    let words = [
+        "TcpStream",
+        "TcpListener",
+        "UdpSocket",
+        "UnixStream",
+        "UnixListener",
+        "UnixDatagram",
+        "socket2::",
+    ];
     assert_only_in(&["net", "net::os", "net::socket"], &words);
 }
 
 /// One thread runs the loop; the others of the program wait for its input and output.
 #[test]
 fn threads_are_started_by_the_outlet_and_the_inlet_alone() {
-    assert_only_in(&["cli::outlet", "cli::connect::inlet"], &["thread::Builder", "thread::spawn"]);
+    assert_only_in(
+        &["cli::outlet", "cli::connect::inlet"],
+        &["thread::Builder", "thread::spawn"],
+    );
 }
 
 #[test]

@@ -21,7 +21,10 @@ use socket2::{Domain, SockAddr, Socket, Type};
 fn assert_balances(report: &Value) {
     let [sent, answered, unanswered, _] = messages(report);
     let failed = sent - answered - unanswered;
-    assert!(failed <= count(report, "/errors/total"), "{failed} messages are nowhere: {report:#}");
+    assert!(
+        failed <= count(report, "/errors/total"),
+        "{failed} messages are nowhere: {report:#}"
+    );
 }
 
 /// A listener that plays with each connection in a thread of its own until the test is over.
@@ -45,7 +48,11 @@ impl Odd {
                 play(stream);
             }
         });
-        Odd { endpoint: format!("tcp://{address}"), is_over, address }
+        Odd {
+            endpoint: format!("tcp://{address}"),
+            is_over,
+            address,
+        }
     }
 }
 
@@ -61,9 +68,20 @@ impl Drop for Odd {
 fn a_single_connection_churns_too() {
     let server = Server::start(&["tcp://127.0.0.1:0"]);
     let endpoint = format!("tcp://{}", server.address(0));
-    for args in [&["-c", "1"][..], &["-c", "1", "--rate", "500"], &["-c", "3", "--threads", "3"]] {
-        let (status, report, said) = load(&endpoint, &[args, &["--churn", "--requests", "50", "--verify"]].concat());
-        assert_eq!((status, messages(&report)), (0, [50, 50, 0, 0]), "{args:?}: {said}");
+    for args in [
+        &["-c", "1"][..],
+        &["-c", "1", "--rate", "500"],
+        &["-c", "3", "--threads", "3"],
+    ] {
+        let (status, report, said) = load(
+            &endpoint,
+            &[args, &["--churn", "--requests", "50", "--verify"]].concat(),
+        );
+        assert_eq!(
+            (status, messages(&report)),
+            (0, [50, 50, 0, 0]),
+            "{args:?}: {said}"
+        );
     }
 }
 
@@ -72,7 +90,20 @@ fn a_single_connection_churns_too() {
 fn a_pause_that_is_longer_than_the_timeout_ends_nothing() {
     let server = Server::start(&["tcp://127.0.0.1:0"]);
     let endpoint = format!("tcp://{}", server.address(0));
-    let (status, report, said) = load(&endpoint, &["-c", "1", "--churn", "--requests", "3", "--think", "400ms", "--timeout", "200ms"]);
+    let (status, report, said) = load(
+        &endpoint,
+        &[
+            "-c",
+            "1",
+            "--churn",
+            "--requests",
+            "3",
+            "--think",
+            "400ms",
+            "--timeout",
+            "200ms",
+        ],
+    );
     assert_eq!((status, messages(&report)), (0, [3, 3, 0, 0]), "{said}");
 }
 
@@ -80,9 +111,14 @@ fn a_pause_that_is_longer_than_the_timeout_ends_nothing() {
 #[test]
 fn a_run_begins_although_some_connections_cannot_be_made() {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SockAddr::from(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
+    socket
+        .bind(&SockAddr::from(SocketAddr::from(([127, 0, 0, 1], 0))))
+        .unwrap();
     socket.listen(0).unwrap();
-    let endpoint = format!("tcp://{}", socket.local_addr().unwrap().as_socket().unwrap());
+    let endpoint = format!(
+        "tcp://{}",
+        socket.local_addr().unwrap().as_socket().unwrap()
+    );
     let listener: TcpListener = socket.into();
     let peer = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
@@ -92,10 +128,25 @@ fn a_run_begins_although_some_connections_cannot_be_made() {
         }
         listener
     });
-    let (_, report, said) = load(&endpoint, &["-c", "30", "--timeout", "400ms", "--duration", "500ms", "--warmup", "off"]);
+    let (_, report, said) = load(
+        &endpoint,
+        &[
+            "-c",
+            "30",
+            "--timeout",
+            "400ms",
+            "--duration",
+            "500ms",
+            "--warmup",
+            "off",
+        ],
+    );
     drop(peer.join().unwrap());
     assert!(count(&report, "/messages/answered") > 0, "{said}{report:#}");
-    assert!(count(&report, "/errors/kinds/timed_out/count") >= 20, "{report:#}");
+    assert!(
+        count(&report, "/errors/kinds/timed_out/count") >= 20,
+        "{report:#}"
+    );
     assert_balances(&report);
 }
 
@@ -104,10 +155,25 @@ fn a_run_begins_although_some_connections_cannot_be_made() {
 fn a_target_that_does_not_read_ends_a_run_that_waits_for_no_answers() {
     let mut kept = Vec::new();
     let odd = Odd::start(move |stream| kept.push(stream));
-    let args = ["-c", "1", "--response", "none", "--requests", "3", "--size", "32MiB", "--timeout", "300ms"];
+    let args = [
+        "-c",
+        "1",
+        "--response",
+        "none",
+        "--requests",
+        "3",
+        "--size",
+        "32MiB",
+        "--timeout",
+        "300ms",
+    ];
     let (status, report, said) = load(&odd.endpoint, &args);
     assert_eq!(
-        (status, count(&report, "/messages/completed"), count(&report, "/errors/kinds/timed_out/count")),
+        (
+            status,
+            count(&report, "/messages/completed"),
+            count(&report, "/errors/kinds/timed_out/count")
+        ),
         (1, 0, 3),
         "{said}{report:#}"
     );
@@ -119,11 +185,34 @@ fn a_target_that_does_not_read_ends_a_run_that_waits_for_no_answers() {
 fn a_blocked_generator_sleeps() {
     let mut kept = Vec::new();
     let odd = Odd::start(move |stream| kept.push(stream));
-    let args =
-        ["-c", "1", "--response", "none", "--rate", "20", "--size", "16MiB", "--duration", "1s", "--warmup", "off", "--timeout", "500ms"];
+    let args = [
+        "-c",
+        "1",
+        "--response",
+        "none",
+        "--rate",
+        "20",
+        "--size",
+        "16MiB",
+        "--duration",
+        "1s",
+        "--warmup",
+        "off",
+        "--timeout",
+        "500ms",
+    ];
     let (_, report, _) = load(&odd.endpoint, &args);
-    assert!(report["generator"]["busy_share"].as_f64().unwrap() < 0.6, "{report:#}");
-    assert!(!report["bottleneck"].as_str().unwrap_or_default().contains("busy"), "{report:#}");
+    assert!(
+        report["generator"]["busy_share"].as_f64().unwrap() < 0.6,
+        "{report:#}"
+    );
+    assert!(
+        !report["bottleneck"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("busy"),
+        "{report:#}"
+    );
 }
 
 /// A message counts as sent when it has left, not when it stands in line.
@@ -141,14 +230,35 @@ fn what_is_counted_as_sent_has_been_received() {
             sender.send(total)
         });
     });
-    for args in [&["--requests", "3"][..], &["--requests", "1"], &["--requests", "2", "--churn"]] {
-        let (status, report, said) = load(&odd.endpoint, &[&["-c", "1", "--response", "none", "--size", "10MB"], args].concat());
+    for args in [
+        &["--requests", "3"][..],
+        &["--requests", "1"],
+        &["--requests", "2", "--churn"],
+    ] {
+        let (status, report, said) = load(
+            &odd.endpoint,
+            &[&["-c", "1", "--response", "none", "--size", "10MB"], args].concat(),
+        );
         let requests: u64 = args[1].parse().unwrap();
-        assert_eq!((status, count(&report, "/messages/completed")), (0, requests), "{said}");
+        assert_eq!(
+            (status, count(&report, "/messages/completed")),
+            (0, requests),
+            "{said}"
+        );
         // With churn the connection that looks whether there is a target sends a message as well.
-        let connections = if args.contains(&"--churn") { requests + 1 } else { 1 };
-        let received: u64 = (0..connections).map(|_| counts.recv_timeout(common::PATIENCE).unwrap()).sum();
-        assert_eq!(received, (requests + u64::from(args.contains(&"--churn"))) * 10_000_000, "{args:?}");
+        let connections = if args.contains(&"--churn") {
+            requests + 1
+        } else {
+            1
+        };
+        let received: u64 = (0..connections)
+            .map(|_| counts.recv_timeout(common::PATIENCE).unwrap())
+            .sum();
+        assert_eq!(
+            received,
+            (requests + u64::from(args.contains(&"--churn"))) * 10_000_000,
+            "{args:?}"
+        );
     }
 }
 
@@ -156,7 +266,20 @@ fn what_is_counted_as_sent_has_been_received() {
 #[test]
 fn failures_do_not_hurry_an_open_loop() {
     let odd = Odd::start(drop);
-    let (_, report, said) = load(&odd.endpoint, &["-c", "5", "--churn", "--rate", "20", "--duration", "1s", "--warmup", "off"]);
+    let (_, report, said) = load(
+        &odd.endpoint,
+        &[
+            "-c",
+            "5",
+            "--churn",
+            "--rate",
+            "20",
+            "--duration",
+            "1s",
+            "--warmup",
+            "off",
+        ],
+    );
     let [sent, answered, _, unsent] = messages(&report);
     assert_eq!((sent + unsent, answered), (20, 0), "{said}{report:#}");
     assert_balances(&report);
@@ -172,9 +295,19 @@ fn the_target_s_slowness_is_not_the_generator_s_lateness() {
             let _ = stream.write_all(&buffer);
         }
     });
-    let (_, report, _) = load(&odd.endpoint, &["-c", "2", "--churn", "--rate", "200", "--requests", "100"]);
-    let [late, response] = ["/generator/lateness_p99_nanoseconds", "/times_nanoseconds/response/p99"].map(|path| count(&report, path));
-    assert!(response > 1_000_000_000 && late < response / 4, "{late} {response}");
+    let (_, report, _) = load(
+        &odd.endpoint,
+        &["-c", "2", "--churn", "--rate", "200", "--requests", "100"],
+    );
+    let [late, response] = [
+        "/generator/lateness_p99_nanoseconds",
+        "/times_nanoseconds/response/p99",
+    ]
+    .map(|path| count(&report, path));
+    assert!(
+        response > 1_000_000_000 && late < response / 4,
+        "{late} {response}"
+    );
 }
 
 /// Answers every second datagram.
@@ -194,8 +327,23 @@ impl Service for Half {
 #[test]
 fn datagrams_on_their_way_at_the_end_are_accounted_for() {
     let server = Background::start(Address::Udp(loopback()), Limits::default(), Half::default);
-    let (_, report, _) = load(&server.address.to_string(), &["-c", "1", "--rate", "100", "--requests", "20", "--timeout", "off"]);
-    assert_eq!((messages(&report), count(&report, "/datagrams/lost")), ([20, 10, 10, 0], 0));
+    let (_, report, _) = load(
+        &server.address.to_string(),
+        &[
+            "-c",
+            "1",
+            "--rate",
+            "100",
+            "--requests",
+            "20",
+            "--timeout",
+            "off",
+        ],
+    );
+    assert_eq!(
+        (messages(&report), count(&report, "/datagrams/lost")),
+        ([20, 10, 10, 0], 0)
+    );
 }
 
 /// A Unix listener without room is no error, and what could not be sent to it is sent later.
@@ -203,7 +351,9 @@ fn datagrams_on_their_way_at_the_end_are_accounted_for() {
 fn a_full_backlog_of_a_unix_socket_loses_no_message() {
     let scratch = Scratch::new();
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-    socket.bind(&SockAddr::unix(scratch.path("socket")).unwrap()).unwrap();
+    socket
+        .bind(&SockAddr::unix(scratch.path("socket")).unwrap())
+        .unwrap();
     socket.listen(0).unwrap();
     let peer = thread::spawn(move || {
         for _ in 0..61 {
@@ -215,9 +365,16 @@ fn a_full_backlog_of_a_unix_socket_loses_no_message() {
             }
         }
     });
-    let (status, report, said) = load(&scratch.endpoint("unix", "socket"), &["-c", "20", "--churn", "--requests", "60"]);
+    let (status, report, said) = load(
+        &scratch.endpoint("unix", "socket"),
+        &["-c", "20", "--churn", "--requests", "60"],
+    );
     peer.join().unwrap();
-    assert_eq!((status, messages(&report), count(&report, "/errors/total")), (0, [60, 60, 0, 0], 0), "{said}{report:#}");
+    assert_eq!(
+        (status, messages(&report), count(&report, "/errors/total")),
+        (0, [60, 60, 0, 0], 0),
+        "{said}{report:#}"
+    );
 }
 
 /// A target that stands still for good: what was not sent in the window is told, and nothing of the warm-up with it.
@@ -225,7 +382,18 @@ fn a_full_backlog_of_a_unix_socket_loses_no_message() {
 fn the_warm_up_is_no_part_of_what_was_not_sent() {
     let mut kept = Vec::new();
     let odd = Odd::start(move |stream| kept.push(stream));
-    let args = ["-c", "1", "--rate", "100", "--warmup", "500ms", "--duration", "200ms", "--timeout", "2s"];
+    let args = [
+        "-c",
+        "1",
+        "--rate",
+        "100",
+        "--warmup",
+        "500ms",
+        "--duration",
+        "200ms",
+        "--timeout",
+        "2s",
+    ];
     let (status, report, _) = load(&odd.endpoint, &args);
     let [sent, answered, _, unsent] = messages(&report);
     assert_eq!((status, sent + unsent, answered), (1, 20, 0), "{report:#}");
@@ -244,9 +412,16 @@ fn a_thread_without_a_target_ends_the_others() {
             stream.write_all(&buffer[..count]).unwrap();
         }
     });
-    let (status, report, said) = load(&endpoint, &["-c", "2", "--threads", "2", "--duration", "1h"]);
+    let (status, report, said) = load(
+        &endpoint,
+        &["-c", "2", "--threads", "2", "--duration", "1h"],
+    );
     peer.join().unwrap();
-    assert_eq!((status, report, said.lines().count()), (3, Value::Null, 1), "{said}");
+    assert_eq!(
+        (status, report, said.lines().count()),
+        (3, Value::Null, 1),
+        "{said}"
+    );
 }
 
 /// Answers all but one.
@@ -266,12 +441,32 @@ impl Service for Swallow {
 /// The seconds of a run are as long as the run, also where its last message is waited for in vain.
 #[test]
 fn the_intervals_are_the_run() {
-    let server = Background::start(Address::Tcp(loopback()), Limits::default(), Swallow::default);
-    let (_, report, said) = load(&server.address.to_string(), &["-c", "1", "--requests", "101", "--timeout", "1500ms"]);
-    assert_eq!((messages(&report), count(&report, "/errors/kinds/timed_out/count")), ([101, 100, 0, 0], 1), "{said}");
+    let server = Background::start(
+        Address::Tcp(loopback()),
+        Limits::default(),
+        Swallow::default,
+    );
+    let (_, report, said) = load(
+        &server.address.to_string(),
+        &["-c", "1", "--requests", "101", "--timeout", "1500ms"],
+    );
+    assert_eq!(
+        (
+            messages(&report),
+            count(&report, "/errors/kinds/timed_out/count")
+        ),
+        ([101, 100, 0, 0], 1),
+        "{said}"
+    );
     let intervals = report["intervals"].as_array().unwrap();
-    let length: f64 = intervals.iter().map(|interval| interval["length_seconds"].as_f64().unwrap()).sum();
-    assert!((length - report["measured_seconds"].as_f64().unwrap()).abs() < 1e-6, "{report:#}");
+    let length: f64 = intervals
+        .iter()
+        .map(|interval| interval["length_seconds"].as_f64().unwrap())
+        .sum();
+    assert!(
+        (length - report["measured_seconds"].as_f64().unwrap()).abs() < 1e-6,
+        "{report:#}"
+    );
 }
 
 /// More messages than there will ever be time for.
@@ -280,7 +475,20 @@ fn no_number_of_requests_is_too_many() {
     let server = Server::start(&["tcp://127.0.0.1:0"]);
     let endpoint = format!("tcp://{}", server.address(0));
     let most = u64::MAX.to_string();
-    let (status, report, said) =
-        load(&endpoint, &["-c", "1", "--rate", "1k", "--warmup", "100ms", "--requests", &most, "--duration", "300ms"]);
+    let (status, report, said) = load(
+        &endpoint,
+        &[
+            "-c",
+            "1",
+            "--rate",
+            "1k",
+            "--warmup",
+            "100ms",
+            "--requests",
+            &most,
+            "--duration",
+            "300ms",
+        ],
+    );
     assert_eq!((status, messages(&report)), (0, [300, 300, 0, 0]), "{said}");
 }

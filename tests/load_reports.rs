@@ -33,7 +33,9 @@ fn schema(value: &Value, path: &str, fields: &mut BTreeMap<String, BTreeSet<&'st
         Value::Number(_) => "integer",
         Value::String(_) => "text",
         Value::Array(items) => {
-            items.iter().for_each(|item| schema(item, &format!("{path}[]"), fields));
+            items
+                .iter()
+                .for_each(|item| schema(item, &format!("{path}[]"), fields));
             "list"
         }
         Value::Object(items) => {
@@ -51,7 +53,10 @@ fn schema(value: &Value, path: &str, fields: &mut BTreeMap<String, BTreeSet<&'st
 #[test]
 fn the_schema_of_the_json_report_is_the_one_that_was_promised() {
     let server = Server::start(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]);
-    let (tcp, udp) = (format!("tcp://{}", server.address(0)), format!("udp://{}", server.address(1)));
+    let (tcp, udp) = (
+        format!("tcp://{}", server.address(0)),
+        format!("udp://{}", server.address(1)),
+    );
     let mut fields = BTreeMap::new();
     for args in [
         &["load", &tcp, "--requests", "10", "-c", "2"][..],
@@ -91,23 +96,60 @@ fn the_schema_of_the_json_report_is_the_one_that_was_promised() {
             "--timeout",
             "off",
         ],
-        &["load", &tcp, "--find", "p50<1ns", "--duration", "20ms", "--warmup", "off", "-c", "1"],
-        &["load", &tcp, "--find", "p50<3600s", "--duration", "20ms", "--warmup", "off", "-c", "1"],
+        &[
+            "load",
+            &tcp,
+            "--find",
+            "p50<1ns",
+            "--duration",
+            "20ms",
+            "--warmup",
+            "off",
+            "-c",
+            "1",
+        ],
+        &[
+            "load",
+            &tcp,
+            "--find",
+            "p50<3600s",
+            "--duration",
+            "20ms",
+            "--warmup",
+            "off",
+            "-c",
+            "1",
+        ],
     ] {
         let (_, printed, _) = run_to_end(&[args, &["--json", "-"]].concat());
         let report = json(&printed);
         assert_eq!(report["version"], 1);
         schema(&report, report["schema"].as_str().unwrap(), &mut fields);
     }
-    let lines: String =
-        fields.iter().map(|(path, kinds)| format!("{path}: {}\n", kinds.iter().copied().collect::<Vec<_>>().join(" | "))).collect();
+    let lines: String = fields
+        .iter()
+        .map(|(path, kinds)| {
+            format!(
+                "{path}: {}\n",
+                kinds.iter().copied().collect::<Vec<_>>().join(" | ")
+            )
+        })
+        .collect();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/load_schema.txt");
     if std::env::var_os("UPDATE_SCHEMA").is_some() {
         std::fs::write(&path, &lines).unwrap();
     }
     let promised = std::fs::read_to_string(&path).unwrap();
-    let (is, was) = (lines.lines().collect::<BTreeSet<_>>(), promised.lines().collect::<BTreeSet<_>>());
-    assert!(is == was, "new: {:#?}\ngone: {:#?}", is.difference(&was).collect::<Vec<_>>(), was.difference(&is).collect::<Vec<_>>());
+    let (is, was) = (
+        lines.lines().collect::<BTreeSet<_>>(),
+        promised.lines().collect::<BTreeSet<_>>(),
+    );
+    assert!(
+        is == was,
+        "new: {:#?}\ngone: {:#?}",
+        is.difference(&was).collect::<Vec<_>>(),
+        was.difference(&is).collect::<Vec<_>>()
+    );
 }
 
 /// A JSON report to a file leaves the table where it is.
@@ -115,24 +157,57 @@ fn the_schema_of_the_json_report_is_the_one_that_was_promised() {
 fn every_report_can_be_had_at_once() {
     let (scratch, server) = (Scratch::new(), Server::start(&["tcp://127.0.0.1:0"]));
     let endpoint = format!("tcp://{}", server.address(0));
-    let [report, page, log] = ["json", "html", "hdr"].map(|name| scratch.path(name).to_str().unwrap().to_owned());
-    let args = ["load", &endpoint, "--requests", "100", "-c", "2", "--json", &report, "--html", &page, "--hdr", &log];
+    let [report, page, log] =
+        ["json", "html", "hdr"].map(|name| scratch.path(name).to_str().unwrap().to_owned());
+    let args = [
+        "load",
+        &endpoint,
+        "--requests",
+        "100",
+        "-c",
+        "2",
+        "--json",
+        &report,
+        "--html",
+        &page,
+        "--hdr",
+        &log,
+    ];
     let table = run_well(&args);
-    for words in [endpoint.as_str(), "closed loop", "answers/s", "100 sent, 100 answered", "response time", "p99.99", "no errors"] {
+    for words in [
+        endpoint.as_str(),
+        "closed loop",
+        "answers/s",
+        "100 sent, 100 answered",
+        "response time",
+        "p99.99",
+        "no errors",
+    ] {
         assert!(table.contains(words), "{words} is not in {table}");
     }
-    assert_eq!(json(&std::fs::read_to_string(&report).unwrap())["messages"]["answered"], 100);
+    assert_eq!(
+        json(&std::fs::read_to_string(&report).unwrap())["messages"]["answered"],
+        100
+    );
     assert!(std::fs::read_to_string(&page).unwrap().contains("<svg"));
-    assert!(std::fs::read_to_string(&log).unwrap().lines().any(|line| line.contains("HISTF")));
+    assert!(
+        std::fs::read_to_string(&log)
+            .unwrap()
+            .lines()
+            .any(|line| line.contains("HISTF"))
+    );
 }
 
 /// A Python that has the library `hdrhistogram`.
 fn python() -> Option<String> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/python3");
     let pythons = [own.to_str().unwrap().to_owned(), "python3".to_owned()];
-    let found = pythons
-        .into_iter()
-        .find(|python| Command::new(python).args(["-c", "import hdrh.log"]).output().is_ok_and(|output| output.status.success()));
+    let found = pythons.into_iter().find(|python| {
+        Command::new(python)
+            .args(["-c", "import hdrh.log"])
+            .output()
+            .is_ok_and(|output| output.status.success())
+    });
     if found.is_none() {
         eprintln!("skipped: no Python has the library hdrhistogram");
     }
@@ -186,19 +261,37 @@ fn another_reader_finds_the_same_in_the_log() {
         log.to_str().unwrap(),
     ];
     let report = json(&run_well(&args));
-    let output = Command::new(python).arg("-c").arg(READER).arg(&log).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(python)
+        .arg("-c")
+        .arg(READER)
+        .arg(&log)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let read = json(&String::from_utf8_lossy(&output.stdout));
     // Two full seconds and what was left, of both kinds of times.
     assert_eq!(read["intervals"], 6);
-    assert!((read["start"].as_f64().unwrap() - report["started_unix_seconds"].as_f64().unwrap()).abs() < 0.002);
+    assert!(
+        (read["start"].as_f64().unwrap() - report["started_unix_seconds"].as_f64().unwrap()).abs()
+            < 0.002
+    );
     for kind in ["response", "service"] {
         let ours = &report["times_nanoseconds"][kind];
         assert_eq!(read[kind]["count"], 5000, "{kind}");
         for measure in ["p50", "p90", "p99", "p99.9", "p99.99", "max"] {
             // The same bucket; which end of it stands for it is a matter of taste.
-            let (ours, theirs) = (ours[measure].as_f64().unwrap(), read[kind][measure].as_f64().unwrap());
-            assert!((ours / theirs - 1.0).abs() < 0.002, "{kind} {measure}: {ours} and {theirs}");
+            let (ours, theirs) = (
+                ours[measure].as_f64().unwrap(),
+                read[kind][measure].as_f64().unwrap(),
+            );
+            assert!(
+                (ours / theirs - 1.0).abs() < 0.002,
+                "{kind} {measure}: {ours} and {theirs}"
+            );
         }
     }
 }
@@ -208,27 +301,80 @@ fn another_reader_finds_the_same_in_the_log() {
 fn merged_logs_are_the_sum_of_their_runs() {
     let (scratch, server) = (Scratch::new(), Server::start(&["tcp://127.0.0.1:0"]));
     let endpoint = format!("tcp://{}", server.address(0));
-    let logs: Vec<String> = ["a", "b", "c"].map(|name| scratch.path(name).to_str().unwrap().to_owned()).into();
+    let logs: Vec<String> = ["a", "b", "c"]
+        .map(|name| scratch.path(name).to_str().unwrap().to_owned())
+        .into();
     let mut runs = Vec::new();
     for (log, rate) in logs[..2].iter().zip(["1k", "3k"]) {
-        let args = ["load", &endpoint, "-c", "3", "--rate", rate, "--duration", "1s", "--warmup", "off", "--json", "-", "--hdr", log];
+        let args = [
+            "load",
+            &endpoint,
+            "-c",
+            "3",
+            "--rate",
+            rate,
+            "--duration",
+            "1s",
+            "--warmup",
+            "off",
+            "--json",
+            "-",
+            "--hdr",
+            log,
+        ];
         runs.push(json(&run_well(&args)));
     }
-    let merged = json(&run_well(&["report", &logs[0], &logs[1], "--json", "-", "--hdr", &logs[2]]));
-    let rates: f64 = runs.iter().map(|run| run["rate_per_second"].as_f64().unwrap()).sum();
-    assert!((merged["rate_per_second"].as_f64().unwrap() / rates - 1.0).abs() < 0.01, "{rates} {merged}");
-    assert_eq!((&merged["answers"], &merged["errors"]), (&Value::from(4000), &Value::from(0)));
-    let longest = runs.iter().map(|run| run["times_nanoseconds"]["response"]["max"].as_f64().unwrap()).fold(0.0, f64::max);
-    assert!((merged["response_nanoseconds"]["max"].as_f64().unwrap() / longest - 1.0).abs() < 0.002, "{longest} {merged}");
+    let merged = json(&run_well(&[
+        "report", &logs[0], &logs[1], "--json", "-", "--hdr", &logs[2],
+    ]));
+    let rates: f64 = runs
+        .iter()
+        .map(|run| run["rate_per_second"].as_f64().unwrap())
+        .sum();
+    assert!(
+        (merged["rate_per_second"].as_f64().unwrap() / rates - 1.0).abs() < 0.01,
+        "{rates} {merged}"
+    );
+    assert_eq!(
+        (&merged["answers"], &merged["errors"]),
+        (&Value::from(4000), &Value::from(0))
+    );
+    let longest = runs
+        .iter()
+        .map(|run| {
+            run["times_nanoseconds"]["response"]["max"]
+                .as_f64()
+                .unwrap()
+        })
+        .fold(0.0, f64::max);
+    assert!(
+        (merged["response_nanoseconds"]["max"].as_f64().unwrap() / longest - 1.0).abs() < 0.002,
+        "{longest} {merged}"
+    );
     // A merged log is a log, which holds the same.
     let again = json(&run_well(&["report", &logs[2], "--json", "-"]));
-    for field in ["answers", "errors", "response_nanoseconds", "service_nanoseconds"] {
+    for field in [
+        "answers",
+        "errors",
+        "response_nanoseconds",
+        "service_nanoseconds",
+    ] {
         assert_eq!(again[field], merged[field], "{field}");
     }
     let table = run_well(&["report", &logs[0], &logs[1]]);
-    assert!(table.contains("2 logs") && table.contains("4,000 answers, 0 errors") && table.contains("service time"), "{table}");
+    assert!(
+        table.contains("2 logs")
+            && table.contains("4,000 answers, 0 errors")
+            && table.contains("service time"),
+        "{table}"
+    );
     let table = run_well(&["report", "--compare", &logs[0], &logs[1]]);
-    assert!(table.lines().any(|line| line.contains("answers/s") && line.contains('+')), "{table}");
+    assert!(
+        table
+            .lines()
+            .any(|line| line.contains("answers/s") && line.contains('+')),
+        "{table}"
+    );
     assert!(table.contains("response p99.9"), "{table}");
 }
 
@@ -237,7 +383,14 @@ fn what_is_no_log_is_said() {
     let scratch = Scratch::new();
     let path = scratch.path("log");
     let server = Server::start(&["tcp://127.0.0.1:0"]);
-    run_well(&["load", &format!("tcp://{}", server.address(0)), "--requests", "100", "--hdr", path.to_str().unwrap()]);
+    run_well(&[
+        "load",
+        &format!("tcp://{}", server.address(0)),
+        "--requests",
+        "100",
+        "--hdr",
+        path.to_str().unwrap(),
+    ]);
     let log = std::fs::read_to_string(&path).unwrap();
     let whole = &log[log.find("HISTF").unwrap()..].lines().next().unwrap();
     let damaged = [
@@ -254,19 +407,37 @@ fn what_is_no_log_is_said() {
     ] {
         std::fs::write(&path, text).unwrap();
         let (status, printed, said) = run_to_end(&["report", path.to_str().unwrap()]);
-        assert_eq!((status, printed.as_str(), said.lines().count()), (1, "", 1), "{text:?}: {said}");
-        assert!(said.contains("cannot read") && said.contains(why), "{text:?}: {said}");
+        assert_eq!(
+            (status, printed.as_str(), said.lines().count()),
+            (1, "", 1),
+            "{text:?}: {said}"
+        );
+        assert!(
+            said.contains("cannot read") && said.contains(why),
+            "{text:?}: {said}"
+        );
     }
     let (status, _, said) = run_to_end(&["report", "/no/such/log"]);
     assert_eq!(status, 1);
-    assert!(said.starts_with("mynah: cannot read /no/such/log: "), "{said}");
+    assert!(
+        said.starts_with("mynah: cannot read /no/such/log: "),
+        "{said}"
+    );
 }
 
 #[test]
 fn a_browser_shows_the_page_without_an_error() {
-    let Some(browser) = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|name| has_tool(name)) else { return };
+    let Some(browser) = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(|name| has_tool(name))
+    else {
+        return;
+    };
     let (scratch, server) = (Scratch::new(), Server::start(&["tcp://127.0.0.1:0"]));
-    let (page, endpoint) = (scratch.path("page.html"), format!("tcp://{}", server.address(0)));
+    let (page, endpoint) = (
+        scratch.path("page.html"),
+        format!("tcp://{}", server.address(0)),
+    );
     // A name that would be markup, if it were not shown as text.
     let args = [
         "load",
@@ -298,13 +469,32 @@ fn a_browser_shows_the_page_without_an_error() {
         .arg(format!("file://{}", page.display()))
         .output()
         .unwrap();
-    let (shown, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (shown, said) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(output.status.success(), "{said}");
-    let console: Vec<&str> = said.lines().filter(|line| line.contains("CONSOLE")).collect();
+    let console: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("CONSOLE"))
+        .collect();
     assert!(console.is_empty(), "{console:?}");
     assert_eq!(shown.matches("<svg").count(), 3, "{shown}");
-    for words in ["<title>load on tcp://", "Time by percentile", "response time", "service time", "99.9 %", "&lt;script&gt;alert(1)"] {
+    for words in [
+        "<title>load on tcp://",
+        "Time by percentile",
+        "response time",
+        "service time",
+        "99.9 %",
+        "&lt;script&gt;alert(1)",
+    ] {
         assert!(shown.contains(words), "{words} is not in {shown}");
     }
-    assert!(!shown.contains("<script>") && !shown.contains("NaN") && !shown.contains("src=") && !shown.contains("href="), "{shown}");
+    assert!(
+        !shown.contains("<script>")
+            && !shown.contains("NaN")
+            && !shown.contains("src=")
+            && !shown.contains("href="),
+        "{shown}"
+    );
 }

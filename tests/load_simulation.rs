@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use mynah::load::{Check, Generator, Lanes, Law, News, Orders, Outcome, Payload, Plan, Rate, Response, Tally, Trouble};
+use mynah::load::{
+    Check, Generator, Lanes, Law, News, Orders, Outcome, Payload, Plan, Rate, Response, Tally,
+    Trouble,
+};
 use mynah::net::sim::{Dice, PeerEnd, Rules, Selector, SimNet};
 use mynah::{Address, Limits, Reactor};
 
@@ -41,25 +44,45 @@ fn plan(law: Law) -> Plan {
     }
 }
 
-const CLOSED: Law = Law::Closed { think: Duration::ZERO };
+const CLOSED: Law = Law::Closed {
+    think: Duration::ZERO,
+};
 
 fn open(rate: f64) -> Law {
-    Law::Open { rate: Rate::per_second(rate) }
+    Law::Open {
+        rate: Rate::per_second(rate),
+    }
 }
 
 /// Runs a plan against peers that `play`, one call a turn for each connection, with its number.
-fn run(seed: u64, rules: Rules, plan: Plan, mut play: impl FnMut(&mut SimNet, usize)) -> (Tally, Outcome) {
-    let limits =
-        Limits { connect_timeout: plan.timeout, write_timeout: None, spin: Duration::from_micros(100 * (seed % 2)), ..Limits::default() };
+fn run(
+    seed: u64,
+    rules: Rules,
+    plan: Plan,
+    mut play: impl FnMut(&mut SimNet, usize),
+) -> (Tally, Outcome) {
+    let limits = Limits {
+        connect_timeout: plan.timeout,
+        write_timeout: None,
+        spin: Duration::from_micros(100 * (seed % 2)),
+        ..Limits::default()
+    };
     let reactor = Reactor::new(SimNet::new(seed, rules), limits).unwrap();
     let lanes = Lanes::of(0, 1, plan.connections);
-    let mut generator = Generator::new(reactor, Arc::new(plan), lanes, Address::Tcp("192.0.2.1:7".parse().unwrap()));
+    let mut generator = Generator::new(
+        reactor,
+        Arc::new(plan),
+        lanes,
+        Address::Tcp("192.0.2.1:7".parse().unwrap()),
+    );
     let orders = Orders::new(Arc::new(AtomicBool::new(false)));
     let mut total = Tally::default();
     for turn in 0.. {
         let clock = generator.net_mut().clock();
         let is_over = generator.turn(&orders, &mut |news| match news {
-            News::Ready => orders.start(Duration::from_nanos(clock.as_nanos()) + Duration::from_millis(5)),
+            News::Ready => {
+                orders.start(Duration::from_nanos(clock.as_nanos()) + Duration::from_millis(5))
+            }
             News::Begun(tally) | News::Interval(tally) => total.add(&tally),
             News::Ended => {}
         });
@@ -115,14 +138,24 @@ fn every_message_is_accounted_for() {
             ..Rules::default()
         };
         let rate = 100.0 + dice.below(900) as f64;
-        let law = [CLOSED, Law::Closed { think: Duration::from_millis(3) }, open(rate)][dice.below(3)];
+        let law = [
+            CLOSED,
+            Law::Closed {
+                think: Duration::from_millis(3),
+            },
+            open(rate),
+        ][dice.below(3)];
         let requests = [None, Some(1 + dice.below(300) as u64)][dice.below(2)];
         let plan = Plan {
             connections: 1 + dice.below(6) as u64,
             payload: Payload::pattern(1 + dice.below(if law == open(rate) { 100 } else { 9_000 })),
             depth: [1, 1, 3, 16][dice.below(4)],
             churn: dice.once_in(3),
-            timeout: Some(if faults > 0 { Duration::from_millis(200) } else { Duration::from_secs(30) }),
+            timeout: Some(if faults > 0 {
+                Duration::from_millis(200)
+            } else {
+                Duration::from_secs(30)
+            }),
             requests,
             duration: Some(Duration::from_millis(400)),
             ..plan(law)
@@ -135,17 +168,30 @@ fn every_message_is_accounted_for() {
             }
         });
         assert_eq!(
-            tally.troubles.get(Trouble::Mismatch) + tally.troubles.get(Trouble::Unasked) + tally.wrong_bytes,
+            tally.troubles.get(Trouble::Mismatch)
+                + tally.troubles.get(Trouble::Unasked)
+                + tally.wrong_bytes,
             0,
             "{said}\n{tally:?}"
         );
         assert_eq!(tally.response.count(), tally.answered, "{said}");
         let failed = tally.sent - tally.answered - tally.unanswered;
-        assert!(failed <= tally.troubles.total(), "{said}\n{failed} messages failed, {} were said to", tally.troubles.total());
+        assert!(
+            failed <= tally.troubles.total(),
+            "{said}\n{failed} messages failed, {} were said to",
+            tally.troubles.total()
+        );
         if faults == 0 {
-            assert_eq!((tally.sent, tally.troubles.total(), tally.unanswered), (tally.answered, 0, 0), "{said}\n{:?}", tally.troubles);
+            assert_eq!(
+                (tally.sent, tally.troubles.total(), tally.unanswered),
+                (tally.answered, 0, 0),
+                "{said}\n{:?}",
+                tally.troubles
+            );
             if let (Law::Open { .. }, Some(requests)) = (law, requests) {
-                let due = requests.min((Rate::per_second(rate).get() * outcome.measured.as_secs_f64()).round() as u64);
+                let due = requests.min(
+                    (Rate::per_second(rate).get() * outcome.measured.as_secs_f64()).round() as u64,
+                );
                 assert!(
                     tally.sent.abs_diff(due) <= 1 && tally.unsent == 0,
                     "{said}\n{} sent, {} unsent, {due} were due",
@@ -164,7 +210,9 @@ fn every_message_is_accounted_for() {
     }
     if seeds().len() > 30 {
         assert!(
-            seen.answered > 1000 && seen.troubles.get(Trouble::TimedOut) > 0 && seen.troubles.get(Trouble::Reset) > 0,
+            seen.answered > 1000
+                && seen.troubles.get(Trouble::TimedOut) > 0
+                && seen.troubles.get(Trouble::Reset) > 0,
             "{:?}",
             seen.troubles
         );
@@ -174,10 +222,17 @@ fn every_message_is_accounted_for() {
 /// One stall of half a second in a run: the closed loop has one slow answer a connection, the open loop one for each message that was due meanwhile.
 #[test]
 fn a_stall_cannot_hide_from_the_open_loop() {
-    let rules = Rules { step: Duration::from_micros(200), ..Rules::default() };
+    let rules = Rules {
+        step: Duration::from_micros(200),
+        ..Rules::default()
+    };
     let stalled = |law: Law| {
         let (mut echoes, mut begun) = (Vec::new(), None);
-        let plan = Plan { duration: Some(Duration::from_secs(2)), warmup: Duration::ZERO, ..plan(law) };
+        let plan = Plan {
+            duration: Some(Duration::from_secs(2)),
+            warmup: Duration::ZERO,
+            ..plan(law)
+        };
         let (tally, _) = run(8, rules, plan, |net, number| {
             let since = net.clock() - *begun.get_or_insert(net.clock());
             if !(Duration::from_millis(800)..Duration::from_millis(1300)).contains(&since) {
@@ -188,10 +243,21 @@ fn a_stall_cannot_hide_from_the_open_loop() {
         tally
     };
     let (closed, open) = (stalled(CLOSED), stalled(open(1000.0)));
-    let millis = |tally: &Tally, percentile| tally.response.percentile(percentile).unwrap().as_millis();
-    assert!(millis(&closed, 99.0) < 10 && millis(&closed, 100.0) >= 450, "{} {}", millis(&closed, 99.0), millis(&closed, 100.0));
+    let millis =
+        |tally: &Tally, percentile| tally.response.percentile(percentile).unwrap().as_millis();
+    assert!(
+        millis(&closed, 99.0) < 10 && millis(&closed, 100.0) >= 450,
+        "{} {}",
+        millis(&closed, 99.0),
+        millis(&closed, 100.0)
+    );
     // A quarter of the run stood still: a quarter of its messages waited, half a second at first, less and less at last.
-    assert!(millis(&open, 70.0) < 10 && (200..=300).contains(&millis(&open, 88.0)), "{} {}", millis(&open, 70.0), millis(&open, 88.0));
+    assert!(
+        millis(&open, 70.0) < 10 && (200..=300).contains(&millis(&open, 88.0)),
+        "{} {}",
+        millis(&open, 70.0),
+        millis(&open, 88.0)
+    );
     assert!(millis(&open, 99.0) >= 450);
     // What each of them took once it had been sent hides the stall as the closed loop does.
     assert!(open.service.percentile(97.0).unwrap().as_millis() < 10);
@@ -203,7 +269,16 @@ fn a_stall_cannot_hide_from_the_open_loop() {
 fn the_same_seed_gives_the_same_run() {
     let once = || {
         let mut echoes = Vec::new();
-        run(3, Rules { faults: 300, ..Rules::default() }, plan(open(500.0)), |net, number| echo_of(&mut echoes, number).play(net, number)).0
+        run(
+            3,
+            Rules {
+                faults: 300,
+                ..Rules::default()
+            },
+            plan(open(500.0)),
+            |net, number| echo_of(&mut echoes, number).play(net, number),
+        )
+        .0
     };
     assert_eq!(once(), once());
 }

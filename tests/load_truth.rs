@@ -47,23 +47,63 @@ impl Service for Corrupt {
 fn one_byte_in_a_million_is_found_each_time() {
     for depth in ["1", "5"] {
         let changed = Arc::new(AtomicU64::new(0));
-        let service = Corrupt { bytes: 0, changed: changed.clone() };
-        let server = Background::start(Address::Tcp(loopback()), Limits::default(), move || service.clone());
-        let (status, report) = load(&server.address, &["--verify", "--requests", "25000", "--size", "1000", "--depth", depth]);
+        let service = Corrupt {
+            bytes: 0,
+            changed: changed.clone(),
+        };
+        let server = Background::start(Address::Tcp(loopback()), Limits::default(), move || {
+            service.clone()
+        });
+        let (status, report) = load(
+            &server.address,
+            &[
+                "--verify",
+                "--requests",
+                "25000",
+                "--size",
+                "1000",
+                "--depth",
+                depth,
+            ],
+        );
         let wrong = changed.load(Ordering::Relaxed);
         assert_eq!((status, wrong), (8, 25));
-        assert_eq!((count(&report, "/messages/wrong_bytes"), count(&report, "/errors/kinds/mismatch/count")), (wrong, wrong));
-        assert_eq!((count(&report, "/messages/answered"), count(&report, "/errors/total")), (25_000, wrong));
-        let first = report.pointer("/errors/kinds/mismatch/first").unwrap().as_str().unwrap();
-        assert_eq!(first, "connection 0: byte 999999 of what came back is not what was expected");
+        assert_eq!(
+            (
+                count(&report, "/messages/wrong_bytes"),
+                count(&report, "/errors/kinds/mismatch/count")
+            ),
+            (wrong, wrong)
+        );
+        assert_eq!(
+            (
+                count(&report, "/messages/answered"),
+                count(&report, "/errors/total")
+            ),
+            (25_000, wrong)
+        );
+        let first = report
+            .pointer("/errors/kinds/mismatch/first")
+            .unwrap()
+            .as_str()
+            .unwrap();
+        assert_eq!(
+            first,
+            "connection 0: byte 999999 of what came back is not what was expected"
+        );
     }
 }
 
 /// Without being asked to compare, it does not.
 #[test]
 fn what_is_not_compared_is_not_found() {
-    let service = Corrupt { bytes: 0, changed: Arc::default() };
-    let server = Background::start(Address::Tcp(loopback()), Limits::default(), move || service.clone());
+    let service = Corrupt {
+        bytes: 0,
+        changed: Arc::default(),
+    };
+    let server = Background::start(Address::Tcp(loopback()), Limits::default(), move || {
+        service.clone()
+    });
     let (status, report) = load(&server.address, &["--requests", "2500", "--size", "1000"]);
     assert_eq!((status, count(&report, "/errors/total")), (0, 0));
 }
@@ -91,7 +131,11 @@ enum Wrong {
 
 impl Mangle {
     fn of(wrong: Wrong) -> Mangle {
-        Mangle { number: 0, kept: Vec::new(), wrong }
+        Mangle {
+            number: 0,
+            kept: Vec::new(),
+            wrong,
+        }
     }
 }
 
@@ -126,9 +170,19 @@ impl Service for Mangle {
 #[track_caller]
 fn mangled(wrong: Wrong, args: &[&str], check: impl Fn(i32, &Value)) {
     let scratch = Scratch::new();
-    for address in [Address::Udp(loopback()), Address::Unixgram(scratch.path("socket"))] {
+    for address in [
+        Address::Udp(loopback()),
+        Address::Unixgram(scratch.path("socket")),
+    ] {
         let server = Background::start(address, Limits::default(), move || Mangle::of(wrong));
-        let (status, report) = load(&server.address, &[&["--requests", "1000", "--rate", "1k", "--timeout", "300ms"], args].concat());
+        let (status, report) = load(
+            &server.address,
+            &[
+                &["--requests", "1000", "--rate", "1k", "--timeout", "300ms"],
+                args,
+            ]
+            .concat(),
+        );
         assert_eq!(count(&report, "/messages/sent"), 1000);
         check(status, &report);
     }
@@ -138,7 +192,13 @@ fn mangled(wrong: Wrong, args: &[&str], check: impl Fn(i32, &Value)) {
 fn lost_datagrams_are_counted() {
     mangled(Wrong::Lose, &[], |status, report| {
         assert_eq!((status, fates(report)), (0, [100, 0, 0, 0]));
-        assert_eq!((count(report, "/messages/answered"), count(report, "/errors/total")), (900, 0));
+        assert_eq!(
+            (
+                count(report, "/messages/answered"),
+                count(report, "/errors/total")
+            ),
+            (900, 0)
+        );
     });
 }
 
@@ -146,7 +206,13 @@ fn lost_datagrams_are_counted() {
 fn datagrams_out_of_order_are_counted() {
     mangled(Wrong::Reorder, &["--verify"], |status, report| {
         assert_eq!((status, fates(report)), (0, [100, 0, 0, 100]));
-        assert_eq!((count(report, "/messages/answered"), count(report, "/errors/total")), (900, 0));
+        assert_eq!(
+            (
+                count(report, "/messages/answered"),
+                count(report, "/errors/total")
+            ),
+            (900, 0)
+        );
     });
 }
 
@@ -154,17 +220,27 @@ fn datagrams_out_of_order_are_counted() {
 fn datagrams_that_come_twice_are_counted() {
     mangled(Wrong::Double, &["--verify"], |status, report| {
         assert_eq!((status, fates(report)), (0, [100, 0, 100, 0]));
-        assert_eq!((count(report, "/messages/answered"), count(report, "/errors/total")), (900, 0));
+        assert_eq!(
+            (
+                count(report, "/messages/answered"),
+                count(report, "/errors/total")
+            ),
+            (900, 0)
+        );
     });
 }
 
 /// Each is answered when 450 more have been sent, which at this pace is after its time; the last 45 never.
 #[test]
 fn datagrams_that_come_late_are_told_from_lost_ones() {
-    mangled(Wrong::Delay, &["--require", "late=55", "--require", "lost=45"], |status, report| {
-        assert_eq!((status, fates(report)), (0, [45, 55, 0, 0]));
-        assert_eq!(count(report, "/messages/answered"), 900);
-    });
+    mangled(
+        Wrong::Delay,
+        &["--require", "late=55", "--require", "lost=45"],
+        |status, report| {
+            assert_eq!((status, fates(report)), (0, [45, 55, 0, 0]));
+            assert_eq!(count(report, "/messages/answered"), 900);
+        },
+    );
 }
 
 /// A datagram whose number is damaged is that, and not the answer to another one; its own question goes unanswered.
@@ -173,12 +249,22 @@ fn damaged_datagrams_are_counted() {
     for at in [0, 3, 4, 11, 12, 15] {
         mangled(Wrong::Damage { at }, &[], |status, report| {
             assert_eq!((status, fates(report)), (0, [100, 0, 0, 0]), "byte {at}");
-            assert_eq!(count(report, "/errors/kinds/mismatch/count"), 100, "byte {at}");
+            assert_eq!(
+                count(report, "/errors/kinds/mismatch/count"),
+                100,
+                "byte {at}"
+            );
         });
     }
     mangled(Wrong::Damage { at: 16 }, &["--verify"], |status, report| {
         assert_eq!((status, fates(report)), (8, [0; 4]));
-        assert_eq!((count(report, "/errors/kinds/mismatch/count"), count(report, "/messages/answered")), (100, 1000));
+        assert_eq!(
+            (
+                count(report, "/errors/kinds/mismatch/count"),
+                count(report, "/messages/answered")
+            ),
+            (100, 1000)
+        );
     });
 }
 
@@ -188,16 +274,31 @@ fn damaged_datagrams_are_counted() {
 fn a_generator_that_stood_still_says_so_in_its_first_line() {
     let server = Background::start(Address::Tcp(loopback()), Limits::default(), || Echo);
     let mut run = Command::new(common::binary());
-    run.args(["load", &server.address.to_string(), "-c", "8", "--rate", "800", "--requests", "1600"]).stdout(Stdio::piped());
+    run.args([
+        "load",
+        &server.address.to_string(),
+        "-c",
+        "8",
+        "--rate",
+        "800",
+        "--requests",
+        "1600",
+    ])
+    .stdout(Stdio::piped());
     let run = run.spawn().unwrap();
-    common::eventually("the load is under way", || (server.stats().bytes_in > 64 * 100).then_some(()));
+    common::eventually("the load is under way", || {
+        (server.stats().bytes_in > 64 * 100).then_some(())
+    });
     common::signal(run.id(), "STOP");
     std::thread::sleep(Duration::from_millis(700));
     common::signal(run.id(), "CONT");
     let output = run.wait_with_output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     let first = printed.lines().next().unwrap();
-    assert!(first.starts_with("NOTE: the generator was the bottleneck: it sent 1 % of its messages "), "{printed}");
+    assert!(
+        first.starts_with("NOTE: the generator was the bottleneck: it sent 1 % of its messages "),
+        "{printed}"
+    );
     assert!(printed.contains("1,600 sent, 1,600 answered"), "{printed}");
 }
 
@@ -222,24 +323,36 @@ impl Service for Stall {
 #[test]
 fn a_stall_shows_in_the_open_loop_and_not_in_the_closed_one() {
     let run = |pace: &[&str]| {
-        let server = Background::start(Address::Tcp(loopback()), Limits::default(), || Stall { number: 0 });
+        let server = Background::start(Address::Tcp(loopback()), Limits::default(), || Stall {
+            number: 0,
+        });
         let (status, report) = load(&server.address, &[&["--requests", "1000"], pace].concat());
         assert_eq!((status, count(&report, "/messages/answered")), (0, 1000));
         let millis = |name: &str| count(&report, &format!("/times_nanoseconds/{name}")) / 1_000_000;
         // The messages that had to wait for the target's answer went late, and that is not the generator's doing.
-        let late = report["generator"]["lateness_p99_nanoseconds"].as_u64().unwrap_or(0);
+        let late = report["generator"]["lateness_p99_nanoseconds"]
+            .as_u64()
+            .unwrap_or(0);
         assert!(late < 250_000_000, "{late}");
         (
             millis("response/p90"),
             millis("response/p99"),
             millis("response/max"),
-            report.pointer("/times_nanoseconds/service/p99").map(|time| time.as_u64()),
+            report
+                .pointer("/times_nanoseconds/service/p99")
+                .map(|time| time.as_u64()),
         )
     };
     let (_, closed_p99, closed_max, _) = run(&[]);
-    assert!(closed_p99 < 250 && closed_max >= 500, "{closed_p99} {closed_max}");
+    assert!(
+        closed_p99 < 250 && closed_max >= 500,
+        "{closed_p99} {closed_max}"
+    );
     let (open_p90, open_p99, open_max, service) = run(&["--rate", "1k"]);
-    assert!(open_p90 >= 250 && open_p99 >= 450 && open_max >= 500, "{open_p90} {open_p99} {open_max}");
+    assert!(
+        open_p90 >= 250 && open_p99 >= 450 && open_max >= 500,
+        "{open_p90} {open_p99} {open_max}"
+    );
     // What hides it: the same answers, timed from when they were sent.
     assert!(service.flatten().unwrap() < 250_000_000, "{service:?}");
 }

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{Background, Server, TCP, assert_echoes, assert_within, eventually, loopback, pattern};
+use common::{
+    Background, Server, TCP, assert_echoes, assert_within, eventually, loopback, pattern,
+};
 use mynah::limits::READ_BUDGET;
 use mynah::service::Echo;
 use mynah::{Address, Limits};
@@ -18,14 +20,20 @@ const CLIENTS: usize = 300;
 
 /// What a client says in a round: bytes that no other client says, nor the same one in another round.
 fn message(client: usize, round: usize) -> Vec<u8> {
-    pattern(1 + (client * 37 + round * 4099) % 16_000, (client * 1000 + round) as u64)
+    pattern(
+        1 + (client * 37 + round * 4099) % 16_000,
+        (client * 1000 + round) as u64,
+    )
 }
 
 #[track_caller]
 fn assert_receives(mut stream: &TcpStream, expected: &[u8], whose: usize) {
     let mut got = vec![0; expected.len()];
     stream.read_exact(&mut got).unwrap();
-    assert!(got == expected, "client {whose} got other bytes than it sent");
+    assert!(
+        got == expected,
+        "client {whose} got other bytes than it sent"
+    );
 }
 
 /// All send before any of them reads, and they read in another order than they sent.
@@ -47,7 +55,9 @@ fn three_hundred_clients_get_each_their_own() {
 #[test]
 fn clients_that_end_in_a_batch_of_events_leave_the_others_alone() {
     let server = Server::start(&[TCP]);
-    let mut clients: Vec<_> = (0..CLIENTS).map(|index| (index, server.connect())).collect();
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|index| (index, server.connect()))
+        .collect();
     for round in 0..3 {
         let ends = |index: usize| index % 3 == round;
         server.signal("STOP");
@@ -63,12 +73,18 @@ fn clients_that_end_in_a_batch_of_events_leave_the_others_alone() {
         }
         for (index, client) in &mut clients {
             if ends(*index) {
-                assert_eq!(common::again(|| client.read(&mut [0])).unwrap(), 0, "client {index} has ended, and so must the server's side");
+                assert_eq!(
+                    common::again(|| client.read(&mut [0])).unwrap(),
+                    0,
+                    "client {index} has ended, and so must the server's side"
+                );
             }
         }
         clients.retain(|(index, _)| !ends(*index));
     }
-    eventually("all are closed", || (server.count_in_log("closed: peer closed") == CLIENTS).then_some(()));
+    eventually("all are closed", || {
+        (server.count_in_log("closed: peer closed") == CLIENTS).then_some(())
+    });
 }
 
 /// Half-closed clients wait for what they are owed beside others that go on talking.
@@ -86,7 +102,12 @@ fn a_client_that_half_closes_gets_the_rest_while_the_others_go_on() {
         }
         let mut got = Vec::new();
         half.read_to_end(&mut got).unwrap();
-        assert!(got == sent, "{} of {} bytes came back", got.len(), sent.len());
+        assert!(
+            got == sent,
+            "{} of {} bytes came back",
+            got.len(),
+            sent.len()
+        );
     }
 }
 
@@ -122,7 +143,9 @@ const PING: usize = 64;
 fn quiet_clients_are_served_beside_flooding_ones() {
     let server = Background::start(Address::Tcp(loopback()), Limits::default(), || Echo);
     let stop = Arc::new(AtomicBool::new(false));
-    let floods: Vec<_> = (0..FLOODING).map(|index| flood(server.connect(), index % 2 == 0, stop.clone())).collect();
+    let floods: Vec<_> = (0..FLOODING)
+        .map(|index| flood(server.connect(), index % 2 == 0, stop.clone()))
+        .collect();
     let quiet: Vec<_> = (0..QUIET).map(|_| server.connect()).collect();
     for round in 0..30 {
         for (index, client) in quiet.iter().enumerate() {
@@ -138,6 +161,13 @@ fn quiet_clients_are_served_beside_flooding_ones() {
     floods.into_iter().for_each(|flood| flood.join().unwrap());
     // What makes the difference between slow and starved: a turn, in which everybody is served once, has a bound however much is there to read.
     let most_a_turn = FLOODING * READ_BUDGET + (QUIET + 20) * PING;
-    assert_within("bytes read", stats.bytes_in, (stats.turns + 1) * most_a_turn as u64);
-    assert!(stats.bytes_in > (FLOODING * READ_BUDGET) as u64, "that was no flood: {stats}");
+    assert_within(
+        "bytes read",
+        stats.bytes_in,
+        (stats.turns + 1) * most_a_turn as u64,
+    );
+    assert!(
+        stats.bytes_in > (FLOODING * READ_BUDGET) as u64,
+        "that was no flood: {stats}"
+    );
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use mynah::net::sim::Dice;
 use mynah::service::{
-    Action, Context, Delimiter, Discard, Echo, Framing, Host, Messages, Rules, Service, Tap, Template, TemplateError, Width, Wire,
+    Action, Context, Delimiter, Discard, Echo, Framing, Host, Messages, Rules, Service, Tap,
+    Template, TemplateError, Width, Wire,
 };
 use mynah::{CloseReason, Peer, Time};
 use proptest::prelude::*;
@@ -26,7 +27,14 @@ struct Narrow {
 
 impl Narrow {
     fn new(seed: u64, limit: usize) -> Narrow {
-        Narrow { dice: Dice::new(seed), limit, owed: 0, is_held: false, sent: Vec::new(), writes: 0 }
+        Narrow {
+            dice: Dice::new(seed),
+            limit,
+            owed: 0,
+            is_held: false,
+            sent: Vec::new(),
+            writes: 0,
+        }
     }
 }
 
@@ -36,15 +44,30 @@ impl Wire for Narrow {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        assert!(bytes.len() <= self.room(), "{} bytes were said where there was room for {}", bytes.len(), self.room());
-        let taken = if self.owed > 0 { 0 } else { self.dice.below(2 * bytes.len() + 1).min(bytes.len()) };
+        assert!(
+            bytes.len() <= self.room(),
+            "{} bytes were said where there was room for {}",
+            bytes.len(),
+            self.room()
+        );
+        let taken = if self.owed > 0 {
+            0
+        } else {
+            self.dice.below(2 * bytes.len() + 1).min(bytes.len())
+        };
         self.owed += bytes.len() - taken;
         self.sent.extend_from_slice(bytes);
         self.writes += 1;
     }
 
     fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) {
-        self.send(&pieces.iter().map(|piece| &**piece).collect::<Vec<_>>().concat());
+        self.send(
+            &pieces
+                .iter()
+                .map(|piece| &**piece)
+                .collect::<Vec<_>>()
+                .concat(),
+        );
     }
 
     fn room(&self) -> usize {
@@ -80,14 +103,22 @@ struct Conversation {
 
 impl Conversation {
     fn new(service: Box<dyn Service>, wire: Narrow) -> Conversation {
-        Conversation { service, wire, has_more: false, ended: None }
+        Conversation {
+            service,
+            wire,
+            has_more: false,
+            ended: None,
+        }
     }
 
     fn call(&mut self, event: impl FnOnce(&mut dyn Service, &mut Context<'_>) -> Action) {
         if self.ended.is_some() {
             return;
         }
-        match event(&mut *self.service, &mut Context::new(Time::ZERO, &peer(), &mut self.wire)) {
+        match event(
+            &mut *self.service,
+            &mut Context::new(Time::ZERO, &peer(), &mut self.wire),
+        ) {
             Action::Continue => {}
             Action::More => self.has_more = true,
             ended => self.ended = Some(ended),
@@ -112,7 +143,10 @@ impl Conversation {
             if self.wire.is_held || self.wire.owed > 0 || self.wire.dice.once_in(3) {
                 self.settle();
             }
-            assert!(!self.wire.is_held || self.ended.is_some(), "the input is held and nothing is left to do");
+            assert!(
+                !self.wire.is_held || self.ended.is_some(),
+                "the input is held and nothing is left to do"
+            );
             self.call(|service, cx| service.on_data(cx, piece));
         }
         self.settle();
@@ -182,11 +216,17 @@ fn reference(rules: &Rules, parts: &[Part], input: &[u8]) -> (Vec<u8>, Action) {
                 if rest.len() < width {
                     break;
                 }
-                let size = rest[..width].iter().fold(0, |size, byte| size * 256 + usize::from(*byte));
+                let size = rest[..width]
+                    .iter()
+                    .fold(0, |size, byte| size * 256 + usize::from(*byte));
                 if size > rules.max_message {
                     return (out, Action::TooLong);
                 }
-                (rest.get(width..width + size).unwrap_or_default(), &b""[..], width + size)
+                (
+                    rest.get(width..width + size).unwrap_or_default(),
+                    &b""[..],
+                    width + size,
+                )
             }
         };
         if size > rest.len() {
@@ -194,13 +234,27 @@ fn reference(rules: &Rules, parts: &[Part], input: &[u8]) -> (Vec<u8>, Action) {
             let partial = match &rules.framing {
                 Framing::Until(delimiter) => {
                     let text = delimiter.text();
-                    (0..text.len()).rev().find(|size| rest.ends_with(&text[..*size])).unwrap_or(0)
+                    (0..text.len())
+                        .rev()
+                        .find(|size| rest.ends_with(&text[..*size]))
+                        .unwrap_or(0)
                 }
                 _ => return (out, Action::Finish),
             };
-            return (out, if rest.len() - partial > rules.max_message { Action::TooLong } else { Action::Finish });
+            return (
+                out,
+                if rest.len() - partial > rules.max_message {
+                    Action::TooLong
+                } else {
+                    Action::Finish
+                },
+            );
         }
-        let unended = if end.is_empty() { body.strip_suffix(b"\r").unwrap_or(body) } else { body };
+        let unended = if end.is_empty() {
+            body.strip_suffix(b"\r").unwrap_or(body)
+        } else {
+            body
+        };
         if unended.len() > rules.max_message {
             return (out, Action::TooLong);
         }
@@ -208,14 +262,18 @@ fn reference(rules: &Rules, parts: &[Part], input: &[u8]) -> (Vec<u8>, Action) {
         let answer = filled(parts, body, seq);
         match &rules.framing {
             Framing::Prefix(width) if answer.len() > width.most() => return (out, Action::TooLong),
-            Framing::Prefix(width) => out.extend(&(answer.len() as u32).to_be_bytes()[4 - width.bytes()..]),
+            Framing::Prefix(width) => {
+                out.extend(&(answer.len() as u32).to_be_bytes()[4 - width.bytes()..])
+            }
             _ => {}
         }
         out.extend(&answer);
         match &rules.framing {
             Framing::Line => out.extend(end),
             Framing::Until(delimiter) => {
-                let says_end = texts(parts).iter().any(|text| text.windows(end.len()).any(|window| window == end));
+                let says_end = texts(parts)
+                    .iter()
+                    .any(|text| text.windows(end.len()).any(|window| window == end));
                 out.extend(if says_end { b"" } else { delimiter.text() });
             }
             _ => {}
@@ -241,11 +299,25 @@ fn texts(parts: &[Part]) -> Vec<Vec<u8>> {
 }
 
 fn rules(framing: Framing, max_message: usize, parts: &[Part], close: bool) -> Rules {
-    let reply = Template::parse::<TemplateError>(&written(parts), |_, text| Ok(text.as_bytes().to_vec())).unwrap();
-    Rules { framing, max_message, greeting: Box::default(), reply: Some(reply), close, host: Host::new("here", 1) }
+    let reply =
+        Template::parse::<TemplateError>(&written(parts), |_, text| Ok(text.as_bytes().to_vec()))
+            .unwrap();
+    Rules {
+        framing,
+        max_message,
+        greeting: Box::default(),
+        reply: Some(reply),
+        close,
+        host: Host::new("here", 1),
+    }
 }
 
-fn converse(rules: Rules, seed: u64, limit: usize, pieces: &[&[u8]]) -> (Vec<u8>, Option<Action>, usize) {
+fn converse(
+    rules: Rules,
+    seed: u64,
+    limit: usize,
+    pieces: &[&[u8]],
+) -> (Vec<u8>, Option<Action>, usize) {
     let service = Messages::factory(rules, Box::new(|| Box::new(Discard)), None)();
     Conversation::new(service, Narrow::new(seed, limit)).run(pieces)
 }
@@ -279,7 +351,10 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
 
 /// Bytes that are likely to mean something: parts of delimiters, and small lengths.
 fn input() -> impl Strategy<Value = Vec<u8>> {
-    prop::collection::vec(prop::sample::select(b"aab\r\n\r\n\x00\x00\x00\x01\x02\x03".to_vec()), 0..80)
+    prop::collection::vec(
+        prop::sample::select(b"aab\r\n\r\n\x00\x00\x00\x01\x02\x03".to_vec()),
+        0..80,
+    )
 }
 
 proptest! {
@@ -321,16 +396,33 @@ proptest! {
 
 #[test]
 fn a_chunk_is_what_one_read_gave() {
-    let parts = [Part::Text("got ".into()), Part::Message, Part::Text(".".into())];
-    let (sent, ended, writes) = converse(rules(Framing::Chunk, 1, &parts, false), 0, 65_536, &[b"one", b"two\n"]);
-    assert_eq!((&sent[..], ended), (&b"got one.got two\n."[..], Some(Action::Finish)));
+    let parts = [
+        Part::Text("got ".into()),
+        Part::Message,
+        Part::Text(".".into()),
+    ];
+    let (sent, ended, writes) = converse(
+        rules(Framing::Chunk, 1, &parts, false),
+        0,
+        65_536,
+        &[b"one", b"two\n"],
+    );
+    assert_eq!(
+        (&sent[..], ended),
+        (&b"got one.got two\n."[..], Some(Action::Finish))
+    );
     assert_eq!(writes, 2, "one write an answer");
 }
 
 #[test]
 fn many_messages_of_one_read_are_answered_with_one_write() {
     let lines = b"a\n".repeat(1000);
-    let (sent, _, writes) = converse(rules(Framing::Line, 10, &[Part::Message], false), 0, 65_536, &[&lines]);
+    let (sent, _, writes) = converse(
+        rules(Framing::Line, 10, &[Part::Message], false),
+        0,
+        65_536,
+        &[&lines],
+    );
     assert!(sent == lines);
     assert_eq!(writes, 1);
 }
@@ -339,7 +431,12 @@ fn many_messages_of_one_read_are_answered_with_one_write() {
 fn answers_that_are_larger_than_any_room_go_out_whole() {
     let message = vec![b'x'; 65_536];
     let parts = [Part::Message, Part::Seq, Part::Message, Part::Message];
-    let (sent, ended, _) = converse(rules(Framing::Chunk, 1, &parts, false), 3, 65_536, &[&message, &message]);
+    let (sent, ended, _) = converse(
+        rules(Framing::Chunk, 1, &parts, false),
+        3,
+        65_536,
+        &[&message, &message],
+    );
     let expected = [filled(&parts, &message, 1), filled(&parts, &message, 2)].concat();
     assert!(sent == expected);
     assert_eq!(ended, Some(Action::Finish));
@@ -350,12 +447,22 @@ fn answers_that_are_larger_than_any_room_go_out_whole() {
 fn small_messages_with_large_answers_are_held_back() {
     let parts = [Part::Text("y".repeat(1000))];
     let lines = b"\n".repeat(65_536);
-    let service = Messages::factory(rules(Framing::Line, 10, &parts, false), Box::new(|| Box::new(Discard)), None)();
+    let service = Messages::factory(
+        rules(Framing::Line, 10, &parts, false),
+        Box::new(|| Box::new(Discard)),
+        None,
+    )();
     let mut conversation = Conversation::new(service, Narrow::new(0, 65_536));
     conversation.call(|service, cx| service.on_open(cx));
     conversation.call(|service, cx| service.on_data(cx, &lines));
-    assert!(conversation.wire.is_held && conversation.has_more, "most of it is still to be answered");
-    assert!(conversation.wire.sent.len() <= 2 * 65_536, "one call says no more than its share");
+    assert!(
+        conversation.wire.is_held && conversation.has_more,
+        "most of it is still to be answered"
+    );
+    assert!(
+        conversation.wire.sent.len() <= 2 * 65_536,
+        "one call says no more than its share"
+    );
     conversation.settle();
     assert!(!conversation.wire.is_held);
     assert_eq!(conversation.wire.sent.len(), 65_536 * 1001);
@@ -365,10 +472,18 @@ fn small_messages_with_large_answers_are_held_back() {
 fn a_greeting_comes_first_and_may_be_all() {
     let mut rules = rules(Framing::Line, 10, &[Part::Message], true);
     rules.greeting = b"hello\n".as_slice().into();
-    assert_eq!(converse(rules.clone(), 0, 100, &[b"a\nb\n"]).0, b"hello\na\n", "closed after the first answer");
+    assert_eq!(
+        converse(rules.clone(), 0, 100, &[b"a\nb\n"]).0,
+        b"hello\na\n",
+        "closed after the first answer"
+    );
     rules.reply = None;
     let (sent, ended, _) = converse(rules, 0, 100, &[]);
-    assert_eq!((&sent[..], ended), (&b"hello\n"[..], Some(Action::Finish)), "closed after the greeting");
+    assert_eq!(
+        (&sent[..], ended),
+        (&b"hello\n"[..], Some(Action::Finish)),
+        "closed after the greeting"
+    );
 }
 
 /// What a tap was shown.
@@ -376,7 +491,9 @@ struct Shown(std::sync::mpsc::Sender<String>);
 
 impl Tap for Shown {
     fn message(&mut self, peer: &Peer, message: &[u8], is_whole: bool) {
-        self.0.send(format!("{peer} {} {is_whole}", message.escape_ascii())).unwrap();
+        self.0
+            .send(format!("{peer} {} {is_whole}", message.escape_ascii()))
+            .unwrap();
     }
 
     fn end(&mut self, peer: &Peer) {
@@ -387,40 +504,85 @@ impl Tap for Shown {
 #[test]
 fn a_tap_sees_messages_and_the_inner_service_sees_bytes() {
     for (framing, shown) in [
-        (Framing::Line, vec!["192.0.2.7:99 one true", "192.0.2.7:99 two true", "192.0.2.7:99 end"]),
-        (Framing::Chunk, vec!["192.0.2.7:99 on false", "192.0.2.7:99 e\\r\\ntwo false", "192.0.2.7:99 end"]),
+        (
+            Framing::Line,
+            vec![
+                "192.0.2.7:99 one true",
+                "192.0.2.7:99 two true",
+                "192.0.2.7:99 end",
+            ],
+        ),
+        (
+            Framing::Chunk,
+            vec![
+                "192.0.2.7:99 on false",
+                "192.0.2.7:99 e\\r\\ntwo false",
+                "192.0.2.7:99 end",
+            ],
+        ),
     ] {
         let (sender, receiver) = std::sync::mpsc::channel();
-        let rules = Rules { reply: None, ..rules(framing, 10, &[], false) };
+        let rules = Rules {
+            reply: None,
+            ..rules(framing, 10, &[], false)
+        };
         let tap = Box::new(move || Box::new(Shown(sender.clone())) as Box<dyn Tap>);
         let service = Messages::factory(rules, Box::new(|| Box::new(Echo)), Some(tap))();
-        let (sent, ended, _) = Conversation::new(service, Narrow::new(0, 100)).run(&[b"on", b"e\r\ntwo"]);
-        assert_eq!((&sent[..], ended), (&b"one\r\ntwo"[..], Some(Action::Finish)));
+        let (sent, ended, _) =
+            Conversation::new(service, Narrow::new(0, 100)).run(&[b"on", b"e\r\ntwo"]);
+        assert_eq!(
+            (&sent[..], ended),
+            (&b"one\r\ntwo"[..], Some(Action::Finish))
+        );
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), shown);
     }
 }
 
 #[test]
 fn a_message_that_is_too_long_ends_the_echo_as_well() {
-    let rules = Rules { reply: None, ..rules(Framing::Line, 3, &[], false) };
+    let rules = Rules {
+        reply: None,
+        ..rules(Framing::Line, 3, &[], false)
+    };
     let service = Messages::factory(rules, Box::new(|| Box::new(Echo)), None)();
     let (sent, ended, _) = Conversation::new(service, Narrow::new(0, 100)).run(&[b"abc\nabcd"]);
-    assert_eq!((&sent[..], ended), (&b"abc\nabcd"[..], Some(Action::TooLong)));
+    assert_eq!(
+        (&sent[..], ended),
+        (&b"abc\nabcd"[..], Some(Action::TooLong))
+    );
 }
 
 #[test]
 fn a_datagram_is_a_message_whatever_the_framing() {
-    let parts = &[Part::Text(".".into()), Part::Seq, Part::Text("[".into()), Part::Message, Part::Text("]".into())];
+    let parts = &[
+        Part::Text(".".into()),
+        Part::Seq,
+        Part::Text("[".into()),
+        Part::Message,
+        Part::Text("]".into()),
+    ];
     for framing in [Framing::Line, Framing::Prefix(Width::U8), Framing::Fixed(3)] {
-        let mut service = Messages::factory(rules(framing, 1, parts, true), Box::new(|| Box::new(Discard)), None)();
+        let mut service = Messages::factory(
+            rules(framing, 1, parts, true),
+            Box::new(|| Box::new(Discard)),
+            None,
+        )();
         let mut wire = Narrow::new(0, 65_507);
         let mut send = |message: &[u8]| {
-            let action = service.on_data(&mut Context::new(Time::ZERO, &peer(), &mut wire), message);
+            let action =
+                service.on_data(&mut Context::new(Time::ZERO, &peer(), &mut wire), message);
             (std::mem::take(&mut wire.sent), action)
         };
-        assert_eq!(send(b"two\nlines"), (b".1[two\nlines]".to_vec(), Action::Continue));
+        assert_eq!(
+            send(b"two\nlines"),
+            (b".1[two\nlines]".to_vec(), Action::Continue)
+        );
         assert_eq!(send(b""), (b".2[]".to_vec(), Action::Continue));
-        assert_eq!(send(&[b'x'; 65_507]).0, b"", "its answer would be no datagram");
+        assert_eq!(
+            send(&[b'x'; 65_507]).0,
+            b"",
+            "its answer would be no datagram"
+        );
         assert_eq!(send(b"x").0, b".4[x]");
     }
 }

@@ -7,7 +7,9 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use common::{Server, TCP, assert_echoes, assert_within, connect_small, eventually, pattern, reset, stuff};
+use common::{
+    Server, TCP, assert_echoes, assert_within, connect_small, eventually, pattern, reset, stuff,
+};
 use mynah::outbox;
 
 /// What a connection may cost beside its outbox: its row in the table, its alarm, and what the allocator adds.
@@ -21,11 +23,14 @@ const PEERS: usize = 500;
 /// Connects peers and has them send until every one of them is stuck.
 #[track_caller]
 fn stuck_peers(server: &Server, count: usize) -> Vec<TcpStream> {
-    let peers: Vec<_> = (0..count).map(|_| connect_small(server.address(0))).collect();
+    let peers: Vec<_> = (0..count)
+        .map(|_| connect_small(server.address(0)))
+        .collect();
     // A server that keeps up reads little at a time, and owes no more than that when its peer gets stuck. One that finds a full receive buffer
     // owes what is left of a great read. How much that is depends on what went before, so let that be something else for each peer.
     for (index, mut peer) in peers.iter().enumerate() {
-        peer.write_all(&vec![b'x'; index * 131 % outbox::LIMIT]).unwrap();
+        peer.write_all(&vec![b'x'; index * 131 % outbox::LIMIT])
+            .unwrap();
     }
     assert_echoes(server.connect(), b"and all of that is on its way back");
     server.signal("STOP");
@@ -54,11 +59,16 @@ fn peers_that_never_read_cost_an_outbox_each_and_no_more() {
         let peers = stuck_peers(&server, PEERS);
         // However many rounds: what one has left behind serves the next.
         assert_within("resident bytes", server.resident(), most);
-        assert!(server.resident() > base + PEERS * outbox::LIMIT / 4, "these peers are not stuck");
+        assert!(
+            server.resident() > base + PEERS * outbox::LIMIT / 4,
+            "these peers are not stuck"
+        );
         assert_echoes(&mut steady, &pattern(100_000, round));
         assert_echoes(server.connect(), b"a newcomer");
         drop(peers);
-        eventually("the descriptors are given back", || (server.descriptors() == descriptors).then_some(()));
+        eventually("the descriptors are given back", || {
+            (server.descriptors() == descriptors).then_some(())
+        });
     }
 }
 
@@ -77,7 +87,10 @@ fn peers_that_read_in_the_end_own_no_outbox_any_more() {
         for (mut peer, taken) in peers.iter().zip(taken) {
             let mut got = vec![0; taken];
             peer.read_exact(&mut got).unwrap();
-            assert!(got.chunks(sent.len()).all(|chunk| sent.starts_with(chunk)), "other bytes came back than were sent");
+            assert!(
+                got.chunks(sent.len()).all(|chunk| sent.starts_with(chunk)),
+                "other bytes came back than were sent"
+            );
         }
         idle.extend(peers);
     }
@@ -97,9 +110,15 @@ fn stuck_peers_cost_no_processor_time() {
 fn stuck_peers_that_half_closed_cost_no_processor_time() {
     let server = Server::start(&[TCP, "--write-timeout", "off"]);
     let peers = stuck_peers(&server, 100);
-    peers.iter().for_each(|peer| peer.shutdown(Shutdown::Write).unwrap());
+    peers
+        .iter()
+        .for_each(|peer| peer.shutdown(Shutdown::Write).unwrap());
     assert_idle(&server);
-    assert_eq!(server.count_in_log("closed:"), 1, "beside the one that had its say: a peer that half-closed may still read");
+    assert_eq!(
+        server.count_in_log("closed:"),
+        1,
+        "beside the one that had its say: a peer that half-closed may still read"
+    );
     assert_echoes(server.connect(), b"still here");
 }
 
@@ -109,8 +128,12 @@ fn stuck_peers_that_reset_are_let_go_at_once() {
     let server = Server::start(&[TCP, "--write-timeout", "off"]);
     let descriptors = server.descriptors();
     stuck_peers(&server, 100).into_iter().for_each(reset);
-    eventually("all are closed", || (server.count_in_log("closed: reset by peer") == 100).then_some(()));
-    eventually("the descriptors are given back", || (server.descriptors() == descriptors).then_some(()));
+    eventually("all are closed", || {
+        (server.count_in_log("closed: reset by peer") == 100).then_some(())
+    });
+    eventually("the descriptors are given back", || {
+        (server.descriptors() == descriptors).then_some(())
+    });
     assert_idle(&server);
 }
 
@@ -126,5 +149,8 @@ fn a_stuck_peer_that_half_closed_gets_everything_when_it_reads() {
     let mut got = Vec::new();
     peer.read_to_end(&mut got).unwrap();
     assert_eq!(got.len(), taken);
-    assert!(got.iter().eq(sent.iter().cycle().take(taken)), "other bytes came back than were sent");
+    assert!(
+        got.iter().eq(sent.iter().cycle().take(taken)),
+        "other bytes came back than were sent"
+    );
 }

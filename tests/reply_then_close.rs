@@ -9,7 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-use common::{Background, PATIENCE, Scratch, assert_within, eventually, loopback, pattern, read_to_end};
+use common::{
+    Background, PATIENCE, Scratch, assert_within, eventually, loopback, pattern, read_to_end,
+};
 use mynah::limits::LINGER_BYTES;
 use mynah::service::{Action, Context, Service};
 use mynah::{Address, CloseReason, Ending, Limits, outbox};
@@ -54,7 +56,11 @@ impl Recite {
         let part = &rest[..rest.len().min(cx.room())];
         cx.reply(part);
         self.said += part.len();
-        if self.said == self.text.len() { Action::Finish } else { Action::More }
+        if self.said == self.text.len() {
+            Action::Finish
+        } else {
+            Action::More
+        }
     }
 }
 
@@ -93,7 +99,9 @@ fn send(mut stream: impl Write + Send + 'static, size: usize) -> thread::JoinHan
 
 #[track_caller]
 fn wait_until_closed(server: &Background, reason: CloseReason, count: u64) {
-    eventually(&format!("{count} connections are closed"), || (server.stats().closed[reason] == count).then_some(()));
+    eventually(&format!("{count} connections are closed"), || {
+        (server.stats().closed[reason] == count).then_some(())
+    });
     assert_eq!(server.stats().live(), 0);
 }
 
@@ -125,7 +133,11 @@ fn a_reply_is_read_by_a_client_that_sent_more_than_was_wanted() {
         sending.join().unwrap();
     }
     wait_until_closed(&server, CloseReason::Finished, 10);
-    assert_within("bytes that the service saw", server.stats().bytes_in, 10 * outbox::LIMIT as u64);
+    assert_within(
+        "bytes that the service saw",
+        server.stats().bytes_in,
+        10 * outbox::LIMIT as u64,
+    );
 }
 
 /// The same over a Unix socket, where unread input turns a close into a reset as well.
@@ -133,7 +145,9 @@ fn a_reply_is_read_by_a_client_that_sent_more_than_was_wanted() {
 fn a_reply_over_a_unix_socket_is_read_too() {
     let scratch = Scratch::new();
     let path = scratch.path("reply.sock");
-    let server = Background::start(Address::Unix(path.clone()), Limits::default(), || AnswerOnce(pattern(outbox::LIMIT, 3)));
+    let server = Background::start(Address::Unix(path.clone()), Limits::default(), || {
+        AnswerOnce(pattern(outbox::LIMIT, 3))
+    });
     for _ in 0..10 {
         let mut stream = UnixStream::connect(&path).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -153,9 +167,14 @@ fn a_client_that_half_closes_gets_the_whole_reply() {
         let sending = send(stream.try_clone().unwrap(), size);
         sending.join().unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
-        assert!(read_to_end(&mut stream) == pattern(outbox::LIMIT, 4), "after {size} bytes");
+        assert!(
+            read_to_end(&mut stream) == pattern(outbox::LIMIT, 4),
+            "after {size} bytes"
+        );
     }
-    eventually("all are closed", || (server.stats().live() == 0).then_some(()));
+    eventually("all are closed", || {
+        (server.stats().live() == 0).then_some(())
+    });
     assert_eq!(server.stats().accepted, 4);
 }
 
@@ -194,9 +213,19 @@ fn lingering_has_a_bound_in_bytes() {
             break error;
         }
     };
-    assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
+    assert!(
+        matches!(
+            error.kind(),
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+        ),
+        "{error}"
+    );
     wait_until_closed(&server, CloseReason::Finished, 1);
-    assert_within("bytes thrown away", server.stats().bytes_lingered, LINGER_BYTES as u64);
+    assert_within(
+        "bytes thrown away",
+        server.stats().bytes_lingered,
+        LINGER_BYTES as u64,
+    );
 }
 
 /// Nor waits for ever for a peer that neither sends nor ends.
@@ -218,5 +247,9 @@ fn an_aborted_connection_is_reset() {
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     wait_until_closed(&server, CloseReason::Aborted, 1);
     server.handle.terminate();
-    assert_eq!(server.wait(), Ending::Clean, "what a service aborts is not cut by the drain");
+    assert_eq!(
+        server.wait(),
+        Ending::Clean,
+        "what a service aborts is not cut by the drain"
+    );
 }

@@ -28,7 +28,9 @@ type Script = fn(&TcpStream, &mut Random);
 fn before_sending(_stream: &TcpStream, _random: &mut Random) {}
 
 fn with_bytes_on_the_way(mut stream: &TcpStream, random: &mut Random) {
-    stream.write_all(&pattern(1 + random.below(100_000), 1)).unwrap();
+    stream
+        .write_all(&pattern(1 + random.below(100_000), 1))
+        .unwrap();
 }
 
 fn in_the_middle_of_a_talk(mut stream: &TcpStream, random: &mut Random) {
@@ -39,13 +41,17 @@ fn in_the_middle_of_a_talk(mut stream: &TcpStream, random: &mut Random) {
 }
 
 fn with_the_echo_unread(mut stream: &TcpStream, random: &mut Random) {
-    stream.write_all(&pattern(1 + random.below(5000), 3)).unwrap();
+    stream
+        .write_all(&pattern(1 + random.below(5000), 3))
+        .unwrap();
     stream.peek(&mut [0]).unwrap();
 }
 
 fn with_part_of_the_echo_read(mut stream: &TcpStream, random: &mut Random) {
     stream.write_all(&pattern(50_000, 4)).unwrap();
-    stream.read_exact(&mut vec![0; 1 + random.below(20_000)]).unwrap();
+    stream
+        .read_exact(&mut vec![0; 1 + random.below(20_000)])
+        .unwrap();
 }
 
 fn after_half_closing(mut stream: &TcpStream, random: &mut Random) {
@@ -90,10 +96,21 @@ fn steady(stream: TcpStream, stop: Arc<AtomicBool>) -> thread::JoinHandle<u64> {
 /// Waits until every connection has been closed and its descriptor given back, and checks what for.
 #[track_caller]
 fn assert_all_let_go(server: &mut Server, count: usize, descriptors: usize) {
-    eventually("all are closed", || (server.count_in_log(": closed: ") == count).then_some(()));
-    eventually("the descriptors are given back", || (server.descriptors() == descriptors).then_some(()));
-    let (resets, ends) = (server.count_in_log(": closed: reset by peer"), server.count_in_log(": closed: peer closed"));
-    assert_eq!(resets + ends, count, "{resets} resets and {ends} ends of stream, of");
+    eventually("all are closed", || {
+        (server.count_in_log(": closed: ") == count).then_some(())
+    });
+    eventually("the descriptors are given back", || {
+        (server.descriptors() == descriptors).then_some(())
+    });
+    let (resets, ends) = (
+        server.count_in_log(": closed: reset by peer"),
+        server.count_in_log(": closed: peer closed"),
+    );
+    assert_eq!(
+        resets + ends,
+        count,
+        "{resets} resets and {ends} ends of stream, of"
+    );
     server.assert_running();
 }
 
@@ -111,7 +128,11 @@ fn resets_at_every_moment_leave_the_others_alone() {
         let stream = connect_small(server.address(0));
         SCRIPTS[round % SCRIPTS.len()](&stream, &mut random);
         // A close with unread input resets as well, and is the more usual way.
-        if random.below(4) == 0 { drop(stream) } else { reset(stream) }
+        if random.below(4) == 0 {
+            drop(stream)
+        } else {
+            reset(stream)
+        }
     }
     assert_all_let_go(&mut server, ROUNDS, descriptors);
     stop.store(true, Ordering::Relaxed);
@@ -128,7 +149,12 @@ fn resets_that_stand_in_the_backlog_are_counted_and_let_go() {
     server.signal("STOP");
     let mut random = Random(0xacce97);
     // A talk needs somebody who answers.
-    let scripts: [Script; 4] = [before_sending, with_bytes_on_the_way, after_half_closing, after_half_closing_in_silence];
+    let scripts: [Script; 4] = [
+        before_sending,
+        with_bytes_on_the_way,
+        after_half_closing,
+        after_half_closing_in_silence,
+    ];
     for round in 0..200 {
         let stream = server.connect();
         scripts[round % scripts.len()](&stream, &mut random);
@@ -148,11 +174,13 @@ fn resets_of_many_in_one_batch_leave_their_successors_alone() {
     let descriptors = server.descriptors();
     let mut old: Vec<_> = (0..100).map(|_| server.connect()).collect();
     for round in 0..10 {
-        old.iter().for_each(|stream| assert_echoes(stream, &pattern(100, round)));
+        old.iter()
+            .for_each(|stream| assert_echoes(stream, &pattern(100, round)));
         server.signal("STOP");
         old.drain(..).for_each(reset);
         let mut new: Vec<_> = (0..100).map(|_| server.connect()).collect();
-        new.iter_mut().for_each(|stream| stream.write_all(b"first words").unwrap());
+        new.iter_mut()
+            .for_each(|stream| stream.write_all(b"first words").unwrap());
         server.signal("CONT");
         for stream in &mut new {
             let mut got = [0; 11];

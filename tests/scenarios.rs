@@ -9,9 +9,13 @@ use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use common::{PATIENCE, Server, again, assert_echoes_as, binary, connect, connect_small, eventually, loopback, read_to_end, stuff};
+use common::{
+    PATIENCE, Server, again, assert_echoes_as, binary, connect, connect_small, eventually,
+    loopback, read_to_end, stuff,
+};
 
-const S0: &str = "mynah serve tcp://127.0.0.1:12345 --backlog 1 --reply '服务器已收到数据' --close --print";
+const S0: &str =
+    "mynah serve tcp://127.0.0.1:12345 --backlog 1 --reply '服务器已收到数据' --close --print";
 const S1: &str = "mynah serve tcp://127.0.0.1:8888 --backlog 5 --reply '收到您的消息:{}'";
 const S1C: &str = "mynah connect tcp://127.0.0.1:8888";
 const S2: &str = "mynah serve tcp://127.0.0.1:8889 --greeting 'Hello, client!' --close";
@@ -19,7 +23,8 @@ const S2C: &str = "mynah connect tcp://127.0.0.1:8889 < /dev/null";
 const S3A: &str = "mynah connect udp://127.0.0.1:8080 --bind 0.0.0.0:7890 --until exit";
 const S3B: &str = "mynah receive udp://127.0.0.1:8080";
 const S3C: &str = "mynah connect tcp://127.0.0.1:7891 --encoding gbk";
-const S3D: &str = "mynah serve tcp://0.0.0.0:7891 --backlog 128 --reply '收到啦我反馈' --close --encoding gbk";
+const S3D: &str =
+    "mynah serve tcp://0.0.0.0:7891 --backlog 128 --reply '收到啦我反馈' --close --encoding gbk";
 
 /// `收到啦我反馈`, `你好` and `数` in GBK.
 const FEEDBACK: &[u8] = b"\xca\xd5\xb5\xbd\xc0\xb2\xce\xd2\xb7\xb4\xc0\xa1";
@@ -50,34 +55,69 @@ fn any_port(word: &str) -> String {
 #[track_caller]
 fn serve(command: &str, more: &[&str]) -> Server {
     let words = words(command);
-    let words: Vec<&str> = words.iter().map(String::as_str).chain(more.iter().copied()).collect();
-    if command == S3B { Server::receive(&words) } else { Server::start(&words) }
+    let words: Vec<&str> = words
+        .iter()
+        .map(String::as_str)
+        .chain(more.iter().copied())
+        .collect();
+    if command == S3B {
+        Server::receive(&words)
+    } else {
+        Server::start(&words)
+    }
 }
 
 /// The words of a client's command, with the endpoint that is there in place of the one that is named.
 fn client_words(command: &str, endpoint: &str) -> Vec<String> {
-    words(command).into_iter().map(|word| if word.contains("://") { endpoint.to_owned() } else { word }).collect()
+    words(command)
+        .into_iter()
+        .map(|word| {
+            if word.contains("://") {
+                endpoint.to_owned()
+            } else {
+                word
+            }
+        })
+        .collect()
 }
 
 /// Runs a client with this input to its end. Returns what it printed.
 #[track_caller]
 fn client(command: &str, endpoint: &str, input: &str) -> String {
     let mut program = assert_cmd::Command::new(binary());
-    let program = program.arg("connect").args(client_words(command, endpoint)).env_remove("RUST_LOG");
-    let output = program.write_stdin(input).timeout(PATIENCE).output().unwrap();
-    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+    let program = program
+        .arg("connect")
+        .args(client_words(command, endpoint))
+        .env_remove("RUST_LOG");
+    let output = program
+        .write_stdin(input)
+        .timeout(PATIENCE)
+        .output()
+        .unwrap();
+    assert_eq!(
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).as_ref()
+        ),
+        (Some(0), "")
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Reads from a pipe, which knows no deadline, so that what never comes fails its test. Returns the pipe, too.
 #[track_caller]
-fn read_pipe<P: Send + 'static, T: Send + 'static>(mut pipe: P, read: impl FnOnce(&mut P) -> T + Send + 'static) -> (P, T) {
+fn read_pipe<P: Send + 'static, T: Send + 'static>(
+    mut pipe: P,
+    read: impl FnOnce(&mut P) -> T + Send + 'static,
+) -> (P, T) {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let got = read(&mut pipe);
         let _ = sender.send((pipe, got));
     });
-    receiver.recv_timeout(PATIENCE).expect("something is printed")
+    receiver
+        .recv_timeout(PATIENCE)
+        .expect("something is printed")
 }
 
 /// The next line that a server prints.
@@ -93,7 +133,9 @@ fn printed(server: &mut Server) -> String {
 }
 
 /// A blocking server of one client.
-fn blocking<T: Send + 'static>(serve: impl FnOnce(TcpStream) -> T + Send + 'static) -> (String, thread::JoinHandle<T>) {
+fn blocking<T: Send + 'static>(
+    serve: impl FnOnce(TcpStream) -> T + Send + 'static,
+) -> (String, thread::JoinHandle<T>) {
     let listener = TcpListener::bind(loopback()).unwrap();
     let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
     let server = move || {
@@ -106,7 +148,13 @@ fn blocking<T: Send + 'static>(serve: impl FnOnce(TcpStream) -> T + Send + 'stat
 
 /// A blocking client, from its connect to the end of stream: what it sends is answered, and printed whole with its address.
 #[track_caller]
-fn assert_acknowledges(server: &mut Server, address: SocketAddr, message: &[u8], answer: &[u8], shown: &str) {
+fn assert_acknowledges(
+    server: &mut Server,
+    address: SocketAddr,
+    message: &[u8],
+    answer: &[u8],
+    shown: &str,
+) {
     let mut stream = connect(address);
     stream.write_all(message).unwrap();
     assert_eq!(read_to_end(&stream), answer);
@@ -131,8 +179,20 @@ fn s0_an_acknowledging_server() {
     let (address, answer) = (server.address(0), "服务器已收到数据");
     let silent = connect(address);
     let long = "数".repeat(1000);
-    assert_acknowledges(&mut server, address, long.as_bytes(), answer.as_bytes(), &long);
-    assert_acknowledges(&mut server, address, &"数".as_bytes()[..1], answer.as_bytes(), r"\xe6");
+    assert_acknowledges(
+        &mut server,
+        address,
+        long.as_bytes(),
+        answer.as_bytes(),
+        &long,
+    );
+    assert_acknowledges(
+        &mut server,
+        address,
+        &"数".as_bytes()[..1],
+        answer.as_bytes(),
+        r"\xe6",
+    );
     assert_eq!(client(S1C, &server.endpoints[0], "再见"), answer);
     assert!(printed(&mut server).ends_with(": 再见\n"));
     // It has not been forgotten either.
@@ -145,13 +205,23 @@ fn s1_a_conversation_server() {
     let mut server = serve(S1, &["--print"]);
     let (first, second) = (server.connect(), server.connect());
     for (stream, message) in [(&first, "一"), (&second, "二"), (&first, "三")] {
-        assert_echoes_as(stream, message.as_bytes(), format!("收到您的消息:{message}").as_bytes());
-        assert_eq!(printed(&mut server), format!("{}: {message}\n", stream.local_addr().unwrap()));
+        assert_echoes_as(
+            stream,
+            message.as_bytes(),
+            format!("收到您的消息:{message}").as_bytes(),
+        );
+        assert_eq!(
+            printed(&mut server),
+            format!("{}: {message}\n", stream.local_addr().unwrap())
+        );
     }
     for piece in "四".as_bytes().chunks(1) {
         assert_echoes_as(&first, piece, &["收到您的消息:".as_bytes(), piece].concat());
     }
-    assert_eq!(printed(&mut server), format!("{}: 四\n", first.local_addr().unwrap()));
+    assert_eq!(
+        printed(&mut server),
+        format!("{}: 四\n", first.local_addr().unwrap())
+    );
     first.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_to_end(&first), b"", "it ends when the client does");
 }
@@ -168,7 +238,11 @@ fn s1_answers_whole_to_a_client_that_reads_late() {
     let got = String::from_utf8(read_to_end(&stream)).unwrap();
     let sent = numbers.repeat(taken / numbers.len() + 1);
     assert!(got.starts_with("收到您的消息:0\n1\n"), "{:.100}", got);
-    assert!(got.replace("收到您的消息:", "") == sent[..taken], "{} bytes for {taken}", got.len());
+    assert!(
+        got.replace("收到您的消息:", "") == sent[..taken],
+        "{} bytes for {taken}",
+        got.len()
+    );
 }
 
 #[test]
@@ -176,12 +250,17 @@ fn s1c_a_client_connects_sends_receives_and_closes() {
     let (endpoint, server) = blocking(|mut stream| {
         let mut message = [0; 1024];
         let size = stream.read(&mut message).unwrap();
-        stream.write_all(&["收到您的消息:".as_bytes(), &message[..size]].concat()).unwrap();
+        stream
+            .write_all(&["收到您的消息:".as_bytes(), &message[..size]].concat())
+            .unwrap();
         stream.read(&mut message).unwrap()
     });
     assert_eq!(client(S1C, &endpoint, "你好"), "收到您的消息:你好");
     assert_eq!(server.join().unwrap(), 0, "the client's end is the end");
-    assert_eq!(client(S1C, &serve(S1, &[]).endpoints[0], "你好"), "收到您的消息:你好");
+    assert_eq!(
+        client(S1C, &serve(S1, &[]).endpoints[0], "你好"),
+        "收到您的消息:你好"
+    );
 }
 
 /// The client's words stand unread when the server accepts it, and it goes on with them before it reads: to close would be a reset, and a reset destroys
@@ -189,7 +268,11 @@ fn s1c_a_client_connects_sends_receives_and_closes() {
 #[test]
 fn s2_a_greeting_server() {
     let server = serve(S2, &[]);
-    assert_eq!(read_to_end(server.connect()), b"Hello, client!", "without waiting for input");
+    assert_eq!(
+        read_to_end(server.connect()),
+        b"Hello, client!",
+        "without waiting for input"
+    );
     server.signal("STOP");
     let mut stream = server.connect();
     stream.write_all(&[b'x'; 1000]).unwrap();
@@ -204,7 +287,10 @@ fn s2c_a_client_that_only_receives() {
     let (endpoint, server) = blocking(|mut stream| stream.write_all(b"Hello, client!").unwrap());
     assert_eq!(client(S2C, &endpoint, ""), "Hello, client!");
     server.join().unwrap();
-    assert_eq!(client(S2C, &serve(S2, &[]).endpoints[0], ""), "Hello, client!");
+    assert_eq!(
+        client(S2C, &serve(S2, &[]).endpoints[0], ""),
+        "Hello, client!"
+    );
 }
 
 #[test]
@@ -212,14 +298,24 @@ fn s3a_a_sender_of_lines() {
     let peer = UdpSocket::bind(loopback()).unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     let long = "长".repeat(1000);
-    assert_eq!(client(S3A, &format!("udp://{}", peer.local_addr().unwrap()), &format!("你好\n{long}\nexit\nnever\n")), "");
+    assert_eq!(
+        client(
+            S3A,
+            &format!("udp://{}", peer.local_addr().unwrap()),
+            &format!("你好\n{long}\nexit\nnever\n")
+        ),
+        ""
+    );
     let mut got = [0; 4096];
     for expected in ["你好", &long] {
         let size = again(|| peer.recv(&mut got)).unwrap();
         assert_eq!(&got[..size], expected.as_bytes());
     }
     peer.set_nonblocking(true).unwrap();
-    assert!(peer.recv(&mut got).is_err(), "neither the last word nor what stands behind it is sent");
+    assert!(
+        peer.recv(&mut got).is_err(),
+        "neither the last word nor what stands behind it is sent"
+    );
 }
 
 /// A datagram over 1,024 bytes is whole.
@@ -229,7 +325,10 @@ fn s3b_a_receiver() {
     let peer = UdpSocket::bind(loopback()).unwrap();
     for message in ["长".repeat(1000), "短".to_owned()] {
         peer.send_to(message.as_bytes(), server.address(0)).unwrap();
-        assert_eq!(printed(&mut server), format!("{}: {message}\n", peer.local_addr().unwrap()));
+        assert_eq!(
+            printed(&mut server),
+            format!("{}: {message}\n", peer.local_addr().unwrap())
+        );
     }
     assert_eq!(client(S3A, &server.endpoints[0], "再见\nexit\n"), "");
     assert!(printed(&mut server).ends_with(": 再见\n"));
@@ -254,8 +353,15 @@ fn s3c_an_interactive_client_in_gbk() {
         lines
     });
     let mut command = Command::new(binary());
-    let command = command.arg("connect").args(client_words(S3C, &endpoint)).env_remove("RUST_LOG");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let command = command
+        .arg("connect")
+        .args(client_words(S3C, &endpoint))
+        .env_remove("RUST_LOG");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let (mut user, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     for line in ["你好\n", "数\n"] {
         user.write_all(line.as_bytes()).unwrap();
@@ -264,7 +370,10 @@ fn s3c_an_interactive_client_in_gbk() {
         screen = assert_shows(screen, "到啦我反馈");
     }
     drop(user);
-    assert_eq!(eventually("the client ends", || child.try_wait().unwrap()).code(), Some(0));
+    assert_eq!(
+        eventually("the client ends", || child.try_wait().unwrap()).code(),
+        Some(0)
+    );
     assert_eq!(server.join().unwrap(), [HELLO, NUMBER]);
 }
 
@@ -287,8 +396,17 @@ fn s3d_a_one_shot_server_in_gbk() {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, server.address(0).port()));
     let silent = connect(address);
     assert_acknowledges(&mut server, address, HELLO, FEEDBACK, "你好");
-    assert_acknowledges(&mut server, address, &NUMBER.repeat(1000), FEEDBACK, &"数".repeat(1000));
-    assert_eq!(client(S3C, &format!("tcp://{address}"), "再见"), "收到啦我反馈");
+    assert_acknowledges(
+        &mut server,
+        address,
+        &NUMBER.repeat(1000),
+        FEEDBACK,
+        &"数".repeat(1000),
+    );
+    assert_eq!(
+        client(S3C, &format!("tcp://{address}"), "再见"),
+        "收到啦我反馈"
+    );
     assert!(printed(&mut server).ends_with(": 再见\n"));
     assert_echoes_as(&silent, HELLO, FEEDBACK);
 }

@@ -40,29 +40,58 @@ impl Served {
     #[track_caller]
     fn start(service: &str) -> Served {
         let scratch = Scratch::new();
-        let (stream, datagram) = (scratch.endpoint("unix", "stream"), scratch.endpoint("unixgram", "datagram"));
-        Served { server: Server::start(&[TCP, UDP, &stream, &datagram, "--allow-amplification", "--service", service]), scratch }
+        let (stream, datagram) = (
+            scratch.endpoint("unix", "stream"),
+            scratch.endpoint("unixgram", "datagram"),
+        );
+        Served {
+            server: Server::start(&[
+                TCP,
+                UDP,
+                &stream,
+                &datagram,
+                "--allow-amplification",
+                "--service",
+                service,
+            ]),
+            scratch,
+        }
     }
 
     /// Asks on a socket of each kind, one after the other.
     #[track_caller]
     fn ask(&self) -> Vec<Answer> {
-        KINDS.iter().enumerate().map(|(index, kind)| self.ask_one(index, kind)).collect()
+        KINDS
+            .iter()
+            .enumerate()
+            .map(|(index, kind)| self.ask_one(index, kind))
+            .collect()
     }
 
     #[track_caller]
     fn ask_one(&self, index: usize, kind: &'static str) -> Answer {
         let endpoint = &self.server.endpoints[index];
-        let server = endpoint.strip_prefix(kind).unwrap().trim_start_matches(':').trim_start_matches("//").to_owned();
+        let server = endpoint
+            .strip_prefix(kind)
+            .unwrap()
+            .trim_start_matches(':')
+            .trim_start_matches("//")
+            .to_owned();
         let (bytes, client) = match kind {
             "tcp" => {
                 let stream = self.server.connect();
-                (read_whole(&stream), stream.local_addr().unwrap().to_string())
+                (
+                    read_whole(&stream),
+                    stream.local_addr().unwrap().to_string(),
+                )
             }
             "udp" => {
                 let socket = self.udp();
                 socket.send(b"").unwrap();
-                (receive(|buffer| socket.recv(buffer)), socket.local_addr().unwrap().to_string())
+                (
+                    receive(|buffer| socket.recv(buffer)),
+                    socket.local_addr().unwrap().to_string(),
+                )
             }
             "unix" => (read_whole(&self.unix()), "unnamed".to_owned()),
             _ => {
@@ -75,7 +104,12 @@ impl Served {
                 (bytes, path.to_str().unwrap().replace(' ', "\\x20"))
             }
         };
-        Answer { kind, bytes, client, server }
+        Answer {
+            kind,
+            bytes,
+            client,
+            server,
+        }
     }
 
     #[track_caller]
@@ -125,12 +159,19 @@ fn daytime_is_the_line_that_rfc_867_suggests() {
     let served = Served::start("daytime");
     let (answers, seconds) = with_seconds(|| served.ask());
     let expected = |second: &u64| {
-        let time = Timestamp::from_second(*second as i64).unwrap().strftime("%A, %B %-d, %Y %H:%M:%S-UTC\r\n").to_string();
+        let time = Timestamp::from_second(*second as i64)
+            .unwrap()
+            .strftime("%A, %B %-d, %Y %H:%M:%S-UTC\r\n")
+            .to_string();
         time.into_bytes()
     };
     let expected: Vec<Vec<u8>> = seconds.iter().map(expected).collect();
     for Answer { kind, bytes, .. } in answers {
-        assert!(expected.contains(&bytes), "{kind}: {}", bytes.escape_ascii());
+        assert!(
+            expected.contains(&bytes),
+            "{kind}: {}",
+            bytes.escape_ascii()
+        );
     }
 }
 
@@ -138,9 +179,15 @@ fn daytime_is_the_line_that_rfc_867_suggests() {
 fn time_is_the_seconds_since_1900_in_four_bytes() {
     let served = Served::start("time");
     let (answers, seconds) = with_seconds(|| served.ask());
-    let expected: Vec<[u8; 4]> = seconds.iter().map(|second| ((second + 2_208_988_800) as u32).to_be_bytes()).collect();
+    let expected: Vec<[u8; 4]> = seconds
+        .iter()
+        .map(|second| ((second + 2_208_988_800) as u32).to_be_bytes())
+        .collect();
     for Answer { kind, bytes, .. } in answers {
-        assert!(expected.iter().any(|time| *time == bytes[..]), "{kind}: {bytes:?} is not in {expected:?}");
+        assert!(
+            expected.iter().any(|time| *time == bytes[..]),
+            "{kind}: {bytes:?} is not in {expected:?}"
+        );
     }
 }
 
@@ -151,9 +198,20 @@ fn a_quote_is_short_printable_and_not_the_last_one() {
     for _ in 0..3 {
         for Answer { kind, bytes, .. } in served.ask() {
             let text = String::from_utf8(bytes.clone()).unwrap();
-            assert!(text.len() < 512 && text.ends_with("\r\n"), "{kind}: {text:?}");
-            assert!(text.replace("\r\n", "").chars().all(|character| (' '..='~').contains(&character)), "{kind}: {text:?}");
-            assert!(said.insert((kind, bytes)), "{kind} said this before: {text:?}");
+            assert!(
+                text.len() < 512 && text.ends_with("\r\n"),
+                "{kind}: {text:?}"
+            );
+            assert!(
+                text.replace("\r\n", "")
+                    .chars()
+                    .all(|character| (' '..='~').contains(&character)),
+                "{kind}: {text:?}"
+            );
+            assert!(
+                said.insert((kind, bytes)),
+                "{kind} said this before: {text:?}"
+            );
         }
     }
 }
@@ -162,19 +220,50 @@ fn a_quote_is_short_printable_and_not_the_last_one() {
 fn whoami_tells_every_peer_how_it_got_here() {
     let served = Served::start("whoami");
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    let (host, process) = (format!("host={}", name.trim_end()), format!("process={}", served.server.pid()));
+    let (host, process) = (
+        format!("host={}", name.trim_end()),
+        format!("process={}", served.server.pid()),
+    );
     for connections in [[1, 0, 2, 0], [3, 0, 4, 0]] {
         let before = now().as_millis() as i64;
         let answers = served.ask();
         let after = now().as_millis() as i64;
-        for (Answer { kind, bytes, client, server }, connection) in answers.into_iter().zip(connections) {
+        for (
+            Answer {
+                kind,
+                bytes,
+                client,
+                server,
+            },
+            connection,
+        ) in answers.into_iter().zip(connections)
+        {
             let line = String::from_utf8(bytes).unwrap();
             let fields: Vec<&str> = line.strip_suffix('\n').expect(&line).split(' ').collect();
-            let [peer, local, number, time, last @ ..] = &fields[..] else { panic!("{kind}: {line:?}") };
-            assert_eq!((*peer, *local), (&*format!("peer={client}"), &*format!("local={server}")), "{kind}");
-            assert_eq!((*number, last), (&*format!("connection={connection}"), &[&*host, &*process][..]), "{kind}");
-            let time = time.strip_prefix("time=").filter(|time| time.len() == 24 && time.ends_with('Z')).expect(&line);
-            assert!((before..=after).contains(&time.parse::<Timestamp>().unwrap().as_millisecond()), "{kind}: {line:?}");
+            let [peer, local, number, time, last @ ..] = &fields[..] else {
+                panic!("{kind}: {line:?}")
+            };
+            assert_eq!(
+                (*peer, *local),
+                (&*format!("peer={client}"), &*format!("local={server}")),
+                "{kind}"
+            );
+            assert_eq!(
+                (*number, last),
+                (
+                    &*format!("connection={connection}"),
+                    &[&*host, &*process][..]
+                ),
+                "{kind}"
+            );
+            let time = time
+                .strip_prefix("time=")
+                .filter(|time| time.len() == 24 && time.ends_with('Z'))
+                .expect(&line);
+            assert!(
+                (before..=after).contains(&time.parse::<Timestamp>().unwrap().as_millisecond()),
+                "{kind}: {line:?}"
+            );
         }
     }
 }
@@ -191,7 +280,11 @@ fn what_is_said_on_open_is_delivered_to_who_spoke_first() {
         unix.write_all(&[b'?'; 100_000]).unwrap();
         served.server.signal("CONT");
         for said in [read_whole(&tcp), read_whole(&unix)] {
-            assert!((4..600).contains(&said.len()), "{service}: {} bytes", said.len());
+            assert!(
+                (4..600).contains(&said.len()),
+                "{service}: {} bytes",
+                said.len()
+            );
         }
         tcp.write_all(b"and more, which nobody hears").unwrap();
     }
@@ -219,7 +312,10 @@ fn assert_generated(mut stream: impl Read, size: usize, most: usize) -> usize {
         if count == 0 {
             break;
         }
-        let differs = buffer[..count].iter().zip(at..).find(|(byte, at)| **byte != character(*at));
+        let differs = buffer[..count]
+            .iter()
+            .zip(at..)
+            .find(|(byte, at)| **byte != character(*at));
         assert_eq!(differs, None, "not what stands at this place of the stream");
         at += count;
     }
@@ -237,8 +333,12 @@ fn chargen_is_exact_for_every_reader_at_any_speed() {
         readers.push((Box::new(connect_small(address)), most));
         readers.push((Box::new(served.unix()), most));
     }
-    let threads: Vec<_> =
-        readers.into_iter().map(|(mut stream, most)| thread::spawn(move || assert_generated(&mut stream, 3 << 20, most))).collect();
+    let threads: Vec<_> = readers
+        .into_iter()
+        .map(|(mut stream, most)| {
+            thread::spawn(move || assert_generated(&mut stream, 3 << 20, most))
+        })
+        .collect();
     for thread in threads {
         assert!(thread.join().unwrap() >= 3 << 20, "the stream has ended");
     }
@@ -249,18 +349,33 @@ fn chargen_generates_no_more_than_a_piece_ahead() {
     const PEERS: usize = 500;
     let server = Server::start(&[TCP, "--service", "chargen", "--write-timeout", "off"]);
     // What a connection costs once, whatever it is served, is paid before we count.
-    drop((0..PEERS).map(|_| connect_small(server.address(0))).collect::<Vec<_>>());
-    common::eventually("all are closed", || (server.count_in_log("closed:") == PEERS).then_some(()));
+    drop(
+        (0..PEERS)
+            .map(|_| connect_small(server.address(0)))
+            .collect::<Vec<_>>(),
+    );
+    common::eventually("all are closed", || {
+        (server.count_in_log("closed:") == PEERS).then_some(())
+    });
     let base = server.resident();
-    let peers: Vec<TcpStream> = (0..PEERS).map(|_| connect_small(server.address(0))).collect();
+    let peers: Vec<TcpStream> = (0..PEERS)
+        .map(|_| connect_small(server.address(0)))
+        .collect();
     for peer in &peers {
         assert_eq!(again(|| peer.peek(&mut [0])).unwrap(), 1);
     }
     server.assert_burns_nothing();
-    assert_within("resident bytes", server.resident(), base + PEERS * (PIECE + 1024) + (1 << 20));
+    assert_within(
+        "resident bytes",
+        server.resident(),
+        base + PEERS * (PIECE + 1024) + (1 << 20),
+    );
     // And nothing was lost on the way.
     for peer in &peers[..20] {
-        assert!(assert_generated(peer, 300_000, 4096) >= 300_000, "the stream has ended");
+        assert!(
+            assert_generated(peer, 300_000, 4096) >= 300_000,
+            "the stream has ended"
+        );
     }
 }
 
@@ -273,10 +388,26 @@ fn chargen_hears_its_peer_out_and_ends_with_it() {
     let (tcp, unix) = (connect_small(served.server.address(0)), served.unix());
     let input = vec![b'q'; 4 << 20];
     thread::scope(|scope| {
-        scope.spawn(|| (&tcp).write_all(&input).and_then(|()| tcp.shutdown(Shutdown::Write)).unwrap());
-        scope.spawn(|| (&unix).write_all(&input).and_then(|()| unix.shutdown(Shutdown::Write)).unwrap());
-        for reader in [scope.spawn(|| assert_generated(&tcp, ENDLESS, 700)), scope.spawn(|| assert_generated(&unix, ENDLESS, 700))] {
-            assert!(reader.join().unwrap() < ENDLESS, "the peer's end of stream is not noticed");
+        scope.spawn(|| {
+            (&tcp)
+                .write_all(&input)
+                .and_then(|()| tcp.shutdown(Shutdown::Write))
+                .unwrap()
+        });
+        scope.spawn(|| {
+            (&unix)
+                .write_all(&input)
+                .and_then(|()| unix.shutdown(Shutdown::Write))
+                .unwrap()
+        });
+        for reader in [
+            scope.spawn(|| assert_generated(&tcp, ENDLESS, 700)),
+            scope.spawn(|| assert_generated(&unix, ENDLESS, 700)),
+        ] {
+            assert!(
+                reader.join().unwrap() < ENDLESS,
+                "the peer's end of stream is not noticed"
+            );
         }
     });
     served.server.wait_for_log("closed: peer closed");
@@ -286,9 +417,21 @@ fn chargen_hears_its_peer_out_and_ends_with_it() {
 #[test]
 fn chargen_hears_its_peer_through_a_socket_that_is_smaller_than_a_piece() {
     const INPUT: usize = 5_000;
-    let mut reactor = Reactor::new(SimNet::new(7, Rules { buffer: 256, ..Rules::default() }), Limits::default()).unwrap();
+    let mut reactor = Reactor::new(
+        SimNet::new(
+            7,
+            Rules {
+                buffer: 256,
+                ..Rules::default()
+            },
+        ),
+        Limits::default(),
+    )
+    .unwrap();
     let make = factory("chargen", &Host::new("here", 1)).unwrap();
-    reactor.listen(&Address::Tcp("127.0.0.1:19".parse().unwrap()), 1, make).unwrap();
+    reactor
+        .listen(&Address::Tcp("127.0.0.1:19".parse().unwrap()), 1, make)
+        .unwrap();
     let peer = reactor.net_mut().peer_connect(0).unwrap();
     let (mut sent, mut got) = (0, Vec::new());
     for _ in 0..100_000 {
@@ -303,8 +446,20 @@ fn chargen_hears_its_peer_through_a_socket_that_is_smaller_than_a_piece() {
             break;
         }
     }
-    assert_eq!((reactor.net_mut().peer_end(peer), reactor.stats().bytes_in), (PeerEnd::Finished, INPUT as u64), "{}", reactor.stats());
-    assert!(got.len() % PIECE == 0 && got.iter().enumerate().all(|(at, byte)| *byte == character(at)), "not the pattern");
+    assert_eq!(
+        (reactor.net_mut().peer_end(peer), reactor.stats().bytes_in),
+        (PeerEnd::Finished, INPUT as u64),
+        "{}",
+        reactor.stats()
+    );
+    assert!(
+        got.len() % PIECE == 0
+            && got
+                .iter()
+                .enumerate()
+                .all(|(at, byte)| *byte == character(at)),
+        "not the pattern"
+    );
 }
 
 #[test]
@@ -314,10 +469,26 @@ fn a_chargen_datagram_is_up_to_512_characters_of_the_pattern() {
     for _ in 0..64 {
         socket.send(b"how much?").unwrap();
         let bytes = receive(|buffer| socket.recv(buffer));
-        assert!(bytes.len() <= 512 && bytes.iter().enumerate().all(|(at, byte)| *byte == character(at)), "{}", bytes.escape_ascii());
+        assert!(
+            bytes.len() <= 512
+                && bytes
+                    .iter()
+                    .enumerate()
+                    .all(|(at, byte)| *byte == character(at)),
+            "{}",
+            bytes.escape_ascii()
+        );
         lengths.insert(bytes.len());
     }
     assert!(lengths.len() > 8, "chance had it so: {lengths:?}");
     let gram = served.ask_one(3, "unixgram").bytes;
-    assert!(gram.len() <= 512 && gram.iter().enumerate().all(|(at, byte)| *byte == character(at)), "{}", gram.escape_ascii());
+    assert!(
+        gram.len() <= 512
+            && gram
+                .iter()
+                .enumerate()
+                .all(|(at, byte)| *byte == character(at)),
+        "{}",
+        gram.escape_ascii()
+    );
 }

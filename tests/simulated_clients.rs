@@ -9,7 +9,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mynah::net::sim::{Dice, PeerEnd, Rules, Selector, SimNet};
-use mynah::service::{Action, Context, Discard, Framing, Host, Messages, Service, Template, TemplateError};
+use mynah::service::{
+    Action, Context, Discard, Framing, Host, Messages, Service, Template, TemplateError,
+};
 use mynah::{Address, CloseReason, Limits, Reactor};
 
 /// Steps after which a run hangs.
@@ -35,7 +37,9 @@ fn rules(dice: &mut Dice) -> Rules {
 }
 
 fn text(size: usize) -> Vec<u8> {
-    (0..size).map(|at| (at.wrapping_mul(31) >> 3) as u8).collect()
+    (0..size)
+        .map(|at| (at.wrapping_mul(31) >> 3) as u8)
+        .collect()
 }
 
 /// What a client has come to.
@@ -58,7 +62,10 @@ struct Talker {
 
 impl Talker {
     fn speak(&mut self, cx: &mut Context<'_>) -> Action {
-        let count = cx.room().min(self.text.len() - self.said).min(1 + self.dice.below(9_000));
+        let count = cx
+            .room()
+            .min(self.text.len() - self.said)
+            .min(1 + self.dice.below(9_000));
         cx.reply(&self.text[self.said..self.said + count]);
         self.said += count;
         match (self.said == self.text.len(), self.dice.once_in(2)) {
@@ -71,14 +78,22 @@ impl Talker {
 
 impl Service for Talker {
     fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
-        assert!(!std::mem::replace(&mut self.talked.borrow_mut().has_opened, true), "opened twice");
+        assert!(
+            !std::mem::replace(&mut self.talked.borrow_mut().has_opened, true),
+            "opened twice"
+        );
         self.speak(cx)
     }
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
         assert!(!self.is_holding, "read although the input is held");
         let mut talked = self.talked.borrow_mut();
-        assert_eq!(self.text.get(talked.got..talked.got + input.len()), Some(input), "at {}", talked.got);
+        assert_eq!(
+            self.text.get(talked.got..talked.got + input.len()),
+            Some(input),
+            "at {}",
+            talked.got
+        );
         talked.got += input.len();
         self.is_holding = self.dice.once_in(4);
         cx.hold_input(self.is_holding);
@@ -95,7 +110,11 @@ impl Service for Talker {
     fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
         self.is_holding = false;
         cx.hold_input(false);
-        if self.said < self.text.len() { self.speak(cx) } else { Action::Continue }
+        if self.said < self.text.len() {
+            self.speak(cx)
+        } else {
+            Action::Continue
+        }
     }
 
     fn on_eof(&mut self, _cx: &mut Context<'_>) -> Action {
@@ -129,14 +148,25 @@ fn clients_get_back_what_they_said_or_are_told_why_not() {
     for seed in seeds() {
         let mut dice = Dice::new(seed);
         let rules = rules(&mut dice);
-        let limits = Limits { connect_timeout: Some(Duration::from_secs(2)), ..Limits::default() };
+        let limits = Limits {
+            connect_timeout: Some(Duration::from_secs(2)),
+            ..Limits::default()
+        };
         let mut reactor = Reactor::new(SimNet::new(dice.roll(), rules), limits).unwrap();
         let address = Address::Tcp("192.0.2.1:7".parse().unwrap());
         let mut clients = Vec::new();
         for number in 0..4 {
-            let (size, talked) = (1 + dice.below(30_000), Rc::new(RefCell::new(Talked::default())));
-            let talker =
-                Talker { dice: Dice::new(dice.roll()), text: text(size).into(), said: 0, is_holding: false, talked: talked.clone() };
+            let (size, talked) = (
+                1 + dice.below(30_000),
+                Rc::new(RefCell::new(Talked::default())),
+            );
+            let talker = Talker {
+                dice: Dice::new(dice.roll()),
+                text: text(size).into(),
+                said: 0,
+                is_holding: false,
+                talked: talked.clone(),
+            };
             match reactor.connect(&address, None, Box::new(talker)) {
                 Ok(token) => clients.push((number, token, size, talked, Vec::new())),
                 Err(_) => assert!(reactor.net_mut().is_faulted(number), "seed {seed}"),
@@ -145,7 +175,9 @@ fn clients_get_back_what_they_said_or_are_told_why_not() {
         let handle = reactor.handle();
         for step in 0.. {
             reactor.turn();
-            reactor.audit().unwrap_or_else(|lost| panic!("seed {seed}, step {step}: {lost}"));
+            reactor
+                .audit()
+                .unwrap_or_else(|lost| panic!("seed {seed}, step {step}: {lost}"));
             for (number, token, _, talked, owed) in &mut clients {
                 if talked.borrow().closed.is_empty() {
                     echo(reactor.net_mut(), &mut dice, *number, owed);
@@ -154,37 +186,70 @@ fn clients_get_back_what_they_said_or_are_told_why_not() {
                     }
                 }
             }
-            if clients.iter().all(|(_, _, _, talked, _)| !talked.borrow().closed.is_empty()) {
+            if clients
+                .iter()
+                .all(|(_, _, _, talked, _)| !talked.borrow().closed.is_empty())
+            {
                 break;
             }
-            assert!(step < PATIENCE, "seed {seed}: the clients wait for ever: {clients:?}");
+            assert!(
+                step < PATIENCE,
+                "seed {seed}: the clients wait for ever: {clients:?}"
+            );
         }
         for (number, _, size, talked, _) in &clients {
             let (talked, net) = (talked.borrow(), reactor.net_mut());
-            let [reason] = talked.closed[..] else { panic!("seed {seed}: closed {:?}", talked.closed) };
+            let [reason] = talked.closed[..] else {
+                panic!("seed {seed}: closed {:?}", talked.closed)
+            };
             seen[reason as usize] += 1;
             if net.is_unanswered(*number) {
                 assert!(!talked.has_opened, "seed {seed}");
-                let fits = if net.is_faulted(*number) { &UNMADE[..] } else { &[CloseReason::TimedOut] };
+                let fits = if net.is_faulted(*number) {
+                    &UNMADE[..]
+                } else {
+                    &[CloseReason::TimedOut]
+                };
                 assert!(fits.contains(&reason), "seed {seed}: {reason}");
             } else if net.is_faulted(*number) {
-                assert!(UNMADE.contains(&reason) || BROKEN.contains(&reason), "seed {seed}: {reason}");
+                assert!(
+                    UNMADE.contains(&reason) || BROKEN.contains(&reason),
+                    "seed {seed}: {reason}"
+                );
             } else {
-                assert_eq!((talked.got, talked.has_ended, reason), (*size, true, CloseReason::PeerClosed), "seed {seed}");
+                assert_eq!(
+                    (talked.got, talked.has_ended, reason),
+                    (*size, true, CloseReason::PeerClosed),
+                    "seed {seed}"
+                );
             }
         }
         assert_eq!(reactor.stats().live(), 0, "seed {seed}");
     }
     if seeds().len() > 30 {
-        for reason in [CloseReason::PeerClosed, CloseReason::TimedOut, CloseReason::Reset] {
+        for reason in [
+            CloseReason::PeerClosed,
+            CloseReason::TimedOut,
+            CloseReason::Reset,
+        ] {
             assert!(seen[reason as usize] > 0, "no client ended with {reason}");
         }
     }
 }
 
 /// How a connection that was never made may end, and how one that was.
-const UNMADE: [CloseReason; 4] = [CloseReason::Refused, CloseReason::TimedOut, CloseReason::Unreachable, CloseReason::Failed];
-const BROKEN: [CloseReason; 4] = [CloseReason::PeerClosed, CloseReason::Reset, CloseReason::Failed, CloseReason::TimedOut];
+const UNMADE: [CloseReason; 4] = [
+    CloseReason::Refused,
+    CloseReason::TimedOut,
+    CloseReason::Unreachable,
+    CloseReason::Failed,
+];
+const BROKEN: [CloseReason; 4] = [
+    CloseReason::PeerClosed,
+    CloseReason::Reset,
+    CloseReason::Failed,
+    CloseReason::TimedOut,
+];
 
 /// The answers to the lines of `sent`, said plainly; of a last line without an end only where the stream has ended.
 fn answers(sent: &[u8], has_ended: bool) -> Vec<u8> {
@@ -206,9 +271,15 @@ fn answers(sent: &[u8], has_ended: bool) -> Vec<u8> {
 fn answers_larger_than_questions_come_back_whole() {
     for seed in seeds() {
         let mut dice = Dice::new(seed);
-        let rules = Rules { unanswered: 0, ..rules(&mut dice) };
+        let rules = Rules {
+            unanswered: 0,
+            ..rules(&mut dice)
+        };
         let mut reactor = Reactor::new(SimNet::new(dice.roll(), rules), Limits::default()).unwrap();
-        let reply = Template::parse::<TemplateError>("{seq}:{}{}{}", |_, text| Ok(text.as_bytes().to_vec())).unwrap();
+        let reply = Template::parse::<TemplateError>("{seq}:{}{}{}", |_, text| {
+            Ok(text.as_bytes().to_vec())
+        })
+        .unwrap();
         let conversation = mynah::service::Rules {
             framing: Framing::Line,
             max_message: 100_000,
@@ -218,16 +289,28 @@ fn answers_larger_than_questions_come_back_whole() {
             host: Host::new("here", 1),
         };
         let make = Messages::factory(conversation, Box::new(|| Box::new(Discard)), None);
-        reactor.listen(&Address::Tcp("127.0.0.1:7".parse().unwrap()), 64, make).unwrap();
+        reactor
+            .listen(&Address::Tcp("127.0.0.1:7".parse().unwrap()), 64, make)
+            .unwrap();
         let mut clients: Vec<(usize, Vec<u8>, usize, Vec<u8>)> = Vec::new();
         for _ in 0..3 {
             let number = reactor.net_mut().peer_connect(0).unwrap();
-            let bytes = (0..dice.below(40_000)).map(|_| if dice.once_in(2_000) { b'\n' } else { b"ab\r"[dice.below(3)] }).collect();
+            let bytes = (0..dice.below(40_000))
+                .map(|_| {
+                    if dice.once_in(2_000) {
+                        b'\n'
+                    } else {
+                        b"ab\r"[dice.below(3)]
+                    }
+                })
+                .collect();
             clients.push((number, bytes, 0, Vec::new()));
         }
         for step in 0.. {
             reactor.turn();
-            reactor.audit().unwrap_or_else(|lost| panic!("seed {seed}, step {step}: {lost}"));
+            reactor
+                .audit()
+                .unwrap_or_else(|lost| panic!("seed {seed}, step {step}: {lost}"));
             let net = reactor.net_mut();
             let mut all_over = true;
             for (number, bytes, sent, got) in &mut clients {
@@ -239,7 +322,10 @@ fn answers_larger_than_questions_come_back_whole() {
                     got.extend(net.peer_read(*number, dice.below(3_000)));
                 }
                 let is_whole = net.peer_end(*number) == PeerEnd::Open || net.is_faulted(*number);
-                assert!(net.is_faulted(*number) || answers(bytes, true).starts_with(got), "seed {seed}, step {step}");
+                assert!(
+                    net.is_faulted(*number) || answers(bytes, true).starts_with(got),
+                    "seed {seed}, step {step}"
+                );
                 all_over &= !is_whole || net.peer_end(*number) != PeerEnd::Open;
             }
             if all_over {
@@ -249,7 +335,11 @@ fn answers_larger_than_questions_come_back_whole() {
         }
         for (number, bytes, _, got) in &clients {
             let net = reactor.net_mut();
-            assert!(net.is_faulted(*number) || *got == answers(bytes, true), "seed {seed}: {} bytes", got.len());
+            assert!(
+                net.is_faulted(*number) || *got == answers(bytes, true),
+                "seed {seed}: {} bytes",
+                got.len()
+            );
         }
     }
 }

@@ -54,7 +54,11 @@ impl Service for AnswerOnce {
     }
 }
 
-static ANSWER_TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| (0..ANSWER).map(|at| (at.wrapping_mul(17) >> 2) as u8).collect());
+static ANSWER_TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    (0..ANSWER)
+        .map(|at| (at.wrapping_mul(17) >> 2) as u8)
+        .collect()
+});
 
 impl Client {
     fn new(number: usize, expected: Expected) -> Client {
@@ -121,7 +125,11 @@ impl Run {
     fn new(seed: u64) -> Run {
         let mut dice = Dice::new(seed);
         let rules = Rules {
-            selector: if dice.once_in(3) { Selector::Rearm } else { Selector::Edge },
+            selector: if dice.once_in(3) {
+                Selector::Rearm
+            } else {
+                Selector::Edge
+            },
             faults: [0, 0, 300, 60][dice.below(4)],
             descriptors: [usize::MAX, 12][dice.below(2)],
             buffer: [64, 4096, 200_000][dice.below(3)],
@@ -145,18 +153,45 @@ impl Run {
         let mut reactor = Reactor::new(SimNet::new(dice.roll(), rules), limits.clone()).unwrap();
         let echo = || service::factory("echo", &service::Host::new("here", 1)).unwrap();
         reactor.catch_signals().unwrap();
-        reactor.listen(&Address::Tcp("127.0.0.1:7".parse().unwrap()), 64, echo()).unwrap();
-        reactor.listen(&Address::Tcp("127.0.0.1:8".parse().unwrap()), 64, Box::new(|| Box::new(AnswerOnce))).unwrap();
-        reactor.bind(&Address::Udp("127.0.0.1:7".parse().unwrap()), echo()).unwrap();
-        reactor.bind(&Address::Unixgram("/sim".into()), echo()).unwrap();
+        reactor
+            .listen(&Address::Tcp("127.0.0.1:7".parse().unwrap()), 64, echo())
+            .unwrap();
+        reactor
+            .listen(
+                &Address::Tcp("127.0.0.1:8".parse().unwrap()),
+                64,
+                Box::new(|| Box::new(AnswerOnce)),
+            )
+            .unwrap();
+        reactor
+            .bind(&Address::Udp("127.0.0.1:7".parse().unwrap()), echo())
+            .unwrap();
+        reactor
+            .bind(&Address::Unixgram("/sim".into()), echo())
+            .unwrap();
         let (clients, datagrams) = (Vec::new(), [0; 2]);
-        Run { seed, step: 0, dice, rules, limits, reactor, clients, datagrams, is_draining: false, clock_before: Time::ZERO }
+        Run {
+            seed,
+            step: 0,
+            dice,
+            rules,
+            limits,
+            reactor,
+            clients,
+            datagrams,
+            is_draining: false,
+            clock_before: Time::ZERO,
+        }
     }
 
     /// All of it: act, settle, drain. Returns the trace, for the test that the same seed gives the same.
     fn play(mut self, steps: usize) -> u64 {
         let drains_early = self.dice.once_in(2);
-        let drain_at = if drains_early { self.dice.below(steps) } else { steps };
+        let drain_at = if drains_early {
+            self.dice.below(steps)
+        } else {
+            steps
+        };
         for step in 0..steps {
             self.step = step;
             if step == drain_at {
@@ -180,8 +215,19 @@ impl Run {
         let net = self.reactor.net_mut();
         let chosen = self.dice.below(self.clients.len());
         match self.dice.below(20) {
-            0..=2 if self.clients.iter().filter(|client| !client.has_finished).count() < CLIENTS => {
-                let (listener, expected) = [(0, Expected::Echo), (0, Expected::Echo), (1, Expected::Answer)][self.dice.below(3)];
+            0..=2
+                if self
+                    .clients
+                    .iter()
+                    .filter(|client| !client.has_finished)
+                    .count()
+                    < CLIENTS =>
+            {
+                let (listener, expected) = [
+                    (0, Expected::Echo),
+                    (0, Expected::Echo),
+                    (1, Expected::Answer),
+                ][self.dice.below(3)];
                 if let Some(number) = net.peer_connect(listener) {
                     self.clients.push(Client::new(number, expected));
                 }
@@ -222,23 +268,38 @@ impl Run {
     fn send(&mut self, chosen: usize) {
         let most = if self.dice.once_in(10) { 100_000 } else { 3000 };
         let size = 1 + self.dice.below(most);
-        let Some(client) = self.clients.get_mut(chosen) else { return };
+        let Some(client) = self.clients.get_mut(chosen) else {
+            return;
+        };
         if client.has_finished || client.has_reset {
             return;
         }
         // Bytes that differ with the client and the place.
         let start = client.sent.len();
-        let bytes: Vec<u8> = (start..start + size).map(|at| (at.wrapping_mul(31) >> 3) as u8 ^ client.number as u8).collect();
+        let bytes: Vec<u8> = (start..start + size)
+            .map(|at| (at.wrapping_mul(31) >> 3) as u8 ^ client.number as u8)
+            .collect();
         let count = self.reactor.net_mut().peer_send(client.number, &bytes);
         client.sent.extend_from_slice(&bytes[..count]);
     }
 
     /// Reads, and checks that what comes is what was sent, in order.
     fn read(&mut self, chosen: usize, count: usize) {
-        let Some(client) = self.clients.get_mut(chosen).filter(|client| !client.is_stalled) else { return };
+        let Some(client) = self
+            .clients
+            .get_mut(chosen)
+            .filter(|client| !client.is_stalled)
+        else {
+            return;
+        };
         let bytes = self.reactor.net_mut().peer_read(client.number, count);
         let owed = client.owed(client.got, bytes.len());
-        assert!(owed == Some(&bytes[..]), "client {}: what came at {} is not what was owed", client.number, client.got);
+        assert!(
+            owed == Some(&bytes[..]),
+            "client {}: what came at {} is not what was owed",
+            client.number,
+            client.got
+        );
         client.got += bytes.len();
     }
 
@@ -274,8 +335,15 @@ impl Run {
             panic!("{breach}");
         }
         let live = self.reactor.stats().live() as usize;
-        assert!(live <= self.limits.max_connections, "{live} connections are open");
-        assert!(self.reactor.owed() <= live * LIMIT, "{} bytes are owed to {live} peers", self.reactor.owed());
+        assert!(
+            live <= self.limits.max_connections,
+            "{live} connections are open"
+        );
+        assert!(
+            self.reactor.owed() <= live * LIMIT,
+            "{} bytes are owed to {live} peers",
+            self.reactor.owed()
+        );
         self.check_deadlines();
         lifecycle
     }
@@ -285,10 +353,18 @@ impl Run {
         let before = self.clock_before;
         let net = self.reactor.net_mut();
         self.clock_before = net.clock();
-        let Some(idle) = self.limits.idle_timeout else { return };
+        let Some(idle) = self.limits.idle_timeout else {
+            return;
+        };
         for client in &self.clients {
-            let overdue = net.last_moved(client.number).filter(|moved| *moved + idle < before);
-            assert_eq!(overdue, None, "client {} has been idle for too long at {before}", client.number);
+            let overdue = net
+                .last_moved(client.number)
+                .filter(|moved| *moved + idle < before);
+            assert_eq!(
+                overdue, None,
+                "client {} has been idle for too long at {before}",
+                client.number
+            );
         }
     }
 
@@ -317,11 +393,18 @@ impl Run {
             }
             self.turn();
             let net = self.reactor.net_mut();
-            let is_over = self.clients.iter().all(|client| net.peer_end(client.number) != PeerEnd::Open || client.has_reset);
+            let is_over = self
+                .clients
+                .iter()
+                .all(|client| net.peer_end(client.number) != PeerEnd::Open || client.has_reset);
             if is_over && self.reactor.stats().live() == 0 {
                 break;
             }
-            assert!(round < 5000, "the peers are kept waiting: {:?}", self.waiting());
+            assert!(
+                round < 5000,
+                "the peers are kept waiting: {:?}",
+                self.waiting()
+            );
         }
         for index in 0..self.clients.len() {
             let (is_faulted, end) = {
@@ -334,7 +417,11 @@ impl Run {
                 let is_well = end == PeerEnd::Finished || client.expected == Expected::Answer;
                 assert!(is_well, "client {} came to {end:?}", client.number);
                 let owed = client.owed_for(client.sent.len());
-                assert_eq!(client.got, owed, "client {}: an end of stream before everything had come", client.number);
+                assert_eq!(
+                    client.got, owed,
+                    "client {}: an end of stream before everything had come",
+                    client.number
+                );
             }
         }
         self.check_datagrams();
@@ -342,20 +429,33 @@ impl Run {
 
     /// From now on nothing fails, nothing comes by chance, and every peer reads.
     fn calm(&mut self) {
-        self.rules = Rules { faults: 0, jumps: 0, spurious: 0, ..self.rules };
+        self.rules = Rules {
+            faults: 0,
+            jumps: 0,
+            spurious: 0,
+            ..self.rules
+        };
         let rules = self.rules;
         self.reactor.net_mut().set_rules(rules);
-        self.clients.iter_mut().for_each(|client| client.is_stalled = false);
+        self.clients
+            .iter_mut()
+            .for_each(|client| client.is_stalled = false);
         for peer in 0..DATAGRAM_PEERS {
-            self.reactor.net_mut().set_stuck(1, &datagram_peer(peer), false);
+            self.reactor
+                .net_mut()
+                .set_stuck(1, &datagram_peer(peer), false);
         }
     }
 
     fn waiting(&mut self) -> Vec<String> {
         let net = self.reactor.net_mut();
-        let open = self.clients.iter().filter(|client| net.peer_end(client.number) == PeerEnd::Open && !client.has_reset);
+        let open = self
+            .clients
+            .iter()
+            .filter(|client| net.peer_end(client.number) == PeerEnd::Open && !client.has_reset);
         open.map(|client| {
-            format!("{client:?}").chars().take(60).collect::<String>() + &format!(" … got {} of {}", client.got, client.sent.len())
+            format!("{client:?}").chars().take(60).collect::<String>()
+                + &format!(" … got {} of {}", client.got, client.sent.len())
         })
         .collect()
     }
@@ -364,19 +464,34 @@ impl Run {
     fn check_datagrams(&mut self) {
         for round in 0.. {
             let stats = self.reactor.stats();
-            if stats.datagrams_in == u64::from(self.datagrams.iter().sum::<u32>()) && unanswered(stats) == 0 {
+            if stats.datagrams_in == u64::from(self.datagrams.iter().sum::<u32>())
+                && unanswered(stats) == 0
+            {
                 break;
             }
-            assert!(round < 5000, "datagrams neither answered nor counted: {} of {:?}", self.reactor.stats(), self.datagrams);
+            assert!(
+                round < 5000,
+                "datagrams neither answered nor counted: {} of {:?}",
+                self.reactor.stats(),
+                self.datagrams
+            );
             self.turn();
         }
         for socket in 0..2 {
             let mut last = [0; DATAGRAM_PEERS];
             for (peer, bytes) in self.reactor.net_mut().datagrams_sent(socket) {
-                assert_ne!(*peer, forged_peer(), "socket {socket}: an answer to a name server");
+                assert_ne!(
+                    *peer,
+                    forged_peer(),
+                    "socket {socket}: an answer to a name server"
+                );
                 let number = u32::from_be_bytes(bytes[..4].try_into().unwrap());
                 let port = usize::from(peer.socket_addr().unwrap().port()) - 5000;
-                assert!(last[port] < number, "socket {socket}: datagram {number} of peer {port} came after {}", last[port]);
+                assert!(
+                    last[port] < number,
+                    "socket {socket}: datagram {number} of peer {port} came after {}",
+                    last[port]
+                );
                 last[port] = number;
             }
         }
@@ -411,16 +526,33 @@ impl Run {
         let unanswered = unanswered(self.reactor.stats());
         let timed_out = self.timed_out();
         if ending == Ending::Clean {
-            assert_eq!((cut, unanswered), (0, 0), "connections cut, datagrams unanswered");
+            assert_eq!(
+                (cut, unanswered),
+                (0, 0),
+                "connections cut, datagrams unanswered"
+            );
         } else {
-            assert!(cut + unanswered + timed_out > 0, "{ending:?}, and nothing was");
+            assert!(
+                cut + unanswered + timed_out > 0,
+                "{ending:?}, and nothing was"
+            );
         }
-        assert_eq!(self.reactor.net_mut().open_sockets(), 0, "sockets are left open");
+        assert_eq!(
+            self.reactor.net_mut().open_sockets(),
+            0,
+            "sockets are left open"
+        );
         assert_eq!(self.reactor.stats().live(), 0);
         for index in 0..self.clients.len() {
-            let is_faulted = self.reactor.net_mut().is_faulted(self.clients[index].number);
+            let is_faulted = self
+                .reactor
+                .net_mut()
+                .is_faulted(self.clients[index].number);
             let client = &self.clients[index];
-            if let Some(sent) = client.sent_before_drain.filter(|_| ending == Ending::Clean && !is_faulted && self.is_undisturbed(client)) {
+            if let Some(sent) = client
+                .sent_before_drain
+                .filter(|_| ending == Ending::Clean && !is_faulted && self.is_undisturbed(client))
+            {
                 let owed = client.owed_for(sent);
                 assert!(
                     client.got >= owed,
@@ -438,14 +570,21 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("failed with SIM_SEED={} at step {} under {:?} and {:?}", self.seed, self.step, self.rules, self.limits);
+            eprintln!(
+                "failed with SIM_SEED={} at step {} under {:?} and {:?}",
+                self.seed, self.step, self.rules, self.limits
+            );
         }
     }
 }
 
 /// Datagrams that were received and neither answered nor given up.
 fn unanswered(stats: &Stats) -> u64 {
-    stats.datagrams_in - stats.datagrams_out - stats.datagrams_refused - stats.datagrams_overflowed - stats.unanswered.total()
+    stats.datagrams_in
+        - stats.datagrams_out
+        - stats.datagrams_refused
+        - stats.datagrams_overflowed
+        - stats.unanswered.total()
 }
 
 /// Who answers us in turn, if we answer.
@@ -458,7 +597,10 @@ fn datagram_peer(index: usize) -> Peer {
 }
 
 fn knob(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+    std::env::var(name).ok().map(|text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number"))
+    })
 }
 
 fn steps() -> usize {
@@ -469,24 +611,53 @@ fn steps() -> usize {
 #[test]
 fn datagrams_that_cannot_be_cut_leave_one_by_one() {
     for (segment, together) in [(0, false), (500, true)] {
-        let rules = Rules { segment, ..Rules::default() };
+        let rules = Rules {
+            segment,
+            ..Rules::default()
+        };
         let mut reactor = Reactor::new(SimNet::new(1, rules), Limits::default()).unwrap();
         let echo = service::factory("echo", &service::Host::new("here", 1)).unwrap();
-        reactor.bind(&Address::Udp("127.0.0.1:7".parse().unwrap()), echo).unwrap();
+        reactor
+            .bind(&Address::Udp("127.0.0.1:7".parse().unwrap()), echo)
+            .unwrap();
         let mut due = Vec::new();
         for round in 0..10_u8 {
             for number in 0..6_u8 {
-                let bytes = vec![10 * round + number; if together && round > 4 { 400 } else { 1000 }];
-                reactor.net_mut().deliver(0, datagram_peer(0), bytes.clone());
+                let bytes =
+                    vec![10 * round + number; if together && round > 4 { 400 } else { 1000 }];
+                reactor
+                    .net_mut()
+                    .deliver(0, datagram_peer(0), bytes.clone());
                 due.push(bytes);
             }
             (0..20).for_each(|_| _ = reactor.turn());
         }
-        assert_eq!(reactor.net_mut().datagrams_sent(0).iter().map(|(_, bytes)| bytes).collect::<Vec<_>>(), due.iter().collect::<Vec<_>>());
+        assert_eq!(
+            reactor
+                .net_mut()
+                .datagrams_sent(0)
+                .iter()
+                .map(|(_, bytes)| bytes)
+                .collect::<Vec<_>>(),
+            due.iter().collect::<Vec<_>>()
+        );
         let stats = reactor.stats().clone();
-        assert_eq!((stats.datagrams_out, stats.datagrams_refused, stats.datagram_fallbacks), (60, 0, 1), "{stats}");
+        assert_eq!(
+            (
+                stats.datagrams_out,
+                stats.datagrams_refused,
+                stats.datagram_fallbacks
+            ),
+            (60, 0, 1),
+            "{stats}"
+        );
         // Shorter ones still go together where it was the length.
-        assert_eq!(reactor.net_mut().messages_sent(0) < 60, together, "{} messages", reactor.net_mut().messages_sent(0));
+        assert_eq!(
+            reactor.net_mut().messages_sent(0) < 60,
+            together,
+            "{} messages",
+            reactor.net_mut().messages_sent(0)
+        );
     }
 }
 
@@ -505,7 +676,10 @@ fn whatever_happens_the_promises_hold() {
 fn the_same_seed_gives_the_same_run() {
     let seed = knob("SIM_SEED").unwrap_or(4711);
     assert_eq!(Run::new(seed).play(steps()), Run::new(seed).play(steps()));
-    assert_ne!(Run::new(seed).play(steps()), Run::new(seed + 1).play(steps()));
+    assert_ne!(
+        Run::new(seed).play(steps()),
+        Run::new(seed + 1).play(steps())
+    );
 }
 
 /// Says something each second, and goes on when the peer has ended its side.
@@ -534,14 +708,24 @@ impl Service for Clockwork {
 /// A reactor that serves one client by clockwork, and the number of the client.
 fn clockwork() -> (Reactor<SimNet>, usize) {
     let mut reactor = Reactor::new(SimNet::new(1, Rules::default()), Limits::default()).unwrap();
-    reactor.listen(&Address::Tcp("127.0.0.1:7".parse().unwrap()), 1, Box::new(|| Box::new(Clockwork))).unwrap();
+    reactor
+        .listen(
+            &Address::Tcp("127.0.0.1:7".parse().unwrap()),
+            1,
+            Box::new(|| Box::new(Clockwork)),
+        )
+        .unwrap();
     let client = reactor.net_mut().peer_connect(0).unwrap();
     (reactor, client)
 }
 
 /// Turns until `condition` holds.
 #[track_caller]
-fn turn_until(reactor: &mut Reactor<SimNet>, what: &str, mut condition: impl FnMut(&mut Reactor<SimNet>) -> bool) {
+fn turn_until(
+    reactor: &mut Reactor<SimNet>,
+    what: &str,
+    mut condition: impl FnMut(&mut Reactor<SimNet>) -> bool,
+) {
     for _ in 0..10_000 {
         reactor.turn();
         if condition(reactor) {
@@ -556,19 +740,31 @@ fn turn_until(reactor: &mut Reactor<SimNet>, what: &str, mut condition: impl FnM
 fn a_reset_is_noticed_while_a_service_waits_for_its_alarm() {
     let (mut reactor, client) = clockwork();
     reactor.net_mut().peer_finish(client);
-    turn_until(&mut reactor, "the first word", |reactor| reactor.net_mut().peer_read(client, 4) == b"tick");
+    turn_until(&mut reactor, "the first word", |reactor| {
+        reactor.net_mut().peer_read(client, 4) == b"tick"
+    });
     reactor.net_mut().peer_reset(client);
     let said = reactor.stats().bytes_out;
-    turn_until(&mut reactor, "the end", |reactor| reactor.stats().live() == 0);
+    turn_until(&mut reactor, "the end", |reactor| {
+        reactor.stats().live() == 0
+    });
     assert_eq!(reactor.stats().closed[CloseReason::Reset], 1);
-    assert_eq!(reactor.stats().bytes_out, said, "it was the reset that ended it, not a word to nobody");
+    assert_eq!(
+        reactor.stats().bytes_out,
+        said,
+        "it was the reset that ended it, not a word to nobody"
+    );
 }
 
 /// More input every turn than a budget takes: the alarm comes all the same.
 #[test]
 fn a_flood_does_not_put_off_an_alarm() {
     let (mut reactor, client) = clockwork();
-    reactor.net_mut().set_rules(Rules { buffer: 1 << 20, jumps: 20, ..Rules::default() });
+    reactor.net_mut().set_rules(Rules {
+        buffer: 1 << 20,
+        jumps: 20,
+        ..Rules::default()
+    });
     let (flood, mut words) = (vec![0; 1 << 20], Vec::new());
     turn_until(&mut reactor, "a third word", |reactor| {
         reactor.net_mut().peer_send(client, &flood);
@@ -576,7 +772,11 @@ fn a_flood_does_not_put_off_an_alarm() {
         words.len() >= 12
     });
     assert_eq!(words, b"tickticktick");
-    assert!(reactor.stats().yields >= reactor.stats().turns - 5, "every turn but the first had a full budget: {}", reactor.stats());
+    assert!(
+        reactor.stats().yields >= reactor.stats().turns - 5,
+        "every turn but the first had a full budget: {}",
+        reactor.stats()
+    );
 }
 
 #[test]

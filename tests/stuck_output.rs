@@ -9,7 +9,10 @@ use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{Shutdown, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
 
-use common::{PATIENCE, Server, TCP, UDP, assert_echoes, assert_within, binary, connect, eventually, loopback, pattern};
+use common::{
+    PATIENCE, Server, TCP, UDP, assert_echoes, assert_within, binary, connect, eventually,
+    loopback, pattern,
+};
 
 /// Kills the child when dropped.
 struct Killed(Child);
@@ -23,7 +26,14 @@ impl Drop for Killed {
 
 impl Killed {
     fn signal(&self, name: &str) {
-        assert!(Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.0.id())).status().unwrap().success());
+        assert!(
+            Command::new("sh")
+                .arg("-c")
+                .arg(format!("kill -{name} {}", self.0.id()))
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 }
 
@@ -54,10 +64,22 @@ fn line(number: usize) -> Vec<u8> {
 #[track_caller]
 fn numbers(peer: SocketAddr, printed: &str) -> Vec<usize> {
     let number_of = |text: &str| {
-        let number: usize = text.strip_prefix(&format!("{peer}: <"))?.get(..8)?.parse().ok()?;
+        let number: usize = text
+            .strip_prefix(&format!("{peer}: <"))?
+            .get(..8)?
+            .parse()
+            .ok()?;
         (text == format!("{peer}: {}", String::from_utf8(line(number)).unwrap())).then_some(number)
     };
-    let whole = |text: &str| number_of(text).unwrap_or_else(|| panic!("a line that is not whole: {} bytes, {:.60}", text.len(), text));
+    let whole = |text: &str| {
+        number_of(text).unwrap_or_else(|| {
+            panic!(
+                "a line that is not whole: {} bytes, {:.60}",
+                text.len(),
+                text
+            )
+        })
+    };
     printed.lines().map(whole).collect()
 }
 
@@ -71,7 +93,11 @@ fn a_standard_output_that_nobody_reads_costs_lines_and_says_how_many() {
     // Eight megabytes through a pipe of 64 KiB and a queue of a bounded size.
     send_lines(&socket, 0, SENT);
     server.wait_for_log("standard output is not read fast enough; printed lines are dropped");
-    assert_within("growth in bytes", server.resident().saturating_sub(before), 8 << 20);
+    assert_within(
+        "growth in bytes",
+        server.resident().saturating_sub(before),
+        8 << 20,
+    );
     server.assert_burns_nothing();
 
     // Now somebody reads. As soon as there is room again, the next line is printed, and the number that is missing is said.
@@ -85,7 +111,10 @@ fn a_standard_output_that_nobody_reads_costs_lines_and_says_how_many() {
     eventually("the number of lines that were dropped", || {
         send_lines(&socket, sent, 1);
         sent += 1;
-        server.log().contains("printed lines were dropped").then_some(())
+        server
+            .log()
+            .contains("printed lines were dropped")
+            .then_some(())
     });
     assert_eq!(server.stop(), 0);
     let printed = reading.join().unwrap();
@@ -93,10 +122,22 @@ fn a_standard_output_that_nobody_reads_costs_lines_and_says_how_many() {
     assert!(numbers.is_sorted(), "in the order in which they came");
     server.wait_for_log("stopped: ");
     let log = server.log();
-    let dropped: usize =
-        log.lines().filter_map(|line| line.split_once("] ")?.1.strip_suffix(" printed lines were dropped")?.parse::<usize>().ok()).sum();
+    let dropped: usize = log
+        .lines()
+        .filter_map(|line| {
+            line.split_once("] ")?
+                .1
+                .strip_suffix(" printed lines were dropped")?
+                .parse::<usize>()
+                .ok()
+        })
+        .sum();
     assert_eq!(numbers.len() + dropped, sent, "{log}");
-    assert!(numbers.len() < SENT && numbers.last() == Some(&(sent - 1)), "{} were printed", numbers.len());
+    assert!(
+        numbers.len() < SENT && numbers.last() == Some(&(sent - 1)),
+        "{} were printed",
+        numbers.len()
+    );
 }
 
 /// A reader that keeps up loses nothing, up to the last line before the end.
@@ -113,7 +154,10 @@ fn a_standard_output_that_is_read_misses_nothing() {
     let peer = socket.local_addr().unwrap();
     send_lines(&socket, 0, 100);
     assert_eq!(server.stop(), 0);
-    assert_eq!(numbers(peer, &reading.join().unwrap()), (0..100).collect::<Vec<_>>());
+    assert_eq!(
+        numbers(peer, &reading.join().unwrap()),
+        (0..100).collect::<Vec<_>>()
+    );
 }
 
 /// As after `mynah serve --print | head -1`.
@@ -127,7 +171,11 @@ fn a_standard_output_that_was_closed_does_not_end_the_server() {
     assert_eq!(common::again(|| stream.read(&mut [0])).unwrap(), 0);
     server.assert_burns_nothing();
     assert_eq!(server.stop(), 0);
-    assert!(server.log().lines().count() < 20, "and not a line of the log for each: {}", server.log());
+    assert!(
+        server.log().lines().count() < 20,
+        "and not a line of the log for each: {}",
+        server.log()
+    );
 }
 
 /// Without any standard output at all, as some supervisors start their programs; nor an input, nor an error output.
@@ -135,16 +183,31 @@ fn a_standard_output_that_was_closed_does_not_end_the_server() {
 fn streams_that_are_closed_from_the_beginning_do_not_end_up_as_sockets() {
     for closed in [">&-", "<&- >&- 2>&-"] {
         let scratch = common::Scratch::new();
-        let script = format!("exec \"$0\" serve --print {} {closed}", scratch.endpoint("unix", "echo"));
-        let child = Killed(Command::new("sh").arg("-c").arg(script).arg(binary()).stderr(Stdio::null()).spawn().unwrap());
-        let stream = eventually("the server listens", || std::os::unix::net::UnixStream::connect(scratch.path("echo")).ok());
+        let script = format!(
+            "exec \"$0\" serve --print {} {closed}",
+            scratch.endpoint("unix", "echo")
+        );
+        let child = Killed(
+            Command::new("sh")
+                .arg("-c")
+                .arg(script)
+                .arg(binary())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
+        let stream = eventually("the server listens", || {
+            std::os::unix::net::UnixStream::connect(scratch.path("echo")).ok()
+        });
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         for number in 0..100 {
             assert_echoes(&stream, &line(number));
         }
         child.signal("TERM");
         drop(stream);
-        eventually("the socket file is removed at the end", || (!common::stands(&scratch.path("echo"))).then_some(()));
+        eventually("the socket file is removed at the end", || {
+            (!common::stands(&scratch.path("echo"))).then_some(())
+        });
     }
 }
 
@@ -152,13 +215,23 @@ fn streams_that_are_closed_from_the_beginning_do_not_end_up_as_sockets() {
 #[test]
 fn a_standard_error_that_nobody_reads_does_not_stop_the_echo() {
     let mut command = Command::new(binary());
-    command.args(["serve", "-vv", TCP]).env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(["serve", "-vv", TCP])
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = Killed(command.spawn().unwrap());
     let stderr = child.0.stderr.take().unwrap();
     let mut stdout = BufReader::new(child.0.stdout.take().unwrap());
     let mut first = String::new();
     stdout.read_line(&mut first).unwrap();
-    let address = first.trim_end().strip_prefix("listening on tcp://").unwrap().parse().unwrap();
+    let address = first
+        .trim_end()
+        .strip_prefix("listening on tcp://")
+        .unwrap()
+        .parse()
+        .unwrap();
 
     // Two lines of sixty bytes a message: twice what the pipe, the queue and the writer hold together.
     let stream = connect(address);
@@ -179,9 +252,14 @@ fn a_standard_error_that_nobody_reads_does_not_stop_the_echo() {
     child.signal("TERM");
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
     let log = reading.join().unwrap().unwrap();
-    assert!(log.lines().any(|line| line.ends_with("log lines before this one were dropped: standard error was not read]")), "it says so");
+    assert!(
+        log.lines().any(|line| line
+            .ends_with("log lines before this one were dropped: standard error was not read]")),
+        "it says so"
+    );
     for line in log.lines() {
-        let is_ours = line.starts_with("[20") && line.contains(" mynah::") || line.contains("log lines before this one were dropped");
+        let is_ours = line.starts_with("[20") && line.contains(" mynah::")
+            || line.contains("log lines before this one were dropped");
         assert!(is_ours, "a line that is not whole: {line}");
     }
 }
@@ -197,10 +275,18 @@ fn outputs_that_nobody_reads_do_not_keep_the_server_from_ending() {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = Killed(command.spawn().unwrap());
-    let (mut stdout, _stderr) = (BufReader::new(child.0.stdout.take().unwrap()), child.0.stderr.take().unwrap());
+    let (mut stdout, _stderr) = (
+        BufReader::new(child.0.stdout.take().unwrap()),
+        child.0.stderr.take().unwrap(),
+    );
     let mut first = String::new();
     stdout.read_line(&mut first).unwrap();
-    let address = first.trim_end().strip_prefix("listening on tcp://").unwrap().parse().unwrap();
+    let address = first
+        .trim_end()
+        .strip_prefix("listening on tcp://")
+        .unwrap()
+        .parse()
+        .unwrap();
     let mut stream = connect(address);
     (0..1000).for_each(|number| assert_echoes(&stream, &line(number)));
     child.signal("TERM");

@@ -32,8 +32,19 @@ impl Terminal {
         unlockpt(&near).unwrap();
         let path = ptsname(&near, Vec::new()).unwrap().into_string().unwrap();
         let far = || Stdio::from(File::options().read(true).write(true).open(&path).unwrap());
-        let child = Command::new(binary()).args(args).env_remove("RUST_LOG").stdin(far()).stdout(far()).stderr(far()).spawn().unwrap();
-        Terminal { child, keys: File::from(near), shown: Vec::new() }
+        let child = Command::new(binary())
+            .args(args)
+            .env_remove("RUST_LOG")
+            .stdin(far())
+            .stdout(far())
+            .stderr(far())
+            .spawn()
+            .unwrap();
+        Terminal {
+            child,
+            keys: File::from(near),
+            shown: Vec::new(),
+        }
     }
 
     /// Types, as a user would; the terminal itself shows what is typed.
@@ -48,16 +59,28 @@ impl Terminal {
         loop {
             // A character may come in two reads, so this looks at bytes.
             let shown = String::from_utf8_lossy(&self.shown).into_owned();
-            if let Some(at) = self.shown.windows(words.len()).position(|window| window == words.as_bytes()) {
-                return String::from_utf8_lossy(&self.shown.drain(..at + words.len()).collect::<Vec<_>>()).into_owned();
+            if let Some(at) = self
+                .shown
+                .windows(words.len())
+                .position(|window| window == words.as_bytes())
+            {
+                return String::from_utf8_lossy(
+                    &self.shown.drain(..at + words.len()).collect::<Vec<_>>(),
+                )
+                .into_owned();
             }
-            assert!(std::time::Instant::now() < deadline, "{words:?} was not shown; this was: {shown:?}");
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{words:?} was not shown; this was: {shown:?}"
+            );
             let mut bytes = [0; 4096];
             match common::again(|| self.keys.read(&mut bytes)) {
                 Ok(0) => panic!("the terminal has ended; shown: {shown:?}"),
                 Ok(count) => self.shown.extend_from_slice(&bytes[..count]),
                 // The last one at the far end has gone.
-                Err(error) if error.raw_os_error() == Some(5) => panic!("the client has gone; shown: {shown:?}"),
+                Err(error) if error.raw_os_error() == Some(5) => {
+                    panic!("the client has gone; shown: {shown:?}")
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => panic!("{error}"),
             }
@@ -77,15 +100,34 @@ const CTRL_D: &str = "\x04";
 #[test]
 fn a_load_says_how_it_goes() {
     let server = Server::start(&[TCP]);
-    let mut terminal = Terminal::run(&["load", &server.endpoints[0], "-c", "2", "--rate", "100", "--duration", "3s", "--warmup", "off"]);
+    let mut terminal = Terminal::run(&[
+        "load",
+        &server.endpoints[0],
+        "-c",
+        "2",
+        "--rate",
+        "100",
+        "--duration",
+        "3s",
+        "--warmup",
+        "off",
+    ]);
     for left in ["2 s left", "1 s left"] {
         let shown = terminal.wait_for(left);
         let line = shown.rsplit('\r').next().unwrap();
-        assert!(line.contains("/s   p50 ") && line.contains("   p99 ") && line.contains("   0 errors   "), "{line:?}");
+        assert!(
+            line.contains("/s   p50 ")
+                && line.contains("   p99 ")
+                && line.contains("   0 errors   "),
+            "{line:?}"
+        );
     }
     let shown = terminal.wait_for("no errors");
     let table = shown.rsplit("\x1b[2K").next().unwrap();
-    assert!(table.starts_with("NOTE: ") || table.starts_with("tcp://"), "{shown:?}");
+    assert!(
+        table.starts_with("NOTE: ") || table.starts_with("tcp://"),
+        "{shown:?}"
+    );
     assert_eq!(terminal.end(), Some(0));
 }
 
@@ -93,12 +135,21 @@ fn a_load_says_how_it_goes() {
 fn a_session_says_what_it_connected_to_and_how_it_ended() {
     let server = Server::start(&[TCP]);
     let mut terminal = Terminal::start(&[&server.endpoints[0]]);
-    terminal.wait_for(&format!("mynah: connected to {} from 127.0.0.1:", server.endpoints[0]));
+    terminal.wait_for(&format!(
+        "mynah: connected to {} from 127.0.0.1:",
+        server.endpoints[0]
+    ));
     terminal.wait_for("\r\n");
     terminal.type_in("你好\n");
-    assert!(terminal.wait_for("你好\r\n你好\r\n").contains("你好"), "typed once, and echoed once");
+    assert!(
+        terminal.wait_for("你好\r\n你好\r\n").contains("你好"),
+        "typed once, and echoed once"
+    );
     terminal.type_in(CTRL_D);
-    terminal.wait_for(&format!("mynah: {} closed the connection: 7 bytes sent, 7 received", server.endpoints[0]));
+    terminal.wait_for(&format!(
+        "mynah: {} closed the connection: 7 bytes sent, 7 received",
+        server.endpoints[0]
+    ));
     assert_eq!(terminal.end(), Some(0));
 }
 
@@ -107,19 +158,31 @@ fn a_peer_cannot_harm_the_terminal() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut terminal = Terminal::start(&[&format!("tcp://{}", listener.local_addr().unwrap())]);
     let (mut stream, _) = listener.accept().unwrap();
-    stream.write_all(b"a\tb\r\n\x1b[2J\x1b]0;title\x07\rforged\xff\n").unwrap();
+    stream
+        .write_all(b"a\tb\r\n\x1b[2J\x1b]0;title\x07\rforged\xff\n")
+        .unwrap();
     drop(stream);
     let shown = terminal.wait_for("closed the connection");
-    assert!(shown.contains("a\tb\r\n\\x1b[2J\\x1b]0;title\\x07\\rforged\\xff\r\n"), "{shown:?}");
-    assert!(!shown.contains('\x1b') && !shown.contains('\x07'), "{shown:?}");
+    assert!(
+        shown.contains("a\tb\r\n\\x1b[2J\\x1b]0;title\\x07\\rforged\\xff\r\n"),
+        "{shown:?}"
+    );
+    assert!(
+        !shown.contains('\x1b') && !shown.contains('\x07'),
+        "{shown:?}"
+    );
     assert_eq!(terminal.end(), Some(0));
 }
 
 #[test]
 fn each_typed_line_is_a_datagram() {
     let server = Server::start(&[UDP]);
-    let mut terminal = Terminal::start(&["--until", "exit", "--wait", "200ms", &server.endpoints[0]]);
-    terminal.wait_for(&format!("mynah: each line is a datagram to {}\r\n", server.endpoints[0]));
+    let mut terminal =
+        Terminal::start(&["--until", "exit", "--wait", "200ms", &server.endpoints[0]]);
+    terminal.wait_for(&format!(
+        "mynah: each line is a datagram to {}\r\n",
+        server.endpoints[0]
+    ));
     terminal.type_in("one\n");
     terminal.wait_for("one\r\none\r\n");
     terminal.type_in("exit\n");

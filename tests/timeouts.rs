@@ -10,7 +10,10 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Background, Server, TCP, assert_echoes, assert_within, connect_small, eventually, loopback, pattern, stuff};
+use common::{
+    Background, Server, TCP, assert_echoes, assert_within, connect_small, eventually, loopback,
+    pattern, stuff,
+};
 use mynah::service::{Action, Context, Service};
 use mynah::{Address, CloseReason, Limits};
 
@@ -38,7 +41,10 @@ fn end_of(mut stream: &TcpStream) -> std::io::Result<usize> {
 #[track_caller]
 fn assert_open(mut stream: &TcpStream) {
     stream.set_nonblocking(true).unwrap();
-    assert_eq!(common::again(|| stream.read(&mut [0])).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+    assert_eq!(
+        common::again(|| stream.read(&mut [0])).map_err(|error| error.kind()),
+        Err(ErrorKind::WouldBlock)
+    );
     stream.set_nonblocking(false).unwrap();
 }
 
@@ -56,12 +62,16 @@ fn an_idle_connection_gets_an_end_of_stream() {
     let server = Server::start(&[TCP, "--idle-timeout", "300ms"]);
     let silent: Vec<_> = (0..10).map(|_| server.connect()).collect();
     let spoken: Vec<_> = (0..10).map(|_| server.connect()).collect();
-    spoken.iter().for_each(|stream| assert_echoes(stream, b"and then nothing"));
+    spoken
+        .iter()
+        .for_each(|stream| assert_echoes(stream, b"and then nothing"));
     for stream in silent.iter().chain(&spoken) {
         assert_eq!(end_of(stream).unwrap(), 0);
     }
     drop((silent, spoken));
-    eventually("all are closed", || (server.count_in_log("closed: idle timeout") == 20).then_some(()));
+    eventually("all are closed", || {
+        (server.count_in_log("closed: idle timeout") == 20).then_some(())
+    });
 }
 
 #[test]
@@ -105,7 +115,10 @@ impl Service for Tick {
 /// What only goes out is progress.
 #[test]
 fn a_peer_that_is_only_spoken_to_is_not_idle() {
-    let limits = Limits { idle_timeout: Some(Duration::from_secs(1)), ..Limits::default() };
+    let limits = Limits {
+        idle_timeout: Some(Duration::from_secs(1)),
+        ..Limits::default()
+    };
     let server = Background::start(Address::Tcp(loopback()), limits, || Tick);
     let mut stream = server.connect();
     let start = Instant::now();
@@ -121,7 +134,10 @@ fn a_peer_that_takes_nothing_is_reset() {
     let (stream, _) = stuck(&server);
     server.wait_for_log("closed: write timeout");
     // It has not got everything, so it must not see what looks like the end of everything.
-    assert_eq!(end_of(&stream).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(
+        end_of(&stream).unwrap_err().kind(),
+        ErrorKind::ConnectionReset
+    );
     assert_echoes(server.connect(), b"others are well");
 }
 
@@ -160,9 +176,13 @@ fn a_slow_but_steady_reader_meets_no_timeout() {
 fn no_idle_timeout_fires_over_data_that_waits_in_the_kernel() {
     let server = Server::start(&[TCP, "--idle-timeout", "1s"]);
     let mut streams: Vec<_> = (0..20).map(|_| server.connect()).collect();
-    streams.iter().for_each(|stream| assert_echoes(stream, b"before"));
+    streams
+        .iter()
+        .for_each(|stream| assert_echoes(stream, b"before"));
     server.signal("STOP");
-    streams.iter_mut().for_each(|stream| stream.write_all(b"while it was stopped").unwrap());
+    streams
+        .iter_mut()
+        .for_each(|stream| stream.write_all(b"while it was stopped").unwrap());
     thread::sleep(Duration::from_millis(1500));
     server.signal("CONT");
     for stream in &mut streams {
@@ -184,7 +204,10 @@ fn no_write_timeout_fires_over_room_that_waits_in_the_kernel() {
     thread::sleep(Duration::from_millis(2500));
     server.signal("CONT");
     stream.read_exact(&mut got[40_000..]).unwrap();
-    assert!(got.iter().eq(pattern(65_536, 1).iter().cycle().take(taken)), "other bytes came back than were sent");
+    assert!(
+        got.iter().eq(pattern(65_536, 1).iter().cycle().take(taken)),
+        "other bytes came back than were sent"
+    );
     assert_open(&stream);
 }
 
@@ -192,7 +215,15 @@ fn no_write_timeout_fires_over_room_that_waits_in_the_kernel() {
 #[test]
 fn timeouts_that_are_off_or_huge_do_nothing() {
     for timeout in ["off", "100000h"] {
-        let server = Server::start(&[TCP, "--idle-timeout", timeout, "--write-timeout", timeout, "--drain-timeout", timeout]);
+        let server = Server::start(&[
+            TCP,
+            "--idle-timeout",
+            timeout,
+            "--write-timeout",
+            timeout,
+            "--drain-timeout",
+            timeout,
+        ]);
         let (mut stream, taken) = stuck(&server);
         let idle = server.connect();
         assert_echoes(&idle, b"and then nothing");

@@ -13,7 +13,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
-use common::{PATIENCE, Scratch, Server, TCP, assert_echoes, eventually, has_tool, pattern, run_to_end, stands};
+use common::{
+    PATIENCE, Scratch, Server, TCP, assert_echoes, eventually, has_tool, pattern, run_to_end,
+    stands,
+};
 
 fn connect(path: &Path) -> UnixStream {
     with_deadline(UnixStream::connect(path).unwrap())
@@ -38,8 +41,16 @@ fn assert_answers(client: &UnixDatagram, server: &Path, message: &[u8]) {
     client.send_to(message, server).unwrap();
     let mut got = vec![0; message.len() + 1];
     let (size, from) = common::again(|| client.recv_from(&mut got)).unwrap();
-    assert!(got[..size] == *message, "{size} bytes came back, not the {} that were sent", message.len());
-    assert_eq!(from.as_pathname(), Some(server), "the answer comes from the path that was asked");
+    assert!(
+        got[..size] == *message,
+        "{size} bytes came back, not the {} that were sent",
+        message.len()
+    );
+    assert_eq!(
+        from.as_pathname(),
+        Some(server),
+        "the answer comes from the path that was asked"
+    );
 }
 
 /// `mynah serve ARGS…` must fail, with status 1 and one line that holds `words`.
@@ -47,7 +58,10 @@ fn assert_answers(client: &UnixDatagram, server: &Path, message: &[u8]) {
 fn assert_refused(args: &[&str], words: &str) {
     let (status, stdout, stderr) = run_to_end(&[&["serve", "-q"], args].concat());
     assert_eq!((status, stdout.as_str()), (1, ""), "{stderr}");
-    assert!(stderr.starts_with("mynah: cannot ") && stderr.contains(words), "{stderr}");
+    assert!(
+        stderr.starts_with("mynah: cannot ") && stderr.contains(words),
+        "{stderr}"
+    );
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
@@ -61,8 +75,17 @@ fn identity(path: &Path) -> (u64, u64) {
 fn a_stream_and_a_datagram_path_echo_and_go_with_the_server() {
     let scratch = Scratch::new();
     let (stream, datagram) = (scratch.path("stream"), scratch.path("datagram"));
-    let mut server = Server::start(&[&scratch.endpoint("unix", "stream"), &scratch.endpoint("unixgram", "datagram")]);
-    assert_eq!(server.endpoints, [scratch.endpoint("unix", "stream"), scratch.endpoint("unixgram", "datagram")]);
+    let mut server = Server::start(&[
+        &scratch.endpoint("unix", "stream"),
+        &scratch.endpoint("unixgram", "datagram"),
+    ]);
+    assert_eq!(
+        server.endpoints,
+        [
+            scratch.endpoint("unix", "stream"),
+            scratch.endpoint("unixgram", "datagram")
+        ]
+    );
     for path in [&stream, &datagram] {
         assert!(path.symlink_metadata().unwrap().file_type().is_socket());
     }
@@ -74,10 +97,17 @@ fn a_stream_and_a_datagram_path_echo_and_go_with_the_server() {
     let mut peer = connect(&stream);
     assert_echoes(&peer, &pattern(100_000, 4));
     peer.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(common::again(|| peer.read(&mut [0])).unwrap(), 0, "our end of stream follows the peer's");
+    assert_eq!(
+        common::again(|| peer.read(&mut [0])).unwrap(),
+        0,
+        "our end of stream follows the peer's"
+    );
 
     assert_eq!(server.stop(), 0);
-    assert!(!stands(&stream) && !stands(&datagram), "the files go with the server");
+    assert!(
+        !stands(&stream) && !stands(&datagram),
+        "the files go with the server"
+    );
 }
 
 /// Half-close is exact on Unix streams too.
@@ -102,15 +132,24 @@ fn every_byte_comes_back_over_a_unix_stream() {
 fn a_failed_start_leaves_no_file_behind() {
     let scratch = Scratch::new();
     let taken = Server::start(&[TCP]);
-    let (first, second) = (scratch.endpoint("unix", "first"), scratch.endpoint("unixgram", "second"));
-    assert_refused(&[&first, &second, &taken.endpoints[0]], "address already in use");
+    let (first, second) = (
+        scratch.endpoint("unix", "first"),
+        scratch.endpoint("unixgram", "second"),
+    );
+    assert_refused(
+        &[&first, &second, &taken.endpoints[0]],
+        "address already in use",
+    );
     assert!(!stands(&scratch.path("first")) && !stands(&scratch.path("second")));
 }
 
 #[test]
 fn what_a_killed_server_left_behind_is_replaced() {
     let scratch = Scratch::new();
-    let endpoints = [scratch.endpoint("unix", "stream"), scratch.endpoint("unixgram", "datagram")];
+    let endpoints = [
+        scratch.endpoint("unix", "stream"),
+        scratch.endpoint("unixgram", "datagram"),
+    ];
     let args: Vec<&str> = endpoints.iter().map(String::as_str).collect();
     let mut killed = Server::start(&args);
     killed.signal("KILL");
@@ -118,9 +157,15 @@ fn what_a_killed_server_left_behind_is_replaced() {
     assert!(stands(&scratch.path("stream")) && stands(&scratch.path("datagram")));
 
     let mut server = Server::start(&args);
-    eventually("both are replaced", || (server.count_in_log("nobody answers on this socket file; replaced") == 2).then_some(()));
+    eventually("both are replaced", || {
+        (server.count_in_log("nobody answers on this socket file; replaced") == 2).then_some(())
+    });
     assert_echoes(connect(&scratch.path("stream")), b"again");
-    assert_answers(&client(&scratch.path("client")), &scratch.path("datagram"), b"again");
+    assert_answers(
+        &client(&scratch.path("client")),
+        &scratch.path("datagram"),
+        b"again",
+    );
     assert_eq!(server.stop(), 0);
     assert!(!stands(&scratch.path("stream")) && !stands(&scratch.path("datagram")));
 }
@@ -130,11 +175,17 @@ fn what_a_killed_server_left_behind_is_replaced() {
 fn a_live_socket_is_an_error_and_goes_on_unharmed() {
     let scratch = Scratch::new();
     let (stream, datagram) = (scratch.path("stream"), scratch.path("datagram"));
-    let mut server = Server::start(&[&scratch.endpoint("unix", "stream"), &scratch.endpoint("unixgram", "datagram")]);
+    let mut server = Server::start(&[
+        &scratch.endpoint("unix", "stream"),
+        &scratch.endpoint("unixgram", "datagram"),
+    ]);
     let before = (identity(&stream), identity(&datagram));
     for scheme in ["unix", "unixgram"] {
         for name in ["stream", "datagram"] {
-            assert_refused(&[&scratch.endpoint(scheme, name)], "address in use; another server answers there");
+            assert_refused(
+                &[&scratch.endpoint(scheme, name)],
+                "address in use; another server answers there",
+            );
         }
     }
     assert_eq!((identity(&stream), identity(&datagram)), before);
@@ -148,13 +199,19 @@ fn a_live_socket_is_an_error_and_goes_on_unharmed() {
 fn a_live_socket_with_a_full_backlog_is_live() {
     let scratch = Scratch::new();
     let path = scratch.path("busy");
-    let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
-    listener.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    let listener =
+        socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    listener
+        .bind(&socket2::SockAddr::unix(&path).unwrap())
+        .unwrap();
     listener.listen(0).unwrap();
     let full = || {
-        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        let socket =
+            socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
         socket.set_nonblocking(true).unwrap();
-        socket.connect(&socket2::SockAddr::unix(&path).unwrap()).map(|()| socket)
+        socket
+            .connect(&socket2::SockAddr::unix(&path).unwrap())
+            .map(|()| socket)
     };
     let waiting: Vec<_> = std::iter::from_fn(|| full().ok()).take(100).collect();
     assert!(waiting.len() < 100, "the backlog is full");
@@ -175,12 +232,18 @@ fn what_is_no_socket_is_an_error_and_never_touched() {
         let path = scratch.path(name);
         let before = identity(&path);
         for scheme in ["unix", "unixgram"] {
-            assert_refused(&[&scratch.endpoint(scheme, name)], "something that is not a socket is there");
+            assert_refused(
+                &[&scratch.endpoint(scheme, name)],
+                "something that is not a socket is there",
+            );
         }
         assert_eq!(identity(&path), before, "{name}");
     }
     assert_eq!(std::fs::read(scratch.path("file")).unwrap(), b"precious");
-    assert!(!stands(&scratch.path("nowhere")), "a dangling link is not followed");
+    assert!(
+        !stands(&scratch.path("nowhere")),
+        "a dangling link is not followed"
+    );
     assert_echoes(connect(&scratch.path("live")), b"unharmed");
     drop(live);
 }
@@ -188,9 +251,15 @@ fn what_is_no_socket_is_an_error_and_never_touched() {
 #[test]
 fn a_directory_that_is_missing_is_named() {
     let scratch = Scratch::new();
-    assert_refused(&[&scratch.endpoint("unix", "missing/socket")], "no such file or directory; the directory does not exist");
+    assert_refused(
+        &[&scratch.endpoint("unix", "missing/socket")],
+        "no such file or directory; the directory does not exist",
+    );
     std::fs::write(scratch.path("file"), "").unwrap();
-    assert_refused(&[&scratch.endpoint("unix", "file/socket")], "not a directory");
+    assert_refused(
+        &[&scratch.endpoint("unix", "file/socket")],
+        "not a directory",
+    );
 }
 
 /// `sun_path` holds 108 bytes, the zero at the end included.
@@ -213,7 +282,10 @@ fn a_path_may_have_107_bytes_and_no_more() {
 fn a_file_that_others_put_in_the_place_of_ours_is_left_at_the_end() {
     let scratch = Scratch::new();
     let (stream, datagram) = (scratch.path("stream"), scratch.path("datagram"));
-    let mut server = Server::start(&[&scratch.endpoint("unix", "stream"), &scratch.endpoint("unixgram", "datagram")]);
+    let mut server = Server::start(&[
+        &scratch.endpoint("unix", "stream"),
+        &scratch.endpoint("unixgram", "datagram"),
+    ]);
     std::fs::remove_file(&stream).unwrap();
     let other = UnixListener::bind(&stream).unwrap();
     std::fs::remove_file(&datagram).unwrap();
@@ -235,9 +307,18 @@ fn the_file_is_removed_before_its_socket_is_closed() {
     let scratch = Scratch::new();
     let trace = scratch.path("trace");
     // `-D` leaves the process that was started to the server; where tracing is forbidden, the server starts without.
-    let words = format!("strace -D -yy -e trace=close,unlink,unlinkat -o {}", trace.display());
+    let words = format!(
+        "strace -D -yy -e trace=close,unlink,unlinkat -o {}",
+        trace.display()
+    );
     let setup = format!("strace -o /dev/null true && exec {words} \"$0\" \"$@\"; true");
-    let mut server = Server::start_after(&setup, &[&scratch.endpoint("unix", "stream"), &scratch.endpoint("unixgram", "datagram")]);
+    let mut server = Server::start_after(
+        &setup,
+        &[
+            &scratch.endpoint("unix", "stream"),
+            &scratch.endpoint("unixgram", "datagram"),
+        ],
+    );
     assert_eq!(server.stop(), 0);
     if !stands(&trace) {
         eprintln!("skipped: nothing can be traced here");
@@ -250,7 +331,9 @@ fn the_file_is_removed_before_its_socket_is_closed() {
     for name in ["stream", "datagram"] {
         let path = scratch.path(name).display().to_string();
         let of = |call: &str| {
-            let found = calls.lines().position(|line| line.starts_with(call) && line.contains(&path));
+            let found = calls
+                .lines()
+                .position(|line| line.starts_with(call) && line.contains(&path));
             found.unwrap_or_else(|| panic!("{call} of {path}:\n{calls}"))
         };
         assert!(of("unlink") < of("close"), "{name}:\n{calls}");
@@ -276,19 +359,32 @@ fn abstract_names_have_no_file() {
     assert_eq!(server.endpoints, endpoints);
     let abstract_name = |name: &str| SocketAddr::from_abstract_name(name).unwrap();
 
-    assert_echoes(with_deadline(UnixStream::connect_addr(&abstract_name(&stream)).unwrap()), b"abstract");
+    assert_echoes(
+        with_deadline(UnixStream::connect_addr(&abstract_name(&stream)).unwrap()),
+        b"abstract",
+    );
     // The client's own name is abstract as well, so the answer has to find its way to one.
     let client = UnixDatagram::bind_addr(&abstract_name(&format!("{name}-client"))).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.send_to_addr(b"abstract", &abstract_name(&datagram)).unwrap();
+    client
+        .send_to_addr(b"abstract", &abstract_name(&datagram))
+        .unwrap();
     let mut got = [0; 64];
     let (size, from) = common::again(|| client.recv_from(&mut got)).unwrap();
-    assert_eq!((&got[..size], from.as_abstract_name()), (&b"abstract"[..], Some(datagram.as_bytes())));
+    assert_eq!(
+        (&got[..size], from.as_abstract_name()),
+        (&b"abstract"[..], Some(datagram.as_bytes()))
+    );
 
     assert_refused(&[&endpoints[0]], "address already in use");
     assert!(!stands(Path::new(&format!("@{stream}"))));
     assert_eq!(server.stop(), 0);
-    assert_eq!(UnixStream::connect_addr(&abstract_name(&stream)).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(
+        UnixStream::connect_addr(&abstract_name(&stream))
+            .unwrap_err()
+            .kind(),
+        ErrorKind::ConnectionRefused
+    );
 }
 
 /// Nobody can be answered who has no name; it costs the server nothing and the others nothing.
@@ -320,7 +416,11 @@ fn a_datagram_client_with_the_longest_name_is_answered_or_does_no_harm() {
     let path = scratch.path("echo");
     let mut server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
     let room = 107 - scratch.path("").as_os_str().len();
-    assert_answers(&client(&scratch.path(&"c".repeat(room))), &path, b"a long name");
+    assert_answers(
+        &client(&scratch.path(&"c".repeat(room))),
+        &path,
+        b"a long name",
+    );
 
     let name: Vec<u8> = (0..107).collect();
     let client = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
@@ -341,7 +441,9 @@ fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later()
     let stuck = client(&scratch.path("stuck"));
     let other = client(&scratch.path("other"));
     // The kernel queues net.unix.max_dgram_qlen of them, ten by default; the server has room for 256 more.
-    let sent: Vec<Vec<u8>> = (0..350).map(|number: u32| format!("reply {number}").into_bytes()).collect();
+    let sent: Vec<Vec<u8>> = (0..350)
+        .map(|number: u32| format!("reply {number}").into_bytes())
+        .collect();
     let (before, meanwhile) = sent.split_at(200);
     for message in before {
         stuck.send_to(message, &path).unwrap();
@@ -356,7 +458,10 @@ fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later()
         }
         let mut got = [0; 64];
         let size = common::again(|| stuck.recv(&mut got)).unwrap();
-        assert_eq!(String::from_utf8_lossy(&got[..size]), String::from_utf8_lossy(message));
+        assert_eq!(
+            String::from_utf8_lossy(&got[..size]),
+            String::from_utf8_lossy(message)
+        );
     }
     assert_answers(&stuck, &path, b"all is well again");
 }
@@ -378,12 +483,18 @@ fn a_datagram_peer_that_never_reads_costs_a_bounded_queue() {
         stuck.send_to(b"", &path).unwrap();
     }
     assert_answers(&other, &path, b"not held up either");
-    common::assert_within("growth in bytes", server.resident().saturating_sub(before), 256 * 1024);
+    common::assert_within(
+        "growth in bytes",
+        server.resident().saturating_sub(before),
+        256 * 1024,
+    );
     // The peer goes; what is queued for it has no receiver any more and must not be held for ever.
     drop(stuck);
     std::fs::remove_file(scratch.path("stuck")).unwrap();
     assert_eq!(server.stop(), 0);
-    eventually("the counters", || server.log().contains("datagrams overflowed").then_some(()));
+    eventually("the counters", || {
+        server.log().contains("datagrams overflowed").then_some(())
+    });
 }
 
 /// The name of a peer need not be text.
@@ -392,6 +503,8 @@ fn a_datagram_client_with_a_name_that_is_no_text_is_answered() {
     let scratch = Scratch::new();
     let path = scratch.path("echo");
     let _server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
-    let name = scratch.path("").join(std::ffi::OsStr::from_bytes(b"\xff\xfe name"));
+    let name = scratch
+        .path("")
+        .join(std::ffi::OsStr::from_bytes(b"\xff\xfe name"));
     assert_answers(&client(&name), &path, b"bytes are bytes");
 }

@@ -7,7 +7,11 @@
 //! alone, the scheduler puts both on one processor for a ping-pong and on two for a crowd, and its choice outweighs every difference between servers.
 //! With one processor to use (`taskset -c 0`) they share it, and a round then takes what client and server burn together.
 
-#![allow(dead_code, unreachable_pub, reason = "every bench uses its own part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every bench uses its own part of this"
+)]
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -119,7 +123,9 @@ mod processors {
         static ALLOWED: OnceLock<Vec<usize>> = OnceLock::new();
         let allowed = ALLOWED.get_or_init(|| {
             let set = sched_getaffinity(None).expect("the processors that may be used");
-            (0..CpuSet::MAX_CPU).filter(|&processor| set.is_set(processor)).collect()
+            (0..CpuSet::MAX_CPU)
+                .filter(|&processor| set.is_set(processor))
+                .collect()
         });
         if let [first, second, ..] = allowed[..] {
             let mut own = CpuSet::new();
@@ -154,9 +160,16 @@ impl Server {
             processors::take(Side::Server);
             kind.serve(&announce).expect("the server runs");
         };
-        let thread = thread::Builder::new().name(kind.name().to_owned()).spawn(body).expect("a thread for the server");
+        let thread = thread::Builder::new()
+            .name(kind.name().to_owned())
+            .spawn(body)
+            .expect("a thread for the server");
         let (addresses, stop) = announced.recv().expect("the server starts");
-        Server { addresses, stop: Some(stop), thread: Some(thread) }
+        Server {
+            addresses,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 }
 
@@ -166,17 +179,28 @@ impl Drop for Server {
             stop();
         }
         let ended = self.thread.take().map(JoinHandle::join);
-        assert!(thread::panicking() || !matches!(ended, Some(Err(_))), "the server panicked");
+        assert!(
+            thread::panicking() || !matches!(ended, Some(Err(_))),
+            "the server panicked"
+        );
     }
 }
 
 fn serve_mynah(busy_poll: Option<Duration>, announce: &Sender<Announced>) -> io::Result<()> {
-    let limits = Limits { max_connections: 4096, busy_poll, ..Limits::default() };
+    let limits = Limits {
+        max_connections: 4096,
+        busy_poll,
+        ..Limits::default()
+    };
     let mut reactor = Reactor::new(OsNet::new()?, limits)?;
     let mut addresses = Vec::new();
     for _ in 0..PORTS {
-        let echo = service::factory("echo", &service::Host::new("here", 1)).expect("echo is a service");
-        match reactor.listen(&Address::Tcp(loopback()), BACKLOG, echo).map_err(io::Error::other)? {
+        let echo =
+            service::factory("echo", &service::Host::new("here", 1)).expect("echo is a service");
+        match reactor
+            .listen(&Address::Tcp(loopback()), BACKLOG, echo)
+            .map_err(io::Error::other)?
+        {
             Address::Tcp(address) => addresses.push(address),
             other => unreachable!("{other} for a TCP endpoint"),
         }
@@ -218,7 +242,9 @@ fn echo_blocking(mut stream: TcpStream) {
 }
 
 fn serve_tokio(announce: &Sender<Announced>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
     runtime.block_on(async {
         let (listeners, stopped) = listen(announce)?;
         let mut accepting = Vec::new();
@@ -297,18 +323,29 @@ impl Clients {
     pub fn connect(addresses: &[SocketAddr], connections: usize, size: usize) -> Clients {
         // Both ends lie in this process; the rest is for the selector, the listeners and the standard streams.
         need_descriptors(2 * connections + 64);
-        let streams = (0..connections).map(|_| connect(addresses[0])).collect::<Vec<_>>();
+        let streams = (0..connections)
+            .map(|_| connect(addresses[0]))
+            .collect::<Vec<_>>();
         for stream in &streams {
             stream.set_nodelay(true).expect("TCP_NODELAY");
-            stream.set_write_timeout(Some(PATIENCE)).expect("a write timeout");
+            stream
+                .set_write_timeout(Some(PATIENCE))
+                .expect("a write timeout");
         }
         let message: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
-        let mut clients = Clients { streams, message, answer: vec![0; size] };
+        let mut clients = Clients {
+            streams,
+            message,
+            answer: vec![0; size],
+        };
         clients.send();
         for stream in &mut clients.streams {
             clients.answer.fill(0);
             stream.read_exact(&mut clients.answer).expect("an answer");
-            assert!(clients.answer == clients.message, "the echo differs from what was sent");
+            assert!(
+                clients.answer == clients.message,
+                "the echo differs from what was sent"
+            );
         }
         clients
     }
@@ -323,7 +360,9 @@ impl Clients {
 
     fn send(&mut self) {
         for stream in &mut self.streams {
-            stream.write_all(&self.message).expect("the server takes the message");
+            stream
+                .write_all(&self.message)
+                .expect("the server takes the message");
         }
     }
 }
@@ -331,14 +370,18 @@ impl Clients {
 /// Connects, with a deadline on every read.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the server accepts");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a read timeout");
     stream
 }
 
 /// Says on every connection that no more will be sent, and waits until the server has said the same: it is done with them then.
 pub fn hang_up(streams: Vec<TcpStream>) {
     for stream in &streams {
-        stream.shutdown(Shutdown::Write).expect("a connection to shut down");
+        stream
+            .shutdown(Shutdown::Write)
+            .expect("a connection to shut down");
     }
     for mut stream in streams {
         let left = stream.read(&mut [0]).expect("the server's end of stream");
@@ -349,5 +392,8 @@ pub fn hang_up(streams: Vec<TcpStream>) {
 /// Raises the soft limit, which is low for the sake of programs that use select(2), where the hard one allows it.
 fn need_descriptors(needed: usize) {
     let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(0);
-    assert!(limit >= needed as u64, "this bench needs {needed} descriptors and may have {limit}: raise the hard limit (ulimit -Hn)");
+    assert!(
+        limit >= needed as u64,
+        "this bench needs {needed} descriptors and may have {limit}: raise the hard limit (ulimit -Hn)"
+    );
 }

@@ -21,13 +21,18 @@ impl Charset {
     ///
     /// One sentence, where there is none or where it cannot be written.
     pub(crate) fn parse(label: &str) -> Result<Charset, String> {
-        const KNOWN: &str = "such as utf-8, gbk, gb18030, big5, shift_jis, euc-jp, euc-kr, windows-1252 or koi8-r";
+        const KNOWN: &str =
+            "such as utf-8, gbk, gb18030, big5, shift_jis, euc-jp, euc-kr, windows-1252 or koi8-r";
         let Some(encoding) = Encoding::for_label(label.as_bytes()) else {
-            return Err(format!("no encoding has this name; use a label of the WHATWG standard, {KNOWN}"));
+            return Err(format!(
+                "no encoding has this name; use a label of the WHATWG standard, {KNOWN}"
+            ));
         };
         // The standard lets UTF-16 and the encodings that it replaced for safety be read at the most, and writes UTF-8 in their place.
         if encoding.output_encoding() != encoding {
-            return Err(format!("this encoding cannot be written by the rules of the WHATWG; use another, {KNOWN}"));
+            return Err(format!(
+                "this encoding cannot be written by the rules of the WHATWG; use another, {KNOWN}"
+            ));
         }
         Ok(Charset(encoding))
     }
@@ -43,24 +48,32 @@ impl Charset {
     ///
     /// The first character that cannot be encoded.
     pub(crate) fn encode(self, text: &str) -> Result<Vec<u8>, char> {
-        let (mut encoder, mut bytes, mut at) = (self.0.new_encoder(), Vec::with_capacity(text.len()), 0);
+        let (mut encoder, mut bytes, mut at) =
+            (self.0.new_encoder(), Vec::with_capacity(text.len()), 0);
         loop {
             let mut room = [0; 1024];
-            let (result, read, written) = encoder.encode_from_utf8_without_replacement(&text[at..], &mut room, true);
+            let (result, read, written) =
+                encoder.encode_from_utf8_without_replacement(&text[at..], &mut room, true);
             at += read;
             bytes.extend_from_slice(&room[..written]);
             match result {
                 encoding_rs::EncoderResult::InputEmpty => return Ok(bytes),
                 encoding_rs::EncoderResult::OutputFull => {}
                 // Of the control characters that would switch ISO-2022-JP the encoder says U+FFFD: the one that was read last is meant.
-                encoding_rs::EncoderResult::Unmappable(character) => return Err(text[..at].chars().next_back().unwrap_or(character)),
+                encoding_rs::EncoderResult::Unmappable(character) => {
+                    return Err(text[..at].chars().next_back().unwrap_or(character));
+                }
             }
         }
     }
 
     /// A reader of this encoding, at the beginning of a text.
     pub(crate) fn decoder(self) -> Decoder {
-        Decoder { charset: self, state: self.0.new_decoder_without_bom_handling(), recent: [0; RECENT] }
+        Decoder {
+            charset: self,
+            state: self.0.new_decoder_without_bom_handling(),
+            recent: [0; RECENT],
+        }
     }
 }
 
@@ -102,7 +115,9 @@ impl Decoder {
             return;
         }
         loop {
-            let (result, read, written) = self.state.decode_to_str_without_replacement(rest, room, is_last);
+            let (result, read, written) = self
+                .state
+                .decode_to_str_without_replacement(rest, room, is_last);
             self.remember(&rest[..read]);
             rest = &rest[read..];
             if written > 0 {
@@ -134,7 +149,9 @@ impl Decoder {
 
 impl fmt::Debug for Decoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Decoder").field("charset", &self.charset).finish_non_exhaustive()
+        f.debug_struct("Decoder")
+            .field("charset", &self.charset)
+            .finish_non_exhaustive()
     }
 }
 
@@ -157,7 +174,9 @@ mod tests {
                     assert!(!text.is_empty());
                     shown.push_str(text);
                 }
-                Piece::Invalid(bytes) => bytes.iter().for_each(|byte| shown.push_str(&format!("<{byte:02x}>"))),
+                Piece::Invalid(bytes) => bytes
+                    .iter()
+                    .for_each(|byte| shown.push_str(&format!("<{byte:02x}>"))),
             });
         }
         shown
@@ -166,21 +185,45 @@ mod tests {
     /// Labels, bytes, and what they come to.
     const TEXTS: &[(&str, &[u8], &str)] = &[
         ("utf-8", "größer 服务器 🐦".as_bytes(), "größer 服务器 🐦"),
-        ("utf-8", b"a\xff\xe6\x9cb\xf0\x9f\x90", "a<ff><e6><9c>b<f0><9f><90>"),
+        (
+            "utf-8",
+            b"a\xff\xe6\x9cb\xf0\x9f\x90",
+            "a<ff><e6><9c>b<f0><9f><90>",
+        ),
         ("utf-8", b"\xef\xbb\xbfa", "\u{feff}a"),
         ("utf-8", b"\xed\xa0\x80", "<ed><a0><80>"),
         ("gbk", b"\xca\xd5\xb5\xbd\xc0\xb2", "收到啦"),
         ("gbk", b"\xca\xd5\xff\xca", "收<ff><ca>"),
         ("gbk", b"\xca\n\xca\x7f!", "<ca>\n<ca>\x7f!"),
-        ("gb18030", b"\x90\x30\x81\x30 \x81\x35\xf4\x37\xca\xd5", "\u{10000} \u{e7c7}收"),
-        ("gb18030", b"\x81\x30a \x81\x30\x81a \x81\x30\x81", "<81>0a <81>0乤 <81><30><81>"),
+        (
+            "gb18030",
+            b"\x90\x30\x81\x30 \x81\x35\xf4\x37\xca\xd5",
+            "\u{10000} \u{e7c7}收",
+        ),
+        (
+            "gb18030",
+            b"\x81\x30a \x81\x30\x81a \x81\x30\x81",
+            "<81>0a <81>0乤 <81><30><81>",
+        ),
         ("gb18030", b"\xe3\x32\x9a\x36", "<e3><32><9a><36>"),
         ("shift_jis", b"\x83\x7d\x83\x43\x83\x69\xb6", "マイナｶ"),
         ("shift_jis", b"\x83\x20\xfd\x83", "<83> <fd><83>"),
-        ("big5", b"\xaa\x41\xb0\xc8\xbe\xb9\x88\x62", "服務器\u{ca}\u{304}"),
+        (
+            "big5",
+            b"\xaa\x41\xb0\xc8\xbe\xb9\x88\x62",
+            "服務器\u{ca}\u{304}",
+        ),
         ("big5", b"\xaa\x20\xff\xaa", "<aa> <ff><aa>"),
-        ("iso-2022-jp", b"a\x1b$B%^%$%J\x1b(Bb\x1b(J\\\x1b(I6", "aマイナb¥ｶ"),
-        ("iso-2022-jp", b"a\x1b$B%\x1b(Bb\xff\x1b!c\x1b$", "a<25>b<ff><1b>!c<1b>$"),
+        (
+            "iso-2022-jp",
+            b"a\x1b$B%^%$%J\x1b(Bb\x1b(J\\\x1b(I6",
+            "aマイナb¥ｶ",
+        ),
+        (
+            "iso-2022-jp",
+            b"a\x1b$B%\x1b(Bb\xff\x1b!c\x1b$",
+            "a<25>b<ff><1b>!c<1b>$",
+        ),
         ("iso-2022-jp", b"\x1b$B\x1b(Ba\x1b(B", "<1b><24><42>a"),
     ];
 
@@ -188,11 +231,23 @@ mod tests {
     fn a_text_reads_the_same_whole_and_split_at_every_byte() {
         for (label, bytes, expected) in TEXTS {
             assert_eq!(read(label, &[bytes]), *expected, "{label}");
-            let each: Vec<&[u8]> = bytes.chunks(1).flat_map(|byte| [byte, b""]).chain([&b""[..]]).collect();
-            assert_eq!(read(label, &each), *expected, "{label}, byte by byte, with nothing between");
+            let each: Vec<&[u8]> = bytes
+                .chunks(1)
+                .flat_map(|byte| [byte, b""])
+                .chain([&b""[..]])
+                .collect();
+            assert_eq!(
+                read(label, &each),
+                *expected,
+                "{label}, byte by byte, with nothing between"
+            );
             for cut in 0..=bytes.len() {
                 let (before, after) = bytes.split_at(cut);
-                assert_eq!(read(label, &[before, after]), *expected, "{label}, split at {cut}");
+                assert_eq!(
+                    read(label, &[before, after]),
+                    *expected,
+                    "{label}, split at {cut}"
+                );
             }
         }
     }
@@ -201,7 +256,10 @@ mod tests {
     fn a_text_longer_than_the_room_for_it_is_read_whole() {
         let text = "服务器🐦é".repeat(1000);
         assert_eq!(read("utf-8", &[text.as_bytes()]), text);
-        assert_eq!(read("gb18030", &[&charset("gb18030").encode(&text).unwrap()]), text);
+        assert_eq!(
+            read("gb18030", &[&charset("gb18030").encode(&text).unwrap()]),
+            text
+        );
     }
 
     #[test]
@@ -221,7 +279,11 @@ mod tests {
     fn what_is_written_can_be_read() {
         for (label, text, bytes) in [
             ("utf-8", "服é", &b"\xe6\x9c\x8d\xc3\xa9"[..]),
-            ("GBK", "收到啦我反馈", b"\xca\xd5\xb5\xbd\xc0\xb2\xce\xd2\xb7\xb4\xc0\xa1"),
+            (
+                "GBK",
+                "收到啦我反馈",
+                b"\xca\xd5\xb5\xbd\xc0\xb2\xce\xd2\xb7\xb4\xc0\xa1",
+            ),
             ("gb18030", "🐦", b"\x94\x39\xcd\x32"),
             ("Shift_JIS", "マイナ", b"\x83\x7d\x83\x43\x83\x69"),
             ("big5", "服務器", b"\xaa\x41\xb0\xc8\xbe\xb9"),
@@ -232,7 +294,10 @@ mod tests {
             assert_eq!(read(label, &[bytes]), text, "{label}");
         }
         // Back in ASCII at the end, so that texts can stand one behind the other.
-        assert_eq!(charset("iso-2022-jp").encode("マ").unwrap(), b"\x1b$B%^\x1b(B");
+        assert_eq!(
+            charset("iso-2022-jp").encode("マ").unwrap(),
+            b"\x1b$B%^\x1b(B"
+        );
     }
 
     #[test]
@@ -246,18 +311,43 @@ mod tests {
     fn labels_that_are_not_taken_are_explained() {
         assert_eq!(charset(" UTF8 ").to_string(), "UTF-8");
         assert!(charset("utf8").is_utf8() && !charset("gbk").is_utf8());
-        for label in ["utf-16", "utf-16be", "utf-16le", "hz-gb-2312", "iso-2022-kr", "replacement"] {
+        for label in [
+            "utf-16",
+            "utf-16be",
+            "utf-16le",
+            "hz-gb-2312",
+            "iso-2022-kr",
+            "replacement",
+        ] {
             let why = Charset::parse(label).unwrap_err();
-            assert!(why.contains("cannot be written") && why.contains("gbk"), "{label}: {why}");
+            assert!(
+                why.contains("cannot be written") && why.contains("gbk"),
+                "{label}: {why}"
+            );
         }
         for label in ["", "utf-9", "gb 2312", "服"] {
             let why = Charset::parse(label).unwrap_err();
-            assert!(why.contains("no encoding has this name") && why.contains("shift_jis"), "{label}: {why}");
+            assert!(
+                why.contains("no encoding has this name") && why.contains("shift_jis"),
+                "{label}: {why}"
+            );
         }
     }
 
     fn labels() -> impl Strategy<Value = &'static str> {
-        prop::sample::select(&["utf-8", "gbk", "gb18030", "shift_jis", "big5", "euc-jp", "euc-kr", "iso-2022-jp", "windows-1252"][..])
+        prop::sample::select(
+            &[
+                "utf-8",
+                "gbk",
+                "gb18030",
+                "shift_jis",
+                "big5",
+                "euc-jp",
+                "euc-kr",
+                "iso-2022-jp",
+                "windows-1252",
+            ][..],
+        )
     }
 
     /// Bytes that are often near something: leads, trails and escapes of the encodings above.

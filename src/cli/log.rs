@@ -35,9 +35,14 @@ pub(crate) fn init(level: LevelFilter) -> Log {
         None => builder.filter_module("mynah", level),
     };
     let log = Log::default();
-    let is_coloured =
-        io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none() && env::var_os("TERM").is_none_or(|term| term != "dumb");
-    builder.write_style(if is_coloured { WriteStyle::Always } else { WriteStyle::Never });
+    let is_coloured = io::stderr().is_terminal()
+        && env::var_os("NO_COLOR").is_none()
+        && env::var_os("TERM").is_none_or(|term| term != "dumb");
+    builder.write_style(if is_coloured {
+        WriteStyle::Always
+    } else {
+        WriteStyle::Never
+    });
     builder.target(Target::Pipe(Box::new(Lines(log.clone()))));
     builder.init();
     log
@@ -60,7 +65,10 @@ impl Log {
         if !self.0.is_looping.load(Ordering::Relaxed) {
             return None;
         }
-        self.0.outlet.get_or_init(|| Outlet::new("log", io::stderr()).ok()).as_ref()
+        self.0
+            .outlet
+            .get_or_init(|| Outlet::new("log", io::stderr()).ok())
+            .as_ref()
     }
 }
 
@@ -71,7 +79,11 @@ impl Write for Lines {
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
         match self.0.outlet() {
             Some(outlet) => {
-                let note = |dropped| format!("[{dropped} log lines before this one were dropped: standard error was not read]\n");
+                let note = |dropped| {
+                    format!(
+                        "[{dropped} log lines before this one were dropped: standard error was not read]\n"
+                    )
+                };
                 outlet.push_noting(record, note);
             }
             None => io::stderr().write_all(record)?,

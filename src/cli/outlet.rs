@@ -72,9 +72,14 @@ impl Queue {
 impl Outlet {
     /// An outlet into `sink`, with its writer thread.
     pub(crate) fn new(name: &str, sink: impl Write + Send + 'static) -> io::Result<Outlet> {
-        let outlet = Outlet(Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new() }));
+        let outlet = Outlet(Arc::new(Shared {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+        }));
         let writer = outlet.clone();
-        thread::Builder::new().name(name.to_owned()).spawn(move || writer.write_all_into(sink))?;
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || writer.write_all_into(sink))?;
         Ok(outlet)
     }
 
@@ -98,11 +103,17 @@ impl Outlet {
         let is_full = queue.waiting.len() + bytes.len() > QUEUE_BYTES && !queue.waiting.is_empty();
         if queue.is_broken || is_full {
             queue.dropped += 1;
-            return if queue.dropped == 1 && !queue.is_broken { Pushed::FirstDropped } else { Pushed::Dropped };
+            return if queue.dropped == 1 && !queue.is_broken {
+                Pushed::FirstDropped
+            } else {
+                Pushed::Dropped
+            };
         }
         queue.waiting.extend_from_slice(bytes);
         self.0.changed.notify_all();
-        Pushed::Taken { dropped_before: std::mem::take(&mut queue.dropped) }
+        Pushed::Taken {
+            dropped_before: std::mem::take(&mut queue.dropped),
+        }
     }
 
     /// Whether `size` more bytes can be pushed now. Where not, `notice` is called, once, when there is more room, or will never be any.
@@ -122,7 +133,12 @@ impl Outlet {
 
     /// Waits until all is written, or the reader is gone, however long that takes.
     pub(crate) fn finish(&self) {
-        drop(self.0.changed.wait_while(self.lock(), Queue::is_busy).unwrap_or_else(PoisonError::into_inner));
+        drop(
+            self.0
+                .changed
+                .wait_while(self.lock(), Queue::is_busy)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 
     /// Whether the reader is gone.
@@ -132,7 +148,11 @@ impl Outlet {
 
     /// Waits, for a bounded time, until all is written. Returns how many lines were dropped and not yet reported.
     pub(crate) fn close(&self) -> u64 {
-        let (queue, _) = self.0.changed.wait_timeout_while(self.lock(), CLOSE_TIME, Queue::is_busy).unwrap_or_else(PoisonError::into_inner);
+        let (queue, _) = self
+            .0
+            .changed
+            .wait_timeout_while(self.lock(), CLOSE_TIME, Queue::is_busy)
+            .unwrap_or_else(PoisonError::into_inner);
         queue.dropped
     }
 
@@ -140,8 +160,11 @@ impl Outlet {
     fn write_all_into(&self, mut sink: impl Write) {
         let mut taken = Vec::new();
         loop {
-            let mut queue =
-                self.0.changed.wait_while(self.lock(), |queue| queue.waiting.is_empty()).unwrap_or_else(PoisonError::into_inner);
+            let mut queue = self
+                .0
+                .changed
+                .wait_while(self.lock(), |queue| queue.waiting.is_empty())
+                .unwrap_or_else(PoisonError::into_inner);
             std::mem::swap(&mut queue.waiting, &mut taken);
             queue.is_writing = true;
             drop(queue);
@@ -179,7 +202,10 @@ mod tests {
         let (far, near) = UnixStream::pair().unwrap();
         let outlet = Outlet::new("test", near).unwrap();
         for line in 0..1000 {
-            assert_eq!(outlet.push(format!("{line}\n").as_bytes()), Pushed::Taken { dropped_before: 0 });
+            assert_eq!(
+                outlet.push(format!("{line}\n").as_bytes()),
+                Pushed::Taken { dropped_before: 0 }
+            );
         }
         assert_eq!(outlet.close(), 0);
         let expected: String = (0..1000).map(|line| format!("{line}\n")).collect();
@@ -211,12 +237,28 @@ mod tests {
             thread::yield_now();
         }
         let note = |dropped| format!("{dropped} before this one");
-        assert_eq!(outlet.push_noting(&[b'x'; QUEUE_BYTES - 10], note), Pushed::Taken { dropped_before: 0 });
-        assert_eq!(outlet.push_noting(b"longer than ten", note), Pushed::FirstDropped);
-        assert_eq!(outlet.push_noting(b"longer than ten", note), Pushed::Dropped);
-        assert_eq!(outlet.push_noting(b"short", note), Pushed::Dropped, "it would fit, its note would not");
+        assert_eq!(
+            outlet.push_noting(&[b'x'; QUEUE_BYTES - 10], note),
+            Pushed::Taken { dropped_before: 0 }
+        );
+        assert_eq!(
+            outlet.push_noting(b"longer than ten", note),
+            Pushed::FirstDropped
+        );
+        assert_eq!(
+            outlet.push_noting(b"longer than ten", note),
+            Pushed::Dropped
+        );
+        assert_eq!(
+            outlet.push_noting(b"short", note),
+            Pushed::Dropped,
+            "it would fit, its note would not"
+        );
         outlet.lock().waiting.clear();
-        assert_eq!(outlet.push_noting(b"short", note), Pushed::Taken { dropped_before: 3 });
+        assert_eq!(
+            outlet.push_noting(b"short", note),
+            Pushed::Taken { dropped_before: 3 }
+        );
         assert_eq!(outlet.lock().waiting, b"3 before this oneshort");
     }
 

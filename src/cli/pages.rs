@@ -32,7 +32,10 @@ fn page() -> io::Result<Vec<u8>> {
     program.render_description_section(&mut page)?;
     program.render_options_section(&mut page)?;
     for command in definition.get_subcommands() {
-        let name = command.get_bin_name().unwrap_or_else(|| command.get_name()).to_uppercase();
+        let name = command
+            .get_bin_name()
+            .unwrap_or_else(|| command.get_name())
+            .to_uppercase();
         writeln!(page, ".SH {name:?}")?;
         page.extend(section(command)?);
     }
@@ -42,9 +45,17 @@ fn page() -> io::Result<Vec<u8>> {
 
 /// Each section comes with the same two lines before it that define an apostrophe; once is enough.
 fn without_repeated_preamble(page: &str) -> String {
-    let preamble: Vec<&str> = page.lines().take_while(|line| !line.starts_with(".TH")).collect();
-    let is_new = |(number, line): &(usize, &str)| *number < preamble.len() || !preamble.contains(line);
-    page.lines().enumerate().filter(is_new).map(|(_, line)| format!("{line}\n")).collect()
+    let preamble: Vec<&str> = page
+        .lines()
+        .take_while(|line| !line.starts_with(".TH"))
+        .collect();
+    let is_new =
+        |(number, line): &(usize, &str)| *number < preamble.len() || !preamble.contains(line);
+    page.lines()
+        .enumerate()
+        .filter(is_new)
+        .map(|(_, line)| format!("{line}\n"))
+        .collect()
 }
 
 /// What would be a page of `command`, one level down.
@@ -53,7 +64,10 @@ fn section(command: &clap::Command) -> io::Result<Vec<u8>> {
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
-    let lines = String::from_utf8_lossy(&page).lines().map(|line| line.replacen(".SH ", ".SS ", 1) + "\n").collect::<String>();
+    let lines = String::from_utf8_lossy(&page)
+        .lines()
+        .map(|line| line.replacen(".SH ", ".SS ", 1) + "\n")
+        .collect::<String>();
     Ok(lines.into_bytes())
 }
 
@@ -67,5 +81,8 @@ fn print(text: &[u8]) -> Result<Status, Failure> {
 }
 
 fn failed(error: io::Error) -> Failure {
-    Failure::new(Status::Failed, format_args!("cannot write to standard output: {error}"))
+    Failure::new(
+        Status::Failed,
+        format_args!("cannot write to standard output: {error}"),
+    )
 }

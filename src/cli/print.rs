@@ -36,12 +36,19 @@ pub(crate) struct Count {
 impl Printer {
     /// Prints what is in `charset`.
     pub(crate) fn new(charset: Charset) -> io::Result<Printer> {
-        Ok(Printer { outlet: Outlet::new("printer", io::stdout())?, charset, count: Rc::default() })
+        Ok(Printer {
+            outlet: Outlet::new("printer", io::stdout())?,
+            charset,
+            count: Rc::default(),
+        })
     }
 
     /// What prints the messages of one connection, or of one datagram socket.
     pub(crate) fn tap(&self) -> Box<dyn Tap> {
-        Box::new(Print { printer: self.clone(), decoder: self.charset.decoder() })
+        Box::new(Print {
+            printer: self.clone(),
+            decoder: self.charset.decoder(),
+        })
     }
 
     /// Waits, for a bounded time, until all is printed.
@@ -55,8 +62,12 @@ impl Printer {
 
     fn line(&self, peer: &Peer, text: &str) {
         match self.outlet.push(format!("{peer}: {text}\n").as_bytes()) {
-            Pushed::FirstDropped => warn!("standard output is not read fast enough; printed lines are dropped"),
-            Pushed::Taken { dropped_before: dropped @ 1.. } => warn!("{dropped} printed lines were dropped"),
+            Pushed::FirstDropped => {
+                warn!("standard output is not read fast enough; printed lines are dropped")
+            }
+            Pushed::Taken {
+                dropped_before: dropped @ 1..,
+            } => warn!("{dropped} printed lines were dropped"),
             Pushed::Taken { .. } | Pushed::Dropped => {}
         }
     }
@@ -64,8 +75,15 @@ impl Printer {
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (of_messages, of_bytes) = (if self.messages == 1 { "" } else { "s" }, if self.bytes == 1 { "" } else { "s" });
-        write!(f, "{} message{of_messages}, {} byte{of_bytes}", self.messages, self.bytes)
+        let (of_messages, of_bytes) = (
+            if self.messages == 1 { "" } else { "s" },
+            if self.bytes == 1 { "" } else { "s" },
+        );
+        write!(
+            f,
+            "{} message{of_messages}, {} byte{of_bytes}",
+            self.messages, self.bytes
+        )
     }
 }
 
@@ -79,7 +97,10 @@ struct Print {
 impl Tap for Print {
     fn message(&mut self, peer: &Peer, message: &[u8], is_whole: bool) {
         let count = self.printer.count.get();
-        self.printer.count.set(Count { messages: count.messages + 1, bytes: count.bytes + message.len() as u64 });
+        self.printer.count.set(Count {
+            messages: count.messages + 1,
+            bytes: count.bytes + message.len() as u64,
+        });
         let text = read(&mut self.decoder, message, is_whole);
         // The beginning of a character is shown with its end.
         if is_whole || !text.is_empty() {
@@ -119,7 +140,11 @@ mod tests {
     fn printed(label: &str, print: impl FnOnce(&mut dyn Tap, &Peer)) -> (String, String) {
         let (mut far, near) = UnixStream::pair().unwrap();
         let outlet = Outlet::new("test", near.try_clone().unwrap()).unwrap();
-        let printer = Printer { outlet, charset: Charset::parse(label).unwrap(), count: Rc::default() };
+        let printer = Printer {
+            outlet,
+            charset: Charset::parse(label).unwrap(),
+            count: Rc::default(),
+        };
         print(&mut *printer.tap(), &Peer::unnamed());
         let count = printer.close();
         near.shutdown(std::net::Shutdown::Write).unwrap();
@@ -135,14 +160,27 @@ mod tests {
             tap.message(peer, b"", true);
             tap.message(peer, "服\u{202e}\u{9b}\u{feff}".as_bytes(), true);
         });
-        assert_eq!(text, "unnamed: hi\\n\\x1b\\\\\nunnamed: \nunnamed: 服\\u{202e}\\xc2\\x9b\\u{feff}\n");
+        assert_eq!(
+            text,
+            "unnamed: hi\\n\\x1b\\\\\nunnamed: \nunnamed: 服\\u{202e}\\xc2\\x9b\\u{feff}\n"
+        );
         assert_eq!(count, "3 messages, 16 bytes");
     }
 
     #[test]
     fn a_character_may_go_on_in_the_next_chunk_but_not_in_the_next_message() {
-        let chunks = |tap: &mut dyn Tap, peer: &Peer| b"a\xca\xd5\xb5".chunks(1).for_each(|chunk| tap.message(peer, chunk, false));
-        assert_eq!(printed("gbk", chunks), ("unnamed: a\nunnamed: 收\n".to_owned(), "4 messages, 4 bytes".to_owned()));
+        let chunks = |tap: &mut dyn Tap, peer: &Peer| {
+            b"a\xca\xd5\xb5"
+                .chunks(1)
+                .for_each(|chunk| tap.message(peer, chunk, false))
+        };
+        assert_eq!(
+            printed("gbk", chunks),
+            (
+                "unnamed: a\nunnamed: 收\n".to_owned(),
+                "4 messages, 4 bytes".to_owned()
+            )
+        );
         let (text, _) = printed("gbk", |tap, peer| {
             chunks(tap, peer);
             tap.end(peer);
@@ -159,11 +197,18 @@ mod tests {
     /// Some bytes are no text in one encoding and harmless, or harmful, in another.
     #[test]
     fn what_is_no_text_is_shown_as_its_bytes() {
-        let (text, _) = printed("gb18030", |tap, peer| tap.message(peer, b"\x81\x30\x81", true));
+        let (text, _) = printed("gb18030", |tap, peer| {
+            tap.message(peer, b"\x81\x30\x81", true)
+        });
         assert_eq!(text, "unnamed: \\x81\\x30\\x81\n");
-        let (text, _) = printed("iso-2022-jp", |tap, peer| tap.message(peer, b"\x1b$B%^\x1b(B\x1b[2J", true));
+        let (text, _) = printed("iso-2022-jp", |tap, peer| {
+            tap.message(peer, b"\x1b$B%^\x1b(B\x1b[2J", true)
+        });
         assert_eq!(text, "unnamed: マ\\x1b[2J\n");
         let (text, count) = printed("windows-1252", |tap, peer| tap.message(peer, b"\x9b", true));
-        assert_eq!((text.as_str(), count.as_str()), ("unnamed: ›\n", "1 message, 1 byte"));
+        assert_eq!(
+            (text.as_str(), count.as_str()),
+            ("unnamed: ›\n", "1 message, 1 byte")
+        );
     }
 }

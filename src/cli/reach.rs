@@ -21,29 +21,63 @@ impl Unreached {
     /// A connection that could not even be begun.
     pub(super) fn unbegun(address: &Address, error: &StartError) -> Unreached {
         let words = error.to_string();
-        let why = words.strip_prefix(&format!("cannot connect to {address}: ")).unwrap_or(&words).to_owned();
-        Unreached { address: address.clone(), reason: reason_of(error.kind()), why }
+        let why = words
+            .strip_prefix(&format!("cannot connect to {address}: "))
+            .unwrap_or(&words)
+            .to_owned();
+        Unreached {
+            address: address.clone(),
+            reason: reason_of(error.kind()),
+            why,
+        }
     }
 
     /// One that was begun and not made, within `timeout`.
-    pub(super) fn closed(address: &Address, reason: CloseReason, timeout: Option<Duration>) -> Unreached {
-        Unreached { address: address.clone(), reason, why: words_of(reason, timeout) }
+    pub(super) fn closed(
+        address: &Address,
+        reason: CloseReason,
+        timeout: Option<Duration>,
+    ) -> Unreached {
+        Unreached {
+            address: address.clone(),
+            reason,
+            why: words_of(reason, timeout),
+        }
     }
 }
 
 /// No address of an endpoint answered.
 pub(super) fn unconnected(endpoint: &Endpoint, tried: &[Unreached]) -> Failure {
-    let Some(Unreached { address, reason, why }) = tried.last() else {
-        return Failure::new(Status::Unresolved, format_args!("{endpoint} stands for no address"));
+    let Some(Unreached {
+        address,
+        reason,
+        why,
+    }) = tried.last()
+    else {
+        return Failure::new(
+            Status::Unresolved,
+            format_args!("{endpoint} stands for no address"),
+        );
     };
     let is_itself = tried.len() == 1 && address.to_string() == endpoint.to_string();
     let tried = if is_itself {
         why.clone()
     } else {
-        tried.iter().map(|tried| format!("{}: {}", tried.address, tried.why)).collect::<Vec<_>>().join(", ")
+        tried
+            .iter()
+            .map(|tried| format!("{}: {}", tried.address, tried.why))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
-    let hint = if tried.contains("; ") { "" } else { hint(*reason) };
-    Failure::new(status_of(*reason), format_args!("cannot connect to {endpoint}: {tried}{hint}"))
+    let hint = if tried.contains("; ") {
+        ""
+    } else {
+        hint(*reason)
+    };
+    Failure::new(
+        status_of(*reason),
+        format_args!("cannot connect to {endpoint}: {tried}{hint}"),
+    )
 }
 
 /// Why a connection is over.
@@ -59,9 +93,15 @@ pub(super) fn words_of(reason: CloseReason, timeout: Option<Duration>) -> String
 /// What can be done, where that is known.
 pub(super) fn hint(reason: CloseReason) -> &'static str {
     match reason {
-        CloseReason::Refused => "; nobody listens there: check the port, and whether the server runs",
-        CloseReason::TimedOut => "; check the address and what filters on the way, or raise --timeout",
-        CloseReason::Unreachable => "; no way leads there: check the address and this machine's routes",
+        CloseReason::Refused => {
+            "; nobody listens there: check the port, and whether the server runs"
+        }
+        CloseReason::TimedOut => {
+            "; check the address and what filters on the way, or raise --timeout"
+        }
+        CloseReason::Unreachable => {
+            "; no way leads there: check the address and this machine's routes"
+        }
         _ => "",
     }
 }

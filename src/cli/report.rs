@@ -42,7 +42,11 @@ struct Merged {
 
 /// Reads, and reports.
 pub(crate) fn run(config: &Config) -> Result<Status, Failure> {
-    let logs = config.files.iter().map(|file| read(file)).collect::<Result<Vec<Log>, Failure>>()?;
+    let logs = config
+        .files
+        .iter()
+        .map(|file| read(file))
+        .collect::<Result<Vec<Log>, Failure>>()?;
     match &logs[..] {
         [before, after] if config.compare => print(&comparison(config, before, after)),
         _ => merge(config, &logs),
@@ -51,7 +55,12 @@ pub(crate) fn run(config: &Config) -> Result<Status, Failure> {
 }
 
 fn read(path: &Path) -> Result<Log, Failure> {
-    let failed = |why: &dyn std::fmt::Display| Failure::new(Status::Failed, format_args!("cannot read {}: {why}", path.display()));
+    let failed = |why: &dyn std::fmt::Display| {
+        Failure::new(
+            Status::Failed,
+            format_args!("cannot read {}: {why}", path.display()),
+        )
+    };
     let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
     Log::read(&bytes).map_err(|why| failed(&why))
 }
@@ -59,17 +68,30 @@ fn read(path: &Path) -> Result<Log, Failure> {
 fn merge(config: &Config, logs: &[Log]) -> Result<(), Failure> {
     let sum = merged(logs);
     if let Some(file) = create("--hdr", config.hdr.as_deref())? {
-        let names: Vec<String> = config.files.iter().map(|file| file.display().to_string()).collect();
-        Writer::new(file, &format!("merged from {}", names.join(", "))).write_log(&sum).map_err(|error| unwritten("--hdr", &error))?;
+        let names: Vec<String> = config
+            .files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
+        Writer::new(file, &format!("merged from {}", names.join(", ")))
+            .write_log(&sum)
+            .map_err(|error| unwritten("--hdr", &error))?;
     }
     let rates: f64 = logs.iter().map(Log::rate).sum();
     let path = config.json.as_deref();
-    let mut file = create("--json", path.filter(|path| !is_standard_output(Some(path))))?;
+    let mut file = create(
+        "--json",
+        path.filter(|path| !is_standard_output(Some(path))),
+    )?;
     let report = pretty(&Merged {
         schema: "mynah-report",
         version: 1,
         mynah: env!("CARGO_PKG_VERSION"),
-        files: config.files.iter().map(|file| file.display().to_string()).collect(),
+        files: config
+            .files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect(),
         measured_seconds: sum.span.as_secs_f64(),
         rate_per_second: rates,
         answers: sum.response.count(),
@@ -77,13 +99,28 @@ fn merge(config: &Config, logs: &[Log]) -> Result<(), Failure> {
         response_nanoseconds: named(&sum.response),
         service_nanoseconds: named(&sum.service),
     });
-    let mut text =
-        format!("{} logs, {} long: {} answers/s, {} answers", logs.len(), time(sum.span), rate(rates), count(sum.response.count()));
+    let mut text = format!(
+        "{} logs, {} long: {} answers/s, {} answers",
+        logs.len(),
+        time(sum.span),
+        rate(rates),
+        count(sum.response.count())
+    );
     match sum.counts {
-        Some(Counts { errors, lost, .. }) => text.push_str(&format!(", {} errors, {} lost\n\n", count(errors), count(lost))),
+        Some(Counts { errors, lost, .. }) => text.push_str(&format!(
+            ", {} errors, {} lost\n\n",
+            count(errors),
+            count(lost)
+        )),
         None => text.push_str("; not all of them say how many errors there were\n\n"),
     }
-    times_table(&mut text, &there(&[("response time", &sum.response), ("service time", &sum.service)]));
+    times_table(
+        &mut text,
+        &there(&[
+            ("response time", &sum.response),
+            ("service time", &sum.service),
+        ]),
+    );
     tell(path, file.as_mut(), &report, &text)
 }
 
@@ -92,7 +129,11 @@ fn merged(logs: &[Log]) -> Log {
     let mut sum = Log {
         response: Times::default(),
         service: Times::default(),
-        started: logs.iter().map(|log| log.started).min().unwrap_or(std::time::SystemTime::UNIX_EPOCH),
+        started: logs
+            .iter()
+            .map(|log| log.started)
+            .min()
+            .unwrap_or(std::time::SystemTime::UNIX_EPOCH),
         span: logs.iter().map(|log| log.span).max().unwrap_or_default(),
         counts: Some(Counts::default()),
     };
@@ -109,26 +150,59 @@ fn merged(logs: &[Log]) -> Log {
 }
 
 fn named(times: &Times) -> BTreeMap<String, u64> {
-    measures(times).filter_map(|(name, time)| Some((name, time?.as_nanos() as u64))).collect()
+    measures(times)
+        .filter_map(|(name, time)| Some((name, time?.as_nanos() as u64)))
+        .collect()
 }
 
 /// Two runs beside each other.
 fn comparison(config: &Config, before: &Log, after: &Log) -> String {
-    let mut text = format!("{} beside {}\n\n", config.files[1].display(), config.files[0].display());
-    text.push_str(&format!("  {:<24}{:>12}{:>12}{:>10}\n", "", "first", "second", "change"));
+    let mut text = format!(
+        "{} beside {}\n\n",
+        config.files[1].display(),
+        config.files[0].display()
+    );
+    text.push_str(&format!(
+        "  {:<24}{:>12}{:>12}{:>10}\n",
+        "", "first", "second", "change"
+    ));
     let mut line = |name: &str, first: String, second: String, ratio: f64| {
-        let change = if ratio.is_finite() { format!("{:+.1} %", 100.0 * (ratio - 1.0)) } else { "-".to_owned() };
-        text.push_str(&format!("  {name:<24}{first:>12}{second:>12}{change:>10}\n"));
+        let change = if ratio.is_finite() {
+            format!("{:+.1} %", 100.0 * (ratio - 1.0))
+        } else {
+            "-".to_owned()
+        };
+        text.push_str(&format!(
+            "  {name:<24}{first:>12}{second:>12}{change:>10}\n"
+        ));
     };
-    line("answers/s", rate(before.rate()), rate(after.rate()), after.rate() / before.rate());
+    line(
+        "answers/s",
+        rate(before.rate()),
+        rate(after.rate()),
+        after.rate() / before.rate(),
+    );
     if let (Some(first), Some(second)) = (before.counts, after.counts) {
-        line("errors", count(first.errors), count(second.errors), f64::NAN);
+        line(
+            "errors",
+            count(first.errors),
+            count(second.errors),
+            f64::NAN,
+        );
         line("lost", count(first.lost), count(second.lost), f64::NAN);
     }
-    for (kind, first, second) in [("response", &before.response, &after.response), ("service", &before.service, &after.service)] {
+    for (kind, first, second) in [
+        ("response", &before.response, &after.response),
+        ("service", &before.service, &after.service),
+    ] {
         for ((name, first), (_, second)) in measures(first).zip(measures(second)) {
             if let (Some(first), Some(second)) = (first, second) {
-                line(&format!("{kind} {name}"), time(first), time(second), second.as_secs_f64() / first.as_secs_f64());
+                line(
+                    &format!("{kind} {name}"),
+                    time(first),
+                    time(second),
+                    second.as_secs_f64() / first.as_secs_f64(),
+                );
             }
         }
     }

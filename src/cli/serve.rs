@@ -59,15 +59,27 @@ pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
     let addresses = resolve(&config.endpoints)?;
     let limits = limits(&config.limits, addresses.len());
     check_backlog(config.limits.backlog);
-    let printer = config.print.map(Printer::new).transpose().map_err(|error| failed("start the printer", &error))?;
+    let printer = config
+        .print
+        .map(Printer::new)
+        .transpose()
+        .map_err(|error| failed("start the printer", &error))?;
     let net = OsNet::new().map(|net| net.with_datagram_options(config.datagrams.clone()));
-    let mut reactor = net.and_then(|net| Reactor::new(net, limits)).map_err(|error| failed("start the loop", &error))?;
-    reactor.catch_signals().map_err(|error| failed("catch signals", &error))?;
+    let mut reactor = net
+        .and_then(|net| Reactor::new(net, limits))
+        .map_err(|error| failed("start the loop", &error))?;
+    reactor
+        .catch_signals()
+        .map_err(|error| failed("catch signals", &error))?;
     let mut lines = String::new();
     let host = host();
     for address in addresses {
         let make = factory(config, &host, printer.as_ref());
-        let bound = if address.is_stream() { reactor.listen(&address, config.limits.backlog, make) } else { reactor.bind(&address, make) };
+        let bound = if address.is_stream() {
+            reactor.listen(&address, config.limits.backlog, make)
+        } else {
+            reactor.bind(&address, make)
+        };
         let bound = bound.map_err(|error| Failure::new(Status::Failed, error))?;
         lines.push_str(&format!("listening on {bound}\n"));
     }
@@ -92,8 +104,16 @@ pub(super) fn resolve(endpoints: &[Endpoint]) -> Result<Vec<Address>, Failure> {
     for endpoint in endpoints {
         let found = endpoint.resolve().map_err(|error| {
             let why = error.to_string();
-            let why = why.strip_prefix("failed to lookup address information: ").unwrap_or(&why).to_lowercase();
-            Failure::new(Status::Unresolved, format_args!("cannot resolve {endpoint}: {why}; check the spelling, or give an address"))
+            let why = why
+                .strip_prefix("failed to lookup address information: ")
+                .unwrap_or(&why)
+                .to_lowercase();
+            Failure::new(
+                Status::Unresolved,
+                format_args!(
+                    "cannot resolve {endpoint}: {why}; check the spelling, or give an address"
+                ),
+            )
         })?;
         addresses.extend(found);
     }
@@ -102,7 +122,9 @@ pub(super) fn resolve(endpoints: &[Endpoint]) -> Result<Vec<Address>, Failure> {
 
 fn limits(bounds: &Bounds, endpoints: usize) -> Limits {
     let descriptors = raise_descriptor_limit();
-    let most = descriptors.saturating_sub(SPARE_DESCRIPTORS + endpoints).max(1);
+    let most = descriptors
+        .saturating_sub(SPARE_DESCRIPTORS + endpoints)
+        .max(1);
     let max_connections = bounds.max_connections.map_or(most, |asked| asked as usize);
     info!("descriptor limit {descriptors}, at most {max_connections} connections");
     if max_connections > most {
@@ -125,7 +147,9 @@ fn limits(bounds: &Bounds, endpoints: usize) -> Limits {
 
 /// The kernel cuts a longer backlog to its own limit without a word.
 fn check_backlog(backlog: u32) {
-    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn")
+        .ok()
+        .and_then(|text| text.trim().parse::<u32>().ok());
     if let Some(most) = most.filter(|most| *most < backlog) {
         warn!("the kernel allows a backlog of {most}, not {backlog}; raise net.core.somaxconn");
     }
@@ -133,27 +157,49 @@ fn check_backlog(backlog: u32) {
 
 /// This machine and this process, one for all endpoints, so that no two connections have the same number.
 fn host() -> Host {
-    Host::new(&rustix::system::uname().nodename().to_string_lossy(), std::process::id())
+    Host::new(
+        &rustix::system::uname().nodename().to_string_lossy(),
+        std::process::id(),
+    )
 }
 
 fn factory(config: &Config, host: &Host, printer: Option<&Printer>) -> Factory {
-    let make = service::factory(&config.service, host).expect("the command line takes the names of services only");
+    let make = service::factory(&config.service, host)
+        .expect("the command line takes the names of services only");
     if printer.is_none() && config.speech.is_plain() {
         return make;
     }
-    let tap = printer.cloned().map(|printer| -> service::TapFactory { Box::new(move || printer.tap()) });
+    let tap = printer
+        .cloned()
+        .map(|printer| -> service::TapFactory { Box::new(move || printer.tap()) });
     Messages::factory(config.speech.rules(host), make, tap)
 }
 
 impl Speech {
     /// Whether the service by itself does all that is asked for.
     pub(crate) fn is_plain(&self) -> bool {
-        self.framing == Framing::Chunk && self.greeting.is_empty() && self.reply.is_none() && !self.close
+        self.framing == Framing::Chunk
+            && self.greeting.is_empty()
+            && self.reply.is_none()
+            && !self.close
     }
 
     fn rules(&self, host: &Host) -> Rules {
-        let Speech { framing, max_message, greeting, reply, close } = self.clone();
-        Rules { framing, max_message, greeting, reply, close, host: host.clone() }
+        let Speech {
+            framing,
+            max_message,
+            greeting,
+            reply,
+            close,
+        } = self.clone();
+        Rules {
+            framing,
+            max_message,
+            greeting,
+            reply,
+            close,
+            host: host.clone(),
+        }
     }
 }
 
@@ -161,7 +207,9 @@ impl Speech {
 fn announce(lines: &str) {
     let mut output = io::stdout().lock();
     // Whoever closed standard output does not want to know.
-    let _ = output.write_all(lines.as_bytes()).and_then(|()| output.flush());
+    let _ = output
+        .write_all(lines.as_bytes())
+        .and_then(|()| output.flush());
 }
 
 fn failed(what: &str, error: &io::Error) -> Failure {

@@ -42,7 +42,10 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(status: Status, message: impl fmt::Display) -> Failure {
-        Failure { status, message: message.to_string() }
+        Failure {
+            status,
+            message: message.to_string(),
+        }
     }
 
     /// Writes the line to standard error and gives the exit status.

@@ -31,8 +31,12 @@ impl Text {
         let (mut parsed, mut rest) = (Text::default(), text);
         while let Some(at) = rest.find('\\') {
             parsed.add_characters(&rest[..at]);
-            let (part, length) =
-                escape(&rest[at..]).map_err(|why| format!("at character {}, {why}", position(text, text.len() - rest.len() + at)))?;
+            let (part, length) = escape(&rest[at..]).map_err(|why| {
+                format!(
+                    "at character {}, {why}",
+                    position(text, text.len() - rest.len() + at)
+                )
+            })?;
             match part {
                 Part::Characters(characters) => parsed.add_characters(&characters),
                 byte @ Part::Byte(_) => parsed.0.push(byte),
@@ -70,12 +74,17 @@ impl Text {
 
 /// Which character, counted from 1, begins at the byte `at` of `text`.
 pub(crate) fn position(text: &str, at: usize) -> usize {
-    text.char_indices().take_while(|(start, _)| *start < at).count() + 1
+    text.char_indices()
+        .take_while(|(start, _)| *start < at)
+        .count()
+        + 1
 }
 
 /// What the escape at the beginning of `text` stands for, and how many bytes of `text` it takes.
 fn escape(text: &str) -> Result<(Part, usize), String> {
-    let letter = text.chars().nth(1).ok_or(r"the backslash at the end escapes nothing; write \\ for one that stands for itself")?;
+    let letter = text.chars().nth(1).ok_or(
+        r"the backslash at the end escapes nothing; write \\ for one that stands for itself",
+    )?;
     let plain = match letter {
         'n' => "\n",
         'r' => "\r",
@@ -83,13 +92,19 @@ fn escape(text: &str) -> Result<(Part, usize), String> {
         '0' => "\0",
         '\\' => "\\",
         'x' => {
-            let byte = text.get(2..4).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+            let byte = text
+                .get(2..4)
+                .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
             let byte = byte.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-            return byte.map(|byte| (Part::Byte(byte), 4)).ok_or_else(|| r"\x wants two hexadecimal digits, as in \x1b".to_owned());
+            return byte
+                .map(|byte| (Part::Byte(byte), 4))
+                .ok_or_else(|| r"\x wants two hexadecimal digits, as in \x1b".to_owned());
         }
         other => {
             let other = Escaped(other.encode_utf8(&mut [0; 4]).as_bytes()).to_string();
-            return Err(format!(r"\{other} is no escape; there are \n \r \t \0 \\ \xHH"));
+            return Err(format!(
+                r"\{other} is no escape; there are \n \r \t \0 \\ \xHH"
+            ));
         }
     };
     Ok((Part::Characters(plain.to_owned()), 2))
@@ -102,7 +117,9 @@ mod tests {
     use super::*;
 
     fn bytes(label: &str, text: &str) -> Result<Vec<u8>, char> {
-        Text::parse(text).unwrap().encode(Charset::parse(label).unwrap())
+        Text::parse(text)
+            .unwrap()
+            .encode(Charset::parse(label).unwrap())
     }
 
     #[test]
@@ -121,15 +138,24 @@ mod tests {
 
     #[test]
     fn characters_are_encoded_and_bytes_are_not() {
-        assert_eq!(bytes("gbk", r"收\xca\xd5\xe6\n").unwrap(), b"\xca\xd5\xca\xd5\xe6\n");
-        assert_eq!(bytes("iso-2022-jp", r"マ\x7eマ").unwrap(), b"\x1b$B%^\x1b(B~\x1b$B%^\x1b(B");
+        assert_eq!(
+            bytes("gbk", r"收\xca\xd5\xe6\n").unwrap(),
+            b"\xca\xd5\xca\xd5\xe6\n"
+        );
+        assert_eq!(
+            bytes("iso-2022-jp", r"マ\x7eマ").unwrap(),
+            b"\x1b$B%^\x1b(B~\x1b$B%^\x1b(B"
+        );
         assert_eq!(bytes("gbk", r"ok\xf0🐦"), Err('🐦'));
     }
 
     #[test]
     fn a_wrong_escape_is_named_with_its_place() {
         for (text, why) in [
-            (r"\q", r"at character 1, \q is no escape; there are \n \r \t \0 \\ \xHH"),
+            (
+                r"\q",
+                r"at character 1, \q is no escape; there are \n \r \t \0 \\ \xHH",
+            ),
             (r"收é\n\e", r"at character 5, \e is no escape"),
             (r"a\x1", r"at character 2, \x wants two hexadecimal digits"),
             (r"a\x", r"at character 2, \x wants two"),

@@ -18,15 +18,23 @@ pub(crate) fn duration(text: &str) -> Result<Timeout, String> {
         return Ok(Timeout(None));
     }
     let (number, unit) = split(text);
-    let nanos: u64 = match unit {
-        "us" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" => 60_000_000_000,
-        "h" => 3_600_000_000_000,
-        _ => return Err("a duration is a whole number with its unit, such as 500ms, 30s, 5m or 1h, or off".into()),
-    };
-    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(nanos)) {
+    let nanos: u64 =
+        match unit {
+            "us" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return Err(
+                "a duration is a whole number with its unit, such as 500ms, 30s, 5m or 1h, or off"
+                    .into(),
+            ),
+        };
+    match number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(nanos))
+    {
         Some(nanos) => Ok(Timeout(Some(Duration::from_nanos(nanos)))),
         None if number.is_empty() => Err("the number is missing, as in 30s".into()),
         None => Err("that is longer than 584 years; off means for ever".into()),
@@ -36,7 +44,9 @@ pub(crate) fn duration(text: &str) -> Result<Timeout, String> {
 /// A duration after which a peer is given up: zero would give up every one of them.
 pub(crate) fn timeout(text: &str) -> Result<Timeout, String> {
     match duration(text)? {
-        Timeout(Some(Duration::ZERO)) => Err("zero would close every connection at once; off means never".into()),
+        Timeout(Some(Duration::ZERO)) => {
+            Err("zero would close every connection at once; off means never".into())
+        }
         timeout => Ok(timeout),
     }
 }
@@ -52,7 +62,11 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
         "MiB" => 1 << 20,
         _ => return Err("a size is a whole number of bytes, or with its unit B, KB, KiB, MB or MiB, such as 64KiB".into()),
     };
-    match number.parse::<usize>().ok().and_then(|number| number.checked_mul(bytes)) {
+    match number
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(bytes))
+    {
         Some(0) => Err("zero would leave no room for any message".into()),
         // Allocations end there, whatever the machine.
         Some(bytes) if isize::try_from(bytes).is_ok() => Ok(bytes),
@@ -85,7 +99,10 @@ fn number_of(_name: &str) -> io::Result<u32> {
 
 /// The digits at the beginning, and the rest.
 fn split(text: &str) -> (&str, &str) {
-    text.split_at(text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len()))
+    text.split_at(
+        text.find(|character: char| !character.is_ascii_digit())
+            .unwrap_or(text.len()),
+    )
 }
 
 #[cfg(test)]
@@ -115,7 +132,10 @@ mod tests {
             }
         }
         assert!(timeout("0ms").unwrap_err().contains("off means never"));
-        assert_eq!(timeout("1us").unwrap(), Timeout(Some(Duration::from_micros(1))));
+        assert_eq!(
+            timeout("1us").unwrap(),
+            Timeout(Some(Duration::from_micros(1)))
+        );
     }
 
     #[test]

@@ -36,14 +36,22 @@ impl<N: Net> Line<N> {
     #[cold]
     pub(super) fn verdict(&self, error: &io::Error) -> CloseReason {
         match error.kind() {
-            io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected if self.asks => CloseReason::PeerClosed,
+            io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected if self.asks => {
+                CloseReason::PeerClosed
+            }
             _ => CloseReason::of_error(error),
         }
     }
 
     /// What the answer of a write of `size` bytes means for readiness. Returns how many left.
     #[inline]
-    pub(super) fn settle_write(&self, result: io::Result<usize>, size: usize, ready: &mut Ready, edge_after_partial: bool) -> Flow<usize> {
+    pub(super) fn settle_write(
+        &self,
+        result: io::Result<usize>,
+        size: usize,
+        ready: &mut Ready,
+        edge_after_partial: bool,
+    ) -> Flow<usize> {
         match result {
             Ok(0) => Err(CloseReason::Failed),
             Ok(count) => {
@@ -74,7 +82,9 @@ pub(super) type Flow<T> = Result<T, CloseReason>;
 #[cold]
 pub(super) fn settle_read(error: &io::Error, ready: &mut Ready) -> Flow<usize> {
     match error.kind() {
-        io::ErrorKind::WouldBlock => ready.remove(Ready::READABLE | Ready::READ_CLOSED | Ready::ERROR),
+        io::ErrorKind::WouldBlock => {
+            ready.remove(Ready::READABLE | Ready::READ_CLOSED | Ready::ERROR)
+        }
         io::ErrorKind::Interrupted => {}
         _ => return Err(CloseReason::of_error(error)),
     }
@@ -103,7 +113,10 @@ impl<N: Net> StreamWire<'_, N> {
     /// Takes the answer of a write of `size` bytes; returns how many left.
     #[inline]
     fn settle(&mut self, result: io::Result<usize>, size: usize) -> usize {
-        match self.line.settle_write(result, size, self.ready, self.net.edge_after_partial()) {
+        match self
+            .line
+            .settle_write(result, size, self.ready, self.net.edge_after_partial())
+        {
             Ok(count) => {
                 self.line.progress = self.now;
                 self.stats.bytes_out += count as u64;
@@ -120,7 +133,12 @@ impl<N: Net> StreamWire<'_, N> {
     #[cold]
     fn owe(&mut self, bytes: &[u8]) {
         if self.failed.is_none() && self.line.outbox.push(bytes, self.now) == Err(Full) {
-            debug_assert!(false, "a service said {} bytes where there was room for {}", bytes.len(), self.line.outbox.room());
+            debug_assert!(
+                false,
+                "a service said {} bytes where there was room for {}",
+                bytes.len(),
+                self.line.outbox.room()
+            );
             self.failed = Some(CloseReason::OutboxFull);
         }
     }
@@ -161,7 +179,11 @@ impl<N: Net> Wire for StreamWire<'_, N> {
 
     /// None where nobody hears it.
     fn room(&self) -> usize {
-        if self.is_mute { 0 } else { self.line.outbox.room() }
+        if self.is_mute {
+            0
+        } else {
+            self.line.outbox.room()
+        }
     }
 
     fn hold_input(&mut self, is_held: bool) {

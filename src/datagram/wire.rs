@@ -61,8 +61,15 @@ impl<N: Net> DatagramWire<'_, N> {
         if self.longest.is_some_and(|longest| size > longest) {
             return Err(Refusal::Longer);
         }
-        let is_within = self.rate.as_mut().is_none_or(|rate| rate.allows(self.peer, self.now));
-        if is_within { Ok(()) } else { Err(Refusal::Rate) }
+        let is_within = self
+            .rate
+            .as_mut()
+            .is_none_or(|rate| rate.allows(self.peer, self.now));
+        if is_within {
+            Ok(())
+        } else {
+            Err(Refusal::Rate)
+        }
     }
 }
 
@@ -72,7 +79,10 @@ impl<N: Net> Wire for DatagramWire<'_, N> {
     }
 
     fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) {
-        debug_assert!(self.may_send != Allowance::None, "a service answered one datagram twice");
+        debug_assert!(
+            self.may_send != Allowance::None,
+            "a service answered one datagram twice"
+        );
         match self.may_send {
             Allowance::None => return,
             Allowance::One => self.may_send = Allowance::None,
@@ -87,7 +97,9 @@ impl<N: Net> Wire for DatagramWire<'_, N> {
     /// The longest payload of UDP over IPv4, or what can still be kept for certain.
     fn room(&self) -> usize {
         let (bytes, count) = self.replies.size();
-        DATAGRAM_QUEUE.saturating_sub(self.queued + bytes + count * charge(0)).min(65_507)
+        DATAGRAM_QUEUE
+            .saturating_sub(self.queued + bytes + count * charge(0))
+            .min(65_507)
     }
 
     fn hold_input(&mut self, _is_held: bool) {}

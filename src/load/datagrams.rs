@@ -72,7 +72,10 @@ impl DatagramCaller {
             self.free_since = now;
         }
         let mut tally = desk.tally.borrow_mut();
-        let (size, waits) = (desk.plan.payload.size(), desk.plan.response != Response::None);
+        let (size, waits) = (
+            desk.plan.payload.size(),
+            desk.plan.response != Response::None,
+        );
         let (mut count, mut has_more) = (0, false);
         while !waits || self.window.waiting() < desk.plan.depth {
             if cx.room() < size {
@@ -83,7 +86,9 @@ impl DatagramCaller {
                 has_more = true;
                 break;
             }
-            let Some(intended) = self.next_due(now) else { break };
+            let Some(intended) = self.next_due(now) else {
+                break;
+            };
             if desk.is_measured(intended) {
                 self.first_measured = self.first_measured.min(self.window.next());
             }
@@ -107,11 +112,17 @@ impl DatagramCaller {
             }
         }
         cx.set_alarm(self.alarm(now));
-        if has_more || self.is_blocked { Action::More } else { Action::Continue }
+        if has_more || self.is_blocked {
+            Action::More
+        } else {
+            Action::Continue
+        }
     }
 
     fn next_due(&mut self, now: Time) -> Option<Time> {
-        let intended = self.desk.next_due(self.slot, self.ready_at.front().copied(), now)?;
+        let intended = self
+            .desk
+            .next_due(self.slot, self.ready_at.front().copied(), now)?;
         self.ready_at.pop_front();
         Some(intended)
     }
@@ -119,9 +130,16 @@ impl DatagramCaller {
     /// Sends the next datagram.
     fn say(&self, cx: &mut Context<'_>, size: usize) {
         let number = self.window.next();
-        let bytes = self.desk.plan.payload.stretch(number.wrapping_mul(size as u64), size);
+        let bytes = self
+            .desk
+            .plan
+            .payload
+            .stretch(number.wrapping_mul(size as u64), size);
         if self.desk.plan.is_numbered {
-            cx.reply_vectored(&[IoSlice::new(&header(self.mark(), number)), IoSlice::new(&bytes[HEADER..])]);
+            cx.reply_vectored(&[
+                IoSlice::new(&header(self.mark(), number)),
+                IoSlice::new(&bytes[HEADER..]),
+            ]);
         } else {
             cx.reply(bytes);
         }
@@ -142,7 +160,8 @@ impl DatagramCaller {
             }
             self.window.give_up();
             self.desk.note_gone(sent);
-            self.desk.tally.borrow_mut().given_up += u64::from(self.desk.is_measured(sent.intended));
+            self.desk.tally.borrow_mut().given_up +=
+                u64::from(self.desk.is_measured(sent.intended));
             if is_full {
                 self.free_since = sent.frees_since(now);
             }
@@ -157,7 +176,10 @@ impl DatagramCaller {
         if now < desk.start.get() {
             return desk.start.get();
         }
-        let answer = self.window.oldest().map_or(Time::NEVER, |(_, sent)| sent.sent.after(plan.timeout));
+        let answer = self
+            .window
+            .oldest()
+            .map_or(Time::NEVER, |(_, sent)| sent.sent.after(plan.timeout));
         if self.is_blocked || self.window.waiting() >= plan.depth {
             return answer;
         }
@@ -168,7 +190,11 @@ impl DatagramCaller {
     fn number(&self, answer: &[u8]) -> Option<u64> {
         if !self.desk.plan.is_numbered {
             // Nothing is on its way: it answers what was answered before.
-            return Some(self.window.oldest().map_or(self.window.next().wrapping_sub(1), |(number, _)| number));
+            return Some(
+                self.window
+                    .oldest()
+                    .map_or(self.window.next().wrapping_sub(1), |(number, _)| number),
+            );
         }
         let number = u64::from_be_bytes(answer.get(4..12)?.try_into().ok()?);
         (answer[..HEADER.min(answer.len())] == header(self.mark(), number)).then_some(number)
@@ -188,7 +214,10 @@ impl DatagramCaller {
         is_as_long
             && match &plan.check {
                 Check::None => true,
-                Check::Echo => answer[head..] == plan.payload.stretch(number.wrapping_mul(size as u64), size)[head..],
+                Check::Echo => {
+                    answer[head..]
+                        == plan.payload.stretch(number.wrapping_mul(size as u64), size)[head..]
+                }
                 Check::Text(text) => answer == &**text,
             }
     }
@@ -201,12 +230,18 @@ impl DatagramCaller {
         let connection = desk.number(self.slot);
         let Some(number) = self.number(answer) else {
             return tally.troubles.count(Trouble::Mismatch, 1, || {
-                format!("socket {connection}: an answer of {} bytes bears no number that was sent", answer.len())
+                format!(
+                    "socket {connection}: an answer of {} bytes bears no number that was sent",
+                    answer.len()
+                )
             });
         };
         let is_measured = u64::from(number >= self.first_measured);
         match self.window.answer(number) {
-            Fate::Answered { datagram, is_reordered } => {
+            Fate::Answered {
+                datagram,
+                is_reordered,
+            } => {
                 desk.note_answered(&mut tally, datagram, now);
                 tally.reordered += u64::from(is_reordered) * is_measured;
                 if desk.think() > Duration::ZERO {
@@ -223,9 +258,9 @@ impl DatagramCaller {
             }
             Fate::Late => tally.late += is_measured,
             Fate::Duplicate => tally.duplicate += is_measured,
-            Fate::Unsent => {
-                tally.troubles.count(Trouble::Unasked, 1, || format!("socket {connection}: an answer came and nothing had been asked"))
-            }
+            Fate::Unsent => tally.troubles.count(Trouble::Unasked, 1, || {
+                format!("socket {connection}: an answer came and nothing had been asked")
+            }),
         }
     }
 }
@@ -240,7 +275,10 @@ impl Service for DatagramCaller {
         if self.desk.measures(now) {
             self.desk.tally.borrow_mut().bytes_received += input.len() as u64;
         }
-        if let (Some(first), false) = (self.first_sent, std::mem::replace(&mut self.has_heard, true)) {
+        if let (Some(first), false) = (
+            self.first_sent,
+            std::mem::replace(&mut self.has_heard, true),
+        ) {
             self.desk.tally.borrow_mut().first_byte.record(now - first);
         }
         if self.desk.plan.response != Response::None {
@@ -264,9 +302,12 @@ impl Service for DatagramCaller {
 
     fn on_error(&mut self, error: &io::Error) {
         let trouble = Trouble::of_error(error.kind(), error.raw_os_error());
-        self.desk.is_refused.set(self.desk.is_refused.get() || trouble == Trouble::Refused);
+        self.desk
+            .is_refused
+            .set(self.desk.is_refused.get() || trouble == Trouble::Refused);
         let number = self.desk.number(self.slot);
-        self.desk.trouble(trouble, 1, || format!("socket {number}: {error}"));
+        self.desk
+            .trouble(trouble, 1, || format!("socket {number}: {error}"));
     }
 }
 

@@ -84,7 +84,9 @@ impl Desk {
             end: Cell::new(Time::NEVER),
             is_interrupted: Cell::new(false),
             is_over: Cell::new(false),
-            quota: Cell::new(plan.requests.map_or(u64::MAX, |requests| lanes.share_of(requests, plan.connections))),
+            quota: Cell::new(plan.requests.map_or(u64::MAX, |requests| {
+                lanes.share_of(requests, plan.connections)
+            })),
             waiting: Cell::new(0),
             waiting_measured: Cell::new(0),
             untried: Cell::new(if plan.churn { 0 } else { lanes.count }),
@@ -107,7 +109,12 @@ impl Desk {
     pub(super) fn schedule(&self, slot: usize) -> Option<Schedule> {
         match self.plan.law {
             Law::Closed { .. } => None,
-            Law::Open { rate } => Some(Schedule::new(rate, self.start.get(), self.number(slot), self.plan.connections)),
+            Law::Open { rate } => Some(Schedule::new(
+                rate,
+                self.start.get(),
+                self.number(slot),
+                self.plan.connections,
+            )),
         }
     }
 
@@ -130,7 +137,8 @@ impl Desk {
     /// When the next message of a slot is due; `None` in a closed loop.
     #[inline]
     pub(super) fn due(&self, slot: usize) -> Option<Time> {
-        self.schedule(slot).map(|schedule| schedule.at(self.next[slot].get()))
+        self.schedule(slot)
+            .map(|schedule| schedule.at(self.next[slot].get()))
     }
 
     /// When the next message of a slot was meant to be sent, if that is not after `now`: it is taken to be sent then. In a closed loop that is now, once
@@ -150,12 +158,20 @@ impl Desk {
     #[inline]
     pub(super) fn next_at(&self, slot: usize, ready: Option<Time>) -> Time {
         let next = self.due(slot).or(ready).unwrap_or(Time::NEVER);
-        if next < self.end.get() { next } else { Time::NEVER }
+        if next < self.end.get() {
+            next
+        } else {
+            Time::NEVER
+        }
     }
 
     /// Until when what was meant to be sent before the end is still sent.
     pub(super) fn last_call(&self) -> Time {
-        if self.is_interrupted.get() { self.end.get() } else { self.end.get() + self.patience() }
+        if self.is_interrupted.get() {
+            self.end.get()
+        } else {
+            self.end.get() + self.patience()
+        }
     }
 
     /// How long an answer is waited for at the end.
@@ -165,7 +181,11 @@ impl Desk {
 
     /// Whether a message that is meant to be sent at `intended` may be `now`, and takes it from the quota.
     fn take(&self, intended: Time, now: Time) -> bool {
-        if intended < self.start.get() || intended >= self.end.get() || now >= self.last_call() || self.is_over.get() {
+        if intended < self.start.get()
+            || intended >= self.end.get()
+            || now >= self.last_call()
+            || self.is_over.get()
+        {
             return false;
         }
         if !self.is_open_loop() && self.is_measured(intended) {
@@ -248,7 +268,10 @@ impl Desk {
     }
 
     pub(super) fn trouble(&self, trouble: Trouble, count: u64, words: impl FnOnce() -> String) {
-        self.tally.borrow_mut().troubles.count(trouble, count, words);
+        self.tally
+            .borrow_mut()
+            .troubles
+            .count(trouble, count, words);
     }
 
     /// What answers are compared with on a stream.

@@ -97,12 +97,28 @@ pub struct Generator<N: Net> {
 
 impl<N: Net> Generator<N> {
     /// A generator of the connections `lanes` to `remote`, over `reactor`.
-    pub fn new(reactor: Reactor<N>, plan: Arc<Plan>, lanes: Lanes, remote: Address) -> Generator<N> {
+    pub fn new(
+        reactor: Reactor<N>,
+        plan: Arc<Plan>,
+        lanes: Lanes,
+        remote: Address,
+    ) -> Generator<N> {
         let slots = vec![Slot::default(); lanes.count as usize];
         // Of a pace, each generator keeps its share.
-        let share = |rate: Rate| Rate::per_second(rate.get() * lanes.count as f64 / plan.connections as f64);
+        let share = |rate: Rate| {
+            Rate::per_second(rate.get() * lanes.count as f64 / plan.connections as f64)
+        };
         let openings = Openings::new(plan.connect_rate.map(share));
-        Generator { reactor, desk: Desk::new(plan, lanes), remote, slots, openings, phase: Phase::Fresh, open: 0, spun: 0 }
+        Generator {
+            reactor,
+            desk: Desk::new(plan, lanes),
+            remote,
+            slots,
+            openings,
+            phase: Phase::Fresh,
+            open: 0,
+            spun: 0,
+        }
     }
 
     /// The network below, for tests that play the peers of a simulated one.
@@ -139,16 +155,27 @@ impl<N: Net> Generator<N> {
                 self.schedule_openings();
                 self.phase = Phase::Opening;
             }
-            Phase::Opening if self.desk.untried.get() > 0 && !orders.is_stopped() => self.step(Time::NEVER),
+            Phase::Opening if self.desk.untried.get() > 0 && !orders.is_stopped() => {
+                self.step(Time::NEVER)
+            }
             Phase::Opening => {
                 tell(News::Ready);
                 self.phase = Phase::Ready;
             }
-            Phase::Ready if orders.started() == Time::NEVER && !orders.is_stopped() => self.step(Time::NEVER),
+            Phase::Ready if orders.started() == Time::NEVER && !orders.is_stopped() => {
+                self.step(Time::NEVER)
+            }
             Phase::Ready => {
                 // One that was stopped before that begins now, so that it has an end.
-                self.begin(if orders.is_stopped() { self.reactor.now() } else { orders.started() });
-                self.phase = Phase::Working { cut: self.desk.measured_from.get(), spun: None };
+                self.begin(if orders.is_stopped() {
+                    self.reactor.now()
+                } else {
+                    orders.started()
+                });
+                self.phase = Phase::Working {
+                    cut: self.desk.measured_from.get(),
+                    spun: None,
+                };
             }
             Phase::Working { cut, spun } => self.work(orders, tell, cut, spun),
             Phase::Leaving { until } => {
@@ -165,7 +192,13 @@ impl<N: Net> Generator<N> {
     /// What a run that is over came to.
     pub fn conclude(&mut self) -> Outcome {
         let rest = Box::new(self.desk.tally.take());
-        Outcome { rest, measured: self.measured(), open: self.open, spun: Duration::from_nanos(self.spun), is_refused: self.is_hopeless() }
+        Outcome {
+            rest,
+            measured: self.measured(),
+            open: self.open,
+            spun: Duration::from_nanos(self.spun),
+            is_refused: self.is_hopeless(),
+        }
     }
 
     /// Every connection is to be opened once. One that fails is tried again while the others work.
@@ -198,7 +231,13 @@ impl<N: Net> Generator<N> {
     }
 
     /// A turn of the warm-up, of the window, or of what is on its way behind it.
-    fn work(&mut self, orders: &Orders, tell: &mut dyn FnMut(News), mut cut: Time, mut spun: Option<u64>) {
+    fn work(
+        &mut self,
+        orders: &Orders,
+        tell: &mut dyn FnMut(News),
+        mut cut: Time,
+        mut spun: Option<u64>,
+    ) {
         let desk = Rc::clone(&self.desk);
         let now = self.reactor.now();
         if orders.is_stopped() && now < desk.end.get() {
@@ -209,7 +248,11 @@ impl<N: Net> Generator<N> {
         let goes_on = spun.is_none() || desk.is_open_loop() || desk.quota.get() > 0;
         if now >= cut && cut < desk.end.get() && goes_on {
             let tally = Box::new(desk.tally.take());
-            tell(if spun.is_none() { News::Begun(tally) } else { News::Interval(tally) });
+            tell(if spun.is_none() {
+                News::Begun(tally)
+            } else {
+                News::Interval(tally)
+            });
             spun = spun.or(Some(self.reactor.stats().spun_nanos));
             cut = cut + INTERVAL;
         }
@@ -222,8 +265,16 @@ impl<N: Net> Generator<N> {
             self.leave();
             return;
         }
-        let last = if now < desk.last_call() { desk.last_call() } else { self.deadline() };
-        let until = if now < desk.end.get() { cut.min(desk.end.get()) } else { last };
+        let last = if now < desk.last_call() {
+            desk.last_call()
+        } else {
+            self.deadline()
+        };
+        let until = if now < desk.end.get() {
+            cut.min(desk.end.get())
+        } else {
+            last
+        };
         self.step(until.min(self.given_up_at()));
     }
 
@@ -233,17 +284,27 @@ impl<N: Net> Generator<N> {
         let is_past_end = now >= desk.end.get();
         let has_sent_all = match desk.plan.law {
             Law::Closed { .. } => is_past_end || desk.quota.get() == 0,
-            Law::Open { .. } => is_past_end && (now >= desk.last_call() || self.behind(desk.start.get()) == 0),
+            Law::Open { .. } => {
+                is_past_end && (now >= desk.last_call() || self.behind(desk.start.get()) == 0)
+            }
         };
         let is_given_up = now >= self.given_up_at();
-        has_sent_all && desk.waiting.get() == 0 || now >= self.deadline() || is_given_up || self.is_hopeless()
+        has_sent_all && desk.waiting.get() == 0
+            || now >= self.deadline()
+            || is_given_up
+            || self.is_hopeless()
     }
 
     /// When a run ends that has no other end: the target has left in the middle of it, and messages that are to be sent never will be.
     fn given_up_at(&self) -> Time {
         let desk = &self.desk;
-        let is_endless = desk.end.get() == Time::NEVER && desk.waiting.get() == 0 && desk.open.get() == 0;
-        if is_endless { desk.failing_since.get() + desk.patience() } else { Time::NEVER }
+        let is_endless =
+            desk.end.get() == Time::NEVER && desk.waiting.get() == 0 && desk.open.get() == 0;
+        if is_endless {
+            desk.failing_since.get() + desk.patience()
+        } else {
+            Time::NEVER
+        }
     }
 
     /// Whether nobody listens where datagrams are sent to: their connections are never made, and so cannot fail.
@@ -261,7 +322,11 @@ impl<N: Net> Generator<N> {
         let desk = &self.desk;
         let of = |slot: usize| {
             let schedule = desk.schedule(slot)?;
-            Some(schedule.before(desk.end.get()).saturating_sub(desk.next[slot].get().max(schedule.before(from))))
+            Some(
+                schedule
+                    .before(desk.end.get())
+                    .saturating_sub(desk.next[slot].get().max(schedule.before(from))),
+            )
         };
         (0..self.slots.len()).filter_map(of).sum()
     }
@@ -270,24 +335,38 @@ impl<N: Net> Generator<N> {
     fn measured(&self) -> Duration {
         let desk = &self.desk;
         let ran_out = desk.plan.requests.is_some() && !desk.is_open_loop() && desk.quota.get() == 0;
-        let end = if ran_out || desk.end.get() == Time::NEVER { desk.end.get().min(desk.last_answer.get()) } else { desk.end.get() };
+        let end = if ran_out || desk.end.get() == Time::NEVER {
+            desk.end.get().min(desk.last_answer.get())
+        } else {
+            desk.end.get()
+        };
         end - desk.measured_from.get()
     }
 
     /// Ends every connection, and gives the peers a moment to do the same. What was sent and not answered is accounted for, whatever its connection does.
     fn leave(&mut self) {
         let desk = Rc::clone(&self.desk);
-        self.open = self.slots.iter().filter(|slot| slot.token.is_some()).count() as u64;
+        self.open = self
+            .slots
+            .iter()
+            .filter(|slot| slot.token.is_some())
+            .count() as u64;
         let was_given_up = self.reactor.now() >= self.given_up_at();
         {
             let mut tally = desk.tally.borrow_mut();
-            tally.unsent += if was_given_up { desk.quota.get() } else { self.behind(desk.measured_from.get()) };
+            tally.unsent += if was_given_up {
+                desk.quota.get()
+            } else {
+                self.behind(desk.measured_from.get())
+            };
             tally.unanswered += desk.waiting_measured.get();
         }
         desk.is_over.set(true);
         self.openings.clear();
         self.wake_all();
-        self.phase = Phase::Leaving { until: self.reactor.now() + FAREWELL };
+        self.phase = Phase::Leaving {
+            until: self.reactor.now() + FAREWELL,
+        };
     }
 
     fn wake_all(&mut self) {
@@ -301,7 +380,11 @@ impl<N: Net> Generator<N> {
     /// One turn that ends at `until` at the latest, and what it left to do.
     fn step(&mut self, until: Time) {
         let has_room = self.desk.connecting.get() < CONNECTING;
-        let next = if has_room { self.openings.next() } else { Time::NEVER };
+        let next = if has_room {
+            self.openings.next()
+        } else {
+            Time::NEVER
+        };
         self.reactor.turn_by(until.min(next));
         self.refill();
         self.open_due();
@@ -315,7 +398,11 @@ impl<N: Net> Generator<N> {
             let (desk, slot) = (&self.desk, &mut self.slots[index]);
             slot.token = None;
             slot.free_since = now;
-            slot.failures = if vacancy == Vacancy::Failed { slot.failures + 1 } else { 0 };
+            slot.failures = if vacancy == Vacancy::Failed {
+                slot.failures + 1
+            } else {
+                0
+            };
             let pause = match vacancy {
                 Vacancy::Done => desk.think(),
                 Vacancy::Blocked => RETRY,
@@ -328,7 +415,8 @@ impl<N: Net> Generator<N> {
                 // The start opens all of them.
                 Time::NEVER if desk.plan.churn => {}
                 start if desk.plan.churn => {
-                    self.openings.push(desk.due(index).unwrap_or(start).max(now + pause), index);
+                    self.openings
+                        .push(desk.due(index).unwrap_or(start).max(now + pause), index);
                 }
                 _ => self.openings.push(now + pause, index),
             }
@@ -342,7 +430,9 @@ impl<N: Net> Generator<N> {
             if self.desk.connecting.get() >= CONNECTING {
                 return self.openings.hold(now);
             }
-            let Some((slot, since)) = self.openings.pop(now) else { return };
+            let Some((slot, since)) = self.openings.pop(now) else {
+                return;
+            };
             if let Err(error) = self.open(slot, since) {
                 self.note_unopened(slot, &error);
             }
@@ -356,7 +446,9 @@ impl<N: Net> Generator<N> {
         let slot = &mut self.slots[index];
         let intended = if desk.plan.churn && desk.start.get() < Time::NEVER {
             // However late, it is meant for when it was meant.
-            let Some(intended) = desk.next_due(index, None, now) else { return Ok(()) };
+            let Some(intended) = desk.next_due(index, None, now) else {
+                return Ok(());
+            };
             intended
         } else {
             now
@@ -365,16 +457,24 @@ impl<N: Net> Generator<N> {
         let began = Sent::new(intended, now, since.max(slot.free_since));
         let is_first = slot.attempts == 1 && !desk.plan.churn;
         let sources = &desk.plan.sources;
-        let local = sources.get(desk.number(index) as usize % sources.len().max(1)).map(|ip| local_of(&self.remote, *ip));
+        let local = sources
+            .get(desk.number(index) as usize % sources.len().max(1))
+            .map(|ip| local_of(&self.remote, *ip));
         let begun = if self.remote.is_stream() {
             let caller = StreamCaller::new(desk.clone(), index, began, is_first);
-            self.reactor.connect(&self.remote, local.as_ref(), Box::new(caller))
+            self.reactor
+                .connect(&self.remote, local.as_ref(), Box::new(caller))
         } else {
             let caller = DatagramCaller::new(desk.clone(), index);
-            self.reactor.associate(&self.remote, local.as_ref(), Box::new(caller))
+            self.reactor
+                .associate(&self.remote, local.as_ref(), Box::new(caller))
         };
         // Unix sockets alone say so of a target without room, and then nothing was sent: the message is the next one again.
-        if desk.plan.churn && begun.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+        if desk.plan.churn
+            && begun
+                .as_ref()
+                .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        {
             desk.give_back(index, intended);
         } else if desk.plan.churn {
             desk.note_sent(&mut desk.tally.borrow_mut(), began);

@@ -55,7 +55,10 @@ enum Relation {
 
 impl Measured {
     fn is_time(self) -> bool {
-        matches!(self, Measured::Percentile(_) | Measured::Max | Measured::Mean)
+        matches!(
+            self,
+            Measured::Percentile(_) | Measured::Max | Measured::Mean
+        )
     }
 }
 
@@ -97,20 +100,34 @@ impl FromStr for Goal {
         const FORM: &str = "a requirement is a measure, one of < <= = >= >, and a number, such as p99<5ms, errors=0 or rate>100k";
         let at = text.find(['<', '>', '=']).ok_or(FORM)?;
         let (name, rest) = text.split_at(at);
-        let relations =
-            [("<=", Relation::AtMost), (">=", Relation::AtLeast), ("<", Relation::Below), (">", Relation::Above), ("=", Relation::Equal)];
-        let (relation, limit) =
-            relations.iter().find_map(|(sign, relation)| Some((*relation, rest.strip_prefix(sign)?.trim()))).ok_or(FORM)?;
+        let relations = [
+            ("<=", Relation::AtMost),
+            (">=", Relation::AtLeast),
+            ("<", Relation::Below),
+            (">", Relation::Above),
+            ("=", Relation::Equal),
+        ];
+        let (relation, limit) = relations
+            .iter()
+            .find_map(|(sign, relation)| Some((*relation, rest.strip_prefix(sign)?.trim())))
+            .ok_or(FORM)?;
         let measured = measured(name.trim())?;
         let limit = match measured {
             measured if measured.is_time() => time(limit)?.as_secs_f64(),
             Measured::Rate if limit != "0" => limit.parse::<Rate>()?.get(),
-            _ => limit
-                .parse::<u32>()
-                .map(f64::from)
-                .map_err(|_| format!("{} is compared with a whole number, such as errors=0", name.trim()))?,
+            _ => limit.parse::<u32>().map(f64::from).map_err(|_| {
+                format!(
+                    "{} is compared with a whole number, such as errors=0",
+                    name.trim()
+                )
+            })?,
         };
-        Ok(Goal { measured, relation, limit, text: text.to_owned() })
+        Ok(Goal {
+            measured,
+            relation,
+            limit,
+            text: text.to_owned(),
+        })
     }
 }
 
@@ -126,9 +143,14 @@ fn measured(name: &str) -> Result<Measured, String> {
         "reordered" => Measured::Reordered,
         "unsent" => Measured::Unsent,
         _ => {
-            let percentile = name.strip_prefix('p').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'));
-            let percentile =
-                percentile.and_then(|digits| digits.parse::<f64>().ok()).filter(|percentile| (0.0..=100.0).contains(percentile));
+            let percentile = name.strip_prefix('p').filter(|digits| {
+                digits
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || byte == b'.')
+            });
+            let percentile = percentile
+                .and_then(|digits| digits.parse::<f64>().ok())
+                .filter(|percentile| (0.0..=100.0).contains(percentile));
             Measured::Percentile(percentile.ok_or(
                 "what can be required: p50, p99.9 or any other percentile, max, mean, rate, errors, lost, late, duplicate, reordered, unsent",
             )?)
@@ -139,7 +161,10 @@ fn measured(name: &str) -> Result<Measured, String> {
 /// A time with its unit; a fraction will do.
 fn time(text: &str) -> Result<Duration, String> {
     const FORM: &str = "a time has a unit, such as 500us, 5ms, 1.5s";
-    let (number, unit) = text.split_at(text.find(|character: char| !character.is_ascii_digit() && character != '.').ok_or(FORM)?);
+    let (number, unit) = text.split_at(
+        text.find(|character: char| !character.is_ascii_digit() && character != '.')
+            .ok_or(FORM)?,
+    );
     let unit = match unit {
         "ns" => 1e-9,
         "us" => 1e-6,
@@ -147,7 +172,11 @@ fn time(text: &str) -> Result<Duration, String> {
         "s" => 1.0,
         _ => return Err(FORM.into()),
     };
-    number.parse::<f64>().ok().and_then(|number| Duration::try_from_secs_f64(number * unit).ok()).ok_or_else(|| FORM.into())
+    number
+        .parse::<f64>()
+        .ok()
+        .and_then(|number| Duration::try_from_secs_f64(number * unit).ok())
+        .ok_or_else(|| FORM.into())
 }
 
 #[cfg(test)]
@@ -168,7 +197,10 @@ mod tests {
             ("duplicate=2", 2.0, 1.0),
         ] {
             let goal: Goal = text.parse().unwrap();
-            assert!(goal.is_reached(Some(reached)) && !goal.is_reached(Some(missed)), "{text}");
+            assert!(
+                goal.is_reached(Some(reached)) && !goal.is_reached(Some(missed)),
+                "{text}"
+            );
             assert!(!goal.is_reached(None), "{text}: without a number");
             assert_eq!(goal.to_string(), text);
         }

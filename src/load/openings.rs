@@ -31,8 +31,15 @@ pub(super) struct Openings {
 impl Openings {
     /// At most `rate` a second.
     pub(super) fn new(rate: Option<Rate>) -> Openings {
-        let interval = rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate.get()));
-        Openings { due: BinaryHeap::new(), interval, allowed: Time::ZERO, held_until: Time::ZERO }
+        let interval = rate.map_or(Duration::ZERO, |rate| {
+            Duration::from_secs_f64(1.0 / rate.get())
+        });
+        Openings {
+            due: BinaryHeap::new(),
+            interval,
+            allowed: Time::ZERO,
+            held_until: Time::ZERO,
+        }
     }
 
     /// A slot is to be opened `at` or later.
@@ -47,7 +54,9 @@ impl Openings {
 
     /// When the next one may be.
     pub(super) fn next(&self) -> Time {
-        self.due.peek().map_or(Time::NEVER, |Reverse((at, _))| (*at).max(self.allowed))
+        self.due
+            .peek()
+            .map_or(Time::NEVER, |Reverse((at, _))| (*at).max(self.allowed))
     }
 
     /// Notes that none can be opened `now`, although one may be due.
@@ -77,7 +86,9 @@ mod tests {
 
     /// How many are opened until `end`, looked at every millisecond, from each of `begins` on.
     fn opened(openings: &mut Openings, from: u64, end: u64) -> usize {
-        (from..end).map(|now| std::iter::from_fn(|| openings.pop(at(now))).count()).sum()
+        (from..end)
+            .map(|now| std::iter::from_fn(|| openings.pop(at(now))).count())
+            .sum()
     }
 
     #[test]
@@ -94,11 +105,23 @@ mod tests {
     #[test]
     fn without_a_pace_all_that_is_due_is_opened_and_in_its_order() {
         let mut openings = Openings::new(None);
-        [(5, 1), (3, 2), (9, 3)].into_iter().for_each(|(millis, slot)| openings.push(at(millis), slot));
+        [(5, 1), (3, 2), (9, 3)]
+            .into_iter()
+            .for_each(|(millis, slot)| openings.push(at(millis), slot));
         assert_eq!((openings.next(), openings.pop(at(2))), (at(3), None));
-        assert_eq!([openings.pop(at(6)), openings.pop(at(6)), openings.pop(at(6))], [Some((2, at(3))), Some((1, at(5))), None]);
+        assert_eq!(
+            [
+                openings.pop(at(6)),
+                openings.pop(at(6)),
+                openings.pop(at(6))
+            ],
+            [Some((2, at(3))), Some((1, at(5))), None]
+        );
         // While there was no room, nobody was late.
         openings.hold(at(20));
-        assert_eq!((openings.pop(at(21)), openings.next()), (Some((3, at(20))), Time::NEVER));
+        assert_eq!(
+            (openings.pop(at(21)), openings.next()),
+            (Some((3, at(20))), Time::NEVER)
+        );
     }
 }

@@ -24,13 +24,19 @@ pub struct Lanes {
 impl Lanes {
     /// The lanes of the generator `index` of `generators`, which share `connections`.
     pub fn of(index: u64, generators: u64, connections: u64) -> Lanes {
-        let first = |index: u64| (u128::from(connections) * u128::from(index) / u128::from(generators)) as u64;
-        Lanes { first: first(index), count: first(index + 1) - first(index) }
+        let first = |index: u64| {
+            (u128::from(connections) * u128::from(index) / u128::from(generators)) as u64
+        };
+        Lanes {
+            first: first(index),
+            count: first(index + 1) - first(index),
+        }
     }
 
     /// Its share of `whole`; the shares of all generators together are the whole.
     pub(super) fn share_of(self, whole: u64, connections: u64) -> u64 {
-        let part = |lane: u64| (u128::from(whole) * u128::from(lane) / u128::from(connections)) as u64;
+        let part =
+            |lane: u64| (u128::from(whole) * u128::from(lane) / u128::from(connections)) as u64;
         part(self.first + self.count) - part(self.first)
     }
 }
@@ -46,7 +52,11 @@ pub struct Orders {
 impl Orders {
     /// Orders to end as soon as `stop` is set, which may be by a signal.
     pub fn new(stop: Arc<AtomicBool>) -> Orders {
-        Orders { start: AtomicU64::new(u64::MAX), stop, abort: AtomicBool::new(false) }
+        Orders {
+            start: AtomicU64::new(u64::MAX),
+            stop,
+            abort: AtomicBool::new(false),
+        }
     }
 
     /// Begin at this time of the common clock.

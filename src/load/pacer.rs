@@ -53,16 +53,29 @@ impl FromStr for Rate {
 
     fn from_str(text: &str) -> Result<Rate, String> {
         let wrong = || {
-            format!("a rate is messages a second, such as 20000, 100k, 1.5M or 0.5, and not '{}'", crate::escape::Escaped(text.as_bytes()))
+            format!(
+                "a rate is messages a second, such as 20000, 100k, 1.5M or 0.5, and not '{}'",
+                crate::escape::Escaped(text.as_bytes())
+            )
         };
         let units = [("k", 1e3), ("M", 1e6), ("", 1.0)];
-        let (number, unit) = units.iter().find_map(|(unit, size)| Some((text.strip_suffix(unit)?, size))).unwrap_or((text, &1.0));
-        let is_plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let (number, unit) = units
+            .iter()
+            .find_map(|(unit, size)| Some((text.strip_suffix(unit)?, size)))
+            .unwrap_or((text, &1.0));
+        let is_plain = !number.is_empty()
+            && number
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b'.');
         let messages: f64 = number.parse().ok().filter(|_| is_plain).ok_or_else(wrong)?;
         let messages = messages * unit;
         match messages {
-            _ if messages < Rate::LOWEST.get() => Err("a rate is at least 0.001 messages a second".into()),
-            _ if messages > Rate::HIGHEST.get() => Err("a rate is at most one message a nanosecond".into()),
+            _ if messages < Rate::LOWEST.get() => {
+                Err("a rate is at least 0.001 messages a second".into())
+            }
+            _ if messages > Rate::HIGHEST.get() => {
+                Err("a rate is at most one message a nanosecond".into())
+            }
             _ => Ok(Rate::per_second(messages)),
         }
     }
@@ -91,7 +104,12 @@ impl Schedule {
     /// Where there are no lanes.
     pub fn new(rate: Rate, start: Time, lane: u64, lanes: u64) -> Schedule {
         assert!(lanes > 0, "a schedule without lanes");
-        Schedule { rate, start, lane, lanes }
+        Schedule {
+            rate,
+            start,
+            lane,
+            lanes,
+        }
     }
 
     /// When the message `n` of this lane is meant to be sent.
@@ -113,7 +131,11 @@ impl Schedule {
         let elapsed = u128::from((end - self.start).as_nanos() as u64);
         let all = (elapsed * u128::from(self.rate.0)).div_ceil(NANOS);
         let all = u64::try_from(all).unwrap_or(u64::MAX);
-        if all <= self.lane { 0 } else { (all - self.lane - 1) / self.lanes + 1 }
+        if all <= self.lane {
+            0
+        } else {
+            (all - self.lane - 1) / self.lanes + 1
+        }
     }
 }
 
@@ -129,13 +151,25 @@ mod tests {
 
     #[test]
     fn rates_are_read_with_their_units() {
-        for (text, expected) in
-            [("20000", 20_000.0), ("100k", 100_000.0), ("1.5M", 1_500_000.0), ("0.5", 0.5), ("0.001", 0.001), (".5k", 500.0)]
-        {
+        for (text, expected) in [
+            ("20000", 20_000.0),
+            ("100k", 100_000.0),
+            ("1.5M", 1_500_000.0),
+            ("0.5", 0.5),
+            ("0.001", 0.001),
+            (".5k", 500.0),
+        ] {
             assert_eq!(text.parse::<Rate>().map(Rate::get), Ok(expected), "{text}");
         }
-        for text in ["", "k", "fast", "1e3", "-1", "inf", "NaN", "1 k", "1K", "1..2", "0x10"] {
-            assert!(text.parse::<Rate>().unwrap_err().contains("a rate is messages a second"), "{text}");
+        for text in [
+            "", "k", "fast", "1e3", "-1", "inf", "NaN", "1 k", "1K", "1..2", "0x10",
+        ] {
+            assert!(
+                text.parse::<Rate>()
+                    .unwrap_err()
+                    .contains("a rate is messages a second"),
+                "{text}"
+            );
         }
         assert!("0".parse::<Rate>().unwrap_err().contains("at least"));
         assert!("1001M".parse::<Rate>().unwrap_err().contains("at most"));
@@ -146,22 +180,40 @@ mod tests {
     fn a_day_is_as_exact_as_a_second() {
         let schedule = Schedule::new("20000.007".parse().unwrap(), Time::ZERO, 0, 1);
         let day = 86_400;
-        assert_eq!(schedule.due(at(day * 1_000_000_000 - 1)), 20_000_007 * day / 1000 + 1);
-        assert_eq!(schedule.at(20_000_007 * 86_400 / 1000 + 1) - Time::ZERO, Duration::from_nanos(86_400_000_009_999));
+        assert_eq!(
+            schedule.due(at(day * 1_000_000_000 - 1)),
+            20_000_007 * day / 1000 + 1
+        );
+        assert_eq!(
+            schedule.at(20_000_007 * 86_400 / 1000 + 1) - Time::ZERO,
+            Duration::from_nanos(86_400_000_009_999)
+        );
     }
 
     #[test]
     fn nothing_is_due_before_the_start_and_the_first_message_is_due_with_it() {
         let schedule = Schedule::new("1k".parse().unwrap(), at(5_000_000), 0, 2);
-        assert_eq!((schedule.due(at(4_999_999)), schedule.due(at(5_000_000))), (0, 1));
-        assert_eq!((schedule.at(0), schedule.at(1)), (at(5_000_000), at(7_000_000)));
+        assert_eq!(
+            (schedule.due(at(4_999_999)), schedule.due(at(5_000_000))),
+            (0, 1)
+        );
+        assert_eq!(
+            (schedule.at(0), schedule.at(1)),
+            (at(5_000_000), at(7_000_000))
+        );
     }
 
     #[test]
     fn far_times_saturate() {
         let schedule = Schedule::new(Rate::LOWEST, at(1), u64::MAX, u64::MAX);
-        assert_eq!((schedule.at(u64::MAX), schedule.due(Time::NEVER)), (Time::NEVER, 0));
-        assert_eq!(Schedule::new(Rate::HIGHEST, at(0), 0, 1).before(at(u64::MAX)), u64::MAX);
+        assert_eq!(
+            (schedule.at(u64::MAX), schedule.due(Time::NEVER)),
+            (Time::NEVER, 0)
+        );
+        assert_eq!(
+            Schedule::new(Rate::HIGHEST, at(0), 0, 1).before(at(u64::MAX)),
+            u64::MAX
+        );
     }
 
     proptest! {

@@ -34,10 +34,15 @@ impl Payload {
             state ^= state << 13;
             state ^= state >> 17;
             state ^= state << 5;
-            b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"[(state >> 26) as usize]
+            b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
+                [(state >> 26) as usize]
         };
         let period: Vec<u8> = (0..PERIOD).map(letter).collect();
-        Payload { table: extended(&period), period: PERIOD, size }
+        Payload {
+            table: extended(&period),
+            period: PERIOD,
+            size,
+        }
     }
 
     /// The same text each time.
@@ -47,7 +52,11 @@ impl Payload {
     /// Where it is empty.
     pub fn text(text: &[u8]) -> Payload {
         assert!(!text.is_empty(), "messages without bytes");
-        Payload { table: extended(text), period: text.len(), size: text.len() }
+        Payload {
+            table: extended(text),
+            period: text.len(),
+            size: text.len(),
+        }
     }
 
     /// Bytes of one message.
@@ -64,7 +73,11 @@ impl Payload {
 }
 
 fn extended(period: &[u8]) -> Box<[u8]> {
-    period.iter().chain(period.iter().cycle().take(STRETCH)).copied().collect()
+    period
+        .iter()
+        .chain(period.iter().cycle().take(STRETCH))
+        .copied()
+        .collect()
 }
 
 #[cfg(test)]
@@ -73,11 +86,17 @@ mod tests {
 
     #[test]
     fn the_stream_is_the_same_however_it_is_cut() {
-        for payload in [Payload::pattern(64), Payload::text(b"PING\r\n"), Payload::text(b"x"), Payload::text(&[7; 100_000])] {
+        for payload in [
+            Payload::pattern(64),
+            Payload::text(b"PING\r\n"),
+            Payload::text(b"x"),
+            Payload::text(&[7; 100_000]),
+        ] {
             for position in [0, 1, 5, 65_520, 65_521, 65_522, 1 << 40] {
                 let stretch = payload.stretch(position, STRETCH + 1);
                 assert_eq!(stretch.len(), STRETCH);
-                let is_right = |at: usize| payload.stretch(position + at as u64, 1)[0] == stretch[at];
+                let is_right =
+                    |at: usize| payload.stretch(position + at as u64, 1)[0] == stretch[at];
                 assert!((0..STRETCH).step_by(997).all(is_right), "at {position}");
             }
         }

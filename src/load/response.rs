@@ -61,7 +61,13 @@ pub struct Reader {
 impl Reader {
     /// Takes the next bytes. `size` is how long messages are.
     #[inline]
-    pub fn take(&mut self, response: &Response, size: usize, expected: &Expected<'_>, bytes: &[u8]) -> Heard {
+    pub fn take(
+        &mut self,
+        response: &Response,
+        size: usize,
+        expected: &Expected<'_>,
+        bytes: &[u8],
+    ) -> Heard {
         let size = match response {
             Response::Same => size,
             Response::Fixed(size) => *size,
@@ -80,7 +86,10 @@ impl Reader {
         self.position += came as u64;
         let arrived = self.arrived + came;
         self.arrived = arrived % size;
-        Heard { answers: (arrived / size) as u64, ..Heard::default() }
+        Heard {
+            answers: (arrived / size) as u64,
+            ..Heard::default()
+        }
     }
 
     /// Answers of one size, compared with what they should be.
@@ -105,7 +114,9 @@ impl Reader {
             if is_right && !self.is_wrong {
                 heard.answers += self.count(size, piece.len()).answers;
             } else {
-                piece.iter().for_each(|byte| self.take_byte(size, expected, *byte, &mut heard));
+                piece
+                    .iter()
+                    .for_each(|byte| self.take_byte(size, expected, *byte, &mut heard));
             }
             rest = &rest[piece.len()..];
         }
@@ -127,20 +138,31 @@ impl Reader {
     }
 
     /// Answers that a text ends.
-    fn take_delimited(&mut self, delimiter: &Delimiter, expected: &Expected<'_>, bytes: &[u8]) -> Heard {
+    fn take_delimited(
+        &mut self,
+        delimiter: &Delimiter,
+        expected: &Expected<'_>,
+        bytes: &[u8],
+    ) -> Heard {
         let mut heard = Heard::default();
         let mut rest = bytes;
         while !rest.is_empty() {
             let end = delimiter.find(&mut self.matched, rest);
             let piece = &rest[..end.unwrap_or(rest.len())];
-            for byte in piece.iter().filter(|_| matches!(expected, Expected::Text(_))) {
-                let Expected::Text(text) = expected else { break };
+            for byte in piece
+                .iter()
+                .filter(|_| matches!(expected, Expected::Text(_)))
+            {
+                let Expected::Text(text) = expected else {
+                    break;
+                };
                 self.judge(text.get(self.arrived) == Some(byte), &mut heard);
                 (self.arrived, self.position) = (self.arrived + 1, self.position + 1);
             }
             if end.is_some() {
                 // One that is too short has no byte that is wrong, and is.
-                self.is_wrong |= matches!(expected, Expected::Text(text) if text.len() != self.arrived);
+                self.is_wrong |=
+                    matches!(expected, Expected::Text(text) if text.len() != self.arrived);
                 self.arrived = 0;
                 self.complete(&mut heard);
             }
@@ -170,7 +192,13 @@ mod tests {
     use super::*;
 
     /// All of `bytes`, cut at `cut` again and again.
-    fn read(response: &Response, size: usize, expected: &Expected<'_>, bytes: &[u8], cut: usize) -> Heard {
+    fn read(
+        response: &Response,
+        size: usize,
+        expected: &Expected<'_>,
+        bytes: &[u8],
+        cut: usize,
+    ) -> Heard {
         let (mut reader, mut all) = (Reader::default(), Heard::default());
         for piece in bytes.chunks(cut) {
             let heard = reader.take(response, size, expected, piece);
@@ -189,7 +217,9 @@ mod tests {
     #[test]
     fn answers_are_counted_however_they_are_cut() {
         for cut in 1..40 {
-            let count = |response: &Response, bytes: &[u8]| read(response, 8, &Expected::Anything, bytes, cut).answers;
+            let count = |response: &Response, bytes: &[u8]| {
+                read(response, 8, &Expected::Anything, bytes, cut).answers
+            };
             assert_eq!(count(&Response::Same, &[0; 39]), 4);
             assert_eq!(count(&Response::Fixed(13), &[0; 39]), 3);
             assert_eq!(count(&until("\r\n"), b"+OK\r\n\r\n\r\r\n-ERR"), 3);
@@ -210,7 +240,11 @@ mod tests {
                 (until("c"), "cabc", 2, 1),
             ] {
                 let heard = read(&response, 9, &Expected::Text(b"abc"), bytes.as_bytes(), cut);
-                assert_eq!((heard.answers, heard.wrong), (answers, wrong), "{response:?} {bytes} cut at {cut}");
+                assert_eq!(
+                    (heard.answers, heard.wrong),
+                    (answers, wrong),
+                    "{response:?} {bytes} cut at {cut}"
+                );
             }
         }
     }

@@ -50,7 +50,14 @@ pub struct Search {
 impl Search {
     /// Begins with `first`.
     pub fn new(first: Rate) -> Search {
-        Search { rate: first, holds: None, fails: None, passed: 0, failed: 0, steps: 0 }
+        Search {
+            rate: first,
+            holds: None,
+            fails: None,
+            passed: 0,
+            failed: 0,
+            steps: 0,
+        }
     }
 
     /// The rate of the next trial.
@@ -60,17 +67,27 @@ impl Search {
 
     /// Takes the verdict on a trial of [`rate`](Search::rate); what was found, once it is.
     pub fn tell(&mut self, has_held: bool) -> Option<Found> {
-        *(if has_held { &mut self.passed } else { &mut self.failed }) += 1;
+        *(if has_held {
+            &mut self.passed
+        } else {
+            &mut self.failed
+        }) += 1;
         let majority = TRIALS / 2 + 1;
         if self.passed.max(self.failed) < majority {
             return None;
         }
-        let bound = if self.passed >= majority { &mut self.holds } else { &mut self.fails };
+        let bound = if self.passed >= majority {
+            &mut self.holds
+        } else {
+            &mut self.fails
+        };
         *bound = Some(self.rate);
         (self.passed, self.failed) = (0, 0);
         self.steps += 1;
         let next = match (self.holds, self.fails) {
-            (Some(holds), Some(fails)) if fails.get() / holds.get() <= PRECISION => return Some(Found::Between { holds, fails }),
+            (Some(holds), Some(fails)) if fails.get() / holds.get() <= PRECISION => {
+                return Some(Found::Between { holds, fails });
+            }
             (Some(holds), Some(fails)) => (holds.get() * fails.get()).sqrt(),
             (Some(holds), None) => holds.get() * 2.0,
             (None, _) => self.rate.get() / 2.0,

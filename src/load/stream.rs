@@ -87,7 +87,9 @@ impl StreamCaller {
             return self.pour(cx, now);
         }
         while self.in_flight.len() < self.desk.plan.depth {
-            let Some(intended) = self.next_due(now) else { break };
+            let Some(intended) = self.next_due(now) else {
+                break;
+            };
             self.begin(intended, now);
         }
         let action = self.say(cx, now);
@@ -105,14 +107,19 @@ impl StreamCaller {
         if self.left == 0 {
             return Action::More;
         }
-        self.desk.vacant.borrow_mut().push((self.slot, Vacancy::Done));
+        self.desk
+            .vacant
+            .borrow_mut()
+            .push((self.slot, Vacancy::Done));
         self.leave()
     }
 
     /// When the next message was meant to be sent, if that is not after `now`; it is taken to be sent then.
     #[inline]
     fn next_due(&mut self, now: Time) -> Option<Time> {
-        let intended = self.desk.next_due(self.slot, self.ready_at.front().copied(), now)?;
+        let intended = self
+            .desk
+            .next_due(self.slot, self.ready_at.front().copied(), now)?;
         self.ready_at.pop_front();
         Some(intended)
     }
@@ -133,7 +140,9 @@ impl StreamCaller {
             self.free_since = now;
         }
         while self.owed < STRETCH as u64 {
-            let Some(intended) = self.next_due(now) else { break };
+            let Some(intended) = self.next_due(now) else {
+                break;
+            };
             self.begin(intended, now);
             if think > Duration::ZERO {
                 self.ready_at.push_back(now + think);
@@ -143,19 +152,28 @@ impl StreamCaller {
         let action = self.say(cx, now);
         self.settle_left(cx, now);
         cx.set_alarm(self.alarm(now));
-        let is_flood = !is_open_loop && think == Duration::ZERO && now >= self.desk.start.get() && now < self.desk.end.get();
-        let has_more = self.is_blocked || !self.in_flight.is_empty() || is_flood && self.desk.quota.get() > 0;
+        let is_flood = !is_open_loop
+            && think == Duration::ZERO
+            && now >= self.desk.start.get()
+            && now < self.desk.end.get();
+        let has_more =
+            self.is_blocked || !self.in_flight.is_empty() || is_flood && self.desk.quota.get() > 0;
         if has_more { Action::More } else { action }
     }
 
     /// Counts the messages that no answer is waited for and that have left: not those that still wait here for the target to take them.
     fn settle_left(&mut self, cx: &Context<'_>, now: Time) {
-        let left = self.said.saturating_sub(outbox::LIMIT.saturating_sub(cx.room()) as u64);
+        let left = self
+            .said
+            .saturating_sub(outbox::LIMIT.saturating_sub(cx.room()) as u64);
         let size = self.desk.plan.payload.size() as u64;
         while (self.left + 1) * size <= left {
-            let Some(sent) = self.in_flight.pop_front() else { break };
+            let Some(sent) = self.in_flight.pop_front() else {
+                break;
+            };
             self.left += 1;
-            self.desk.note_completed(&mut self.desk.tally.borrow_mut(), sent, now);
+            self.desk
+                .note_completed(&mut self.desk.tally.borrow_mut(), sent, now);
         }
     }
 
@@ -174,7 +192,11 @@ impl StreamCaller {
         if self.desk.measures(now) {
             self.desk.tally.borrow_mut().bytes_sent += count;
         }
-        if self.owed > 0 { Action::More } else { Action::Continue }
+        if self.owed > 0 {
+            Action::More
+        } else {
+            Action::Continue
+        }
     }
 
     /// When something is to be done although nothing comes.
@@ -185,7 +207,11 @@ impl StreamCaller {
             return desk.start.get();
         }
         let waits = plan.response != Response::None;
-        let answer = self.in_flight.front().filter(|_| waits).map_or(Time::NEVER, |sent| sent.sent.after(plan.timeout));
+        let answer = self
+            .in_flight
+            .front()
+            .filter(|_| waits)
+            .map_or(Time::NEVER, |sent| sent.sent.after(plan.timeout));
         if self.is_blocked || waits && self.in_flight.len() >= plan.depth {
             return answer;
         }
@@ -200,18 +226,24 @@ impl StreamCaller {
         let mut tally = desk.tally.borrow_mut();
         if heard.wrong_bytes + heard.wrong > 0 {
             tally.wrong_bytes += heard.wrong_bytes;
-            tally.troubles.count(Trouble::Mismatch, heard.wrong, || match heard.wrong_at {
-                Some(at) => format!("connection {number}: byte {at} of what came back is not what was expected"),
-                None => format!("connection {number}: an answer is shorter than what was expected"),
-            });
+            tally
+                .troubles
+                .count(Trouble::Mismatch, heard.wrong, || match heard.wrong_at {
+                    Some(at) => format!(
+                        "connection {number}: byte {at} of what came back is not what was expected"
+                    ),
+                    None => {
+                        format!("connection {number}: an answer is shorter than what was expected")
+                    }
+                });
         }
         let is_full = self.in_flight.len() >= desk.plan.depth;
         for index in 0..heard.answers {
             let Some(sent) = self.in_flight.pop_front() else {
                 let unasked = heard.answers - index;
-                tally
-                    .troubles
-                    .count(Trouble::Unasked, unasked, || format!("connection {number}: an answer came and nothing had been asked"));
+                tally.troubles.count(Trouble::Unasked, unasked, || {
+                    format!("connection {number}: an answer came and nothing had been asked")
+                });
                 break;
             };
             desk.note_answered(&mut tally, sent, now);
@@ -232,10 +264,17 @@ impl StreamCaller {
             return;
         }
         let lost = self.in_flight.len();
-        self.in_flight.drain(..).for_each(|sent| self.desk.note_gone(sent));
+        self.in_flight
+            .drain(..)
+            .for_each(|sent| self.desk.note_gone(sent));
         let number = self.desk.number(self.slot);
-        self.desk.trouble(trouble, (lost as u64).max(1), || format!("connection {number}: {words}"));
-        self.desk.vacant.borrow_mut().push((self.slot, Vacancy::Failed));
+        self.desk.trouble(trouble, (lost as u64).max(1), || {
+            format!("connection {number}: {words}")
+        });
+        self.desk
+            .vacant
+            .borrow_mut()
+            .push((self.slot, Vacancy::Failed));
     }
 
     /// Ends the connection because it has done what it was for.
@@ -254,7 +293,11 @@ impl Service for StreamCaller {
         desk.connecting.set(desk.connecting.get() - 1);
         desk.open.set(desk.open.get() + 1);
         desk.has_opened.set(true);
-        desk.failing_since.set(if desk.plan.churn { desk.failing_since.get() } else { Time::NEVER });
+        desk.failing_since.set(if desk.plan.churn {
+            desk.failing_since.get()
+        } else {
+            Time::NEVER
+        });
         desk.note_tried(self.is_first);
         {
             let mut tally = desk.tally.borrow_mut();
@@ -291,12 +334,20 @@ impl Service for StreamCaller {
                 self.desk.tally.borrow_mut().first_byte.record(now - first);
             }
         }
-        let heard = self.reader.take(&self.desk.plan.response, self.desk.plan.payload.size(), &self.desk.expected(), input);
+        let heard = self.reader.take(
+            &self.desk.plan.response,
+            self.desk.plan.payload.size(),
+            &self.desk.expected(),
+            input,
+        );
         if heard.answers + heard.wrong_bytes > 0 {
             self.settle(&heard, now);
         }
         if self.desk.plan.churn && heard.answers > 0 {
-            self.desk.vacant.borrow_mut().push((self.slot, Vacancy::Done));
+            self.desk
+                .vacant
+                .borrow_mut()
+                .push((self.slot, Vacancy::Done));
             return self.leave();
         }
         self.proceed(cx, now)
@@ -304,7 +355,11 @@ impl Service for StreamCaller {
 
     fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
         let now = cx.clock();
-        if self.is_settled { Action::Continue } else { self.proceed(cx, now) }
+        if self.is_settled {
+            Action::Continue
+        } else {
+            self.proceed(cx, now)
+        }
     }
 
     fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
@@ -316,7 +371,12 @@ impl Service for StreamCaller {
             return self.leave();
         }
         let waits = self.desk.plan.response != Response::None || self.desk.plan.churn;
-        if waits && self.in_flight.front().is_some_and(|sent| sent.sent.after(self.desk.plan.timeout) <= now) {
+        if waits
+            && self
+                .in_flight
+                .front()
+                .is_some_and(|sent| sent.sent.after(self.desk.plan.timeout) <= now)
+        {
             let timeout = self.desk.plan.timeout.unwrap_or_default();
             self.fail(Trouble::TimedOut, &format!("no answer within {timeout:?}"));
             return Action::Abort;
@@ -349,7 +409,9 @@ impl Service for StreamCaller {
             CloseReason::Refused => "connection refused".to_owned(),
             CloseReason::Reset => "reset by the peer".to_owned(),
             CloseReason::TimedOut if !self.is_open => "no connection in time".to_owned(),
-            CloseReason::WriteTimeout => "the peer took nothing of what was sent in time".to_owned(),
+            CloseReason::WriteTimeout => {
+                "the peer took nothing of what was sent in time".to_owned()
+            }
             reason => reason.to_string(),
         };
         self.fail(Trouble::of_close(reason), &words);

@@ -46,7 +46,8 @@ impl Times {
     pub fn percentile(&self, percentile: f64) -> Option<Duration> {
         // 99.9 / 100.0 is a hair above 0.999, and of 5,000 times that hair is the next one.
         let quantile = (percentile * 1e10).round() / 1e12;
-        (self.count() > 0).then(|| Duration::from_nanos(self.0.value_at_quantile(quantile).min(self.0.max())))
+        (self.count() > 0)
+            .then(|| Duration::from_nanos(self.0.value_at_quantile(quantile).min(self.0.max())))
     }
 
     /// The longest; `None` where there are none.
@@ -77,7 +78,10 @@ impl From<&Histogram<u64>> for Times {
     fn from(histogram: &Histogram<u64>) -> Times {
         let mut times = Times::default();
         for value in histogram.iter_recorded() {
-            times.0.saturating_record_n(value.value_iterated_to(), value.count_since_last_iteration());
+            times.0.saturating_record_n(
+                value.value_iterated_to(),
+                value.count_since_last_iteration(),
+            );
         }
         times
     }
@@ -145,7 +149,9 @@ impl Trouble {
         match reason {
             CloseReason::Refused => Trouble::Refused,
             CloseReason::Reset => Trouble::Reset,
-            CloseReason::TimedOut | CloseReason::IdleTimeout | CloseReason::WriteTimeout => Trouble::TimedOut,
+            CloseReason::TimedOut | CloseReason::IdleTimeout | CloseReason::WriteTimeout => {
+                Trouble::TimedOut
+            }
             CloseReason::Unreachable => Trouble::Unreachable,
             CloseReason::PeerClosed | CloseReason::Finished => Trouble::ClosedEarly,
             _ => Trouble::Other,
@@ -155,7 +161,9 @@ impl Trouble {
     /// What an error of a call amounts to.
     pub fn of_error(kind: std::io::ErrorKind, code: Option<i32>) -> Trouble {
         match (kind, code) {
-            (std::io::ErrorKind::AddrNotAvailable | std::io::ErrorKind::AddrInUse, _) => Trouble::NoPort,
+            (std::io::ErrorKind::AddrNotAvailable | std::io::ErrorKind::AddrInUse, _) => {
+                Trouble::NoPort
+            }
             (_, Some(libc::EMFILE | libc::ENFILE)) => Trouble::NoDescriptor,
             _ => match Trouble::of_close(CloseReason::of_error(&kind.into())) {
                 Trouble::ClosedEarly => Trouble::Other,
@@ -215,7 +223,8 @@ impl Troubles {
     /// Those that there are, each with its count and the first of them in words.
     pub fn iter(&self) -> impl Iterator<Item = (Trouble, u64, &str)> {
         let all = Trouble::ALL.into_iter().zip(self.counts).zip(&self.first);
-        all.filter(|((_, count), _)| *count > 0).map(|((trouble, count), first)| (trouble, count, first.as_deref().unwrap_or_default()))
+        all.filter(|((_, count), _)| *count > 0)
+            .map(|((trouble, count), first)| (trouble, count, first.as_deref().unwrap_or_default()))
     }
 }
 
@@ -292,13 +301,24 @@ mod tests {
     #[test]
     fn percentiles_are_within_a_thousandth_and_never_below() {
         let mut times = Times::default();
-        assert_eq!((times.percentile(50.0), times.max(), times.mean()), (None, None, None));
+        assert_eq!(
+            (times.percentile(50.0), times.max(), times.mean()),
+            (None, None, None)
+        );
         (1..=100_000).for_each(|micros| times.record(Duration::from_micros(micros)));
-        for (percentile, micros) in
-            [(50.0, 50_000.0), (90.0, 90_000.0), (99.0, 99_000.0), (99.9, 99_900.0), (99.99, 99_990.0), (100.0, 100_000.0)]
-        {
+        for (percentile, micros) in [
+            (50.0, 50_000.0),
+            (90.0, 90_000.0),
+            (99.0, 99_000.0),
+            (99.9, 99_900.0),
+            (99.99, 99_990.0),
+            (100.0, 100_000.0),
+        ] {
             let got = times.percentile(percentile).unwrap().as_secs_f64() * 1e6;
-            assert!((micros..micros * 1.001).contains(&got), "p{percentile} {got}");
+            assert!(
+                (micros..micros * 1.001).contains(&got),
+                "p{percentile} {got}"
+            );
         }
         let mean = times.mean().unwrap().as_secs_f64() * 1e6;
         assert!((mean - 50_000.5).abs() < 50.0, "{mean}");
@@ -306,10 +326,22 @@ mod tests {
 
     #[test]
     fn a_percentile_is_the_time_of_its_rank_and_not_the_next_one() {
-        for (percentile, rank) in [(99.9, 4995), (99.98, 4999), (50.0, 2500), (0.02, 1), (33.34, 1667)] {
+        for (percentile, rank) in [
+            (99.9, 4995),
+            (99.98, 4999),
+            (50.0, 2500),
+            (0.02, 1),
+            (33.34, 1667),
+        ] {
             let mut times = Times::default();
-            (0..5000).for_each(|index| times.record(Duration::from_millis(if index < rank { 1 } else { 1000 })));
-            assert_eq!(times.percentile(percentile).unwrap().as_millis(), 1, "p{percentile}");
+            (0..5000).for_each(|index| {
+                times.record(Duration::from_millis(if index < rank { 1 } else { 1000 }))
+            });
+            assert_eq!(
+                times.percentile(percentile).unwrap().as_millis(),
+                1,
+                "p{percentile}"
+            );
         }
     }
 
@@ -322,28 +354,45 @@ mod tests {
 
     #[test]
     fn the_sum_of_parts_is_the_whole() {
-        let (mut whole, mut parts) = (Tally::default(), [Tally::default(), Tally::default(), Tally::default()]);
+        let (mut whole, mut parts) = (
+            Tally::default(),
+            [Tally::default(), Tally::default(), Tally::default()],
+        );
         for n in 0..9_999_u64 {
             let part = &mut parts[n as usize % 3];
             for tally in [&mut whole, part] {
                 tally.answered += 1;
                 tally.response.record(Duration::from_nanos(n * n));
                 if n % 100 == 7 {
-                    tally.troubles.count(Trouble::Reset, 2, || format!("the first in part {}", n % 3));
+                    tally
+                        .troubles
+                        .count(Trouble::Reset, 2, || format!("the first in part {}", n % 3));
                 }
             }
         }
         let mut sum = Tally::default();
         parts.iter().for_each(|part| sum.add(part));
-        assert_eq!((&sum.response, sum.answered, sum.troubles.total()), (&whole.response, 9_999, 200));
-        assert_eq!(sum.troubles.iter().collect::<Vec<_>>(), [(Trouble::Reset, 200, "the first in part 0")]);
+        assert_eq!(
+            (&sum.response, sum.answered, sum.troubles.total()),
+            (&whole.response, 9_999, 200)
+        );
+        assert_eq!(
+            sum.troubles.iter().collect::<Vec<_>>(),
+            [(Trouble::Reset, 200, "the first in part 0")]
+        );
     }
 
     #[test]
     fn every_trouble_has_its_own_place_and_name() {
         for (index, trouble) in Trouble::ALL.into_iter().enumerate() {
             assert_eq!(trouble as usize, index);
-            assert_eq!(Trouble::ALL.iter().filter(|other| other.name() == trouble.name()).count(), 1);
+            assert_eq!(
+                Trouble::ALL
+                    .iter()
+                    .filter(|other| other.name() == trouble.name())
+                    .count(),
+                1
+            );
         }
     }
 }

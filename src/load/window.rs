@@ -35,7 +35,11 @@ impl Sent {
     /// A message that is sent `now`, and could have been since `free_since`.
     #[inline]
     pub fn new(intended: Time, now: Time, free_since: Time) -> Sent {
-        Sent { intended, sent: now, late: now - intended.max(free_since) }
+        Sent {
+            intended,
+            sent: now,
+            late: now - intended.max(free_since),
+        }
     }
 
     /// Since when the next message could have been sent where it had to wait for the end of this one, which came `now`: as much earlier as this one
@@ -103,24 +107,39 @@ impl Window {
         }
         if number < self.base {
             let back = usize::try_from(self.base - number).unwrap_or(usize::MAX);
-            let Some(index) = self.past.len().checked_sub(back) else { return Fate::Late };
+            let Some(index) = self.past.len().checked_sub(back) else {
+                return Fate::Late;
+            };
             let was_answered = std::mem::replace(&mut self.past[index], true);
-            return if was_answered { Fate::Duplicate } else { Fate::Late };
+            return if was_answered {
+                Fate::Duplicate
+            } else {
+                Fate::Late
+            };
         }
-        let Some(datagram) = self.current[(number - self.base) as usize].take() else { return Fate::Duplicate };
+        let Some(datagram) = self.current[(number - self.base) as usize].take() else {
+            return Fate::Duplicate;
+        };
         self.waiting -= 1;
         let is_reordered = number < self.expected;
         self.expected = self.expected.max(number + 1);
         while let Some(None) = self.current.front() {
             self.settle();
         }
-        Fate::Answered { datagram, is_reordered }
+        Fate::Answered {
+            datagram,
+            is_reordered,
+        }
     }
 
     /// The oldest that has no answer yet, and its number: what an answer without a number is taken to answer.
     pub fn oldest(&self) -> Option<(u64, Sent)> {
         // Those before `base` are settled, so the first one here has no answer.
-        self.current.front().copied().flatten().map(|datagram| (self.base, datagram))
+        self.current
+            .front()
+            .copied()
+            .flatten()
+            .map(|datagram| (self.base, datagram))
     }
 
     /// Gives up the oldest.
@@ -136,7 +155,10 @@ impl Window {
 
     /// Moves the first one to the past.
     fn settle(&mut self) {
-        let was_answered = self.current.pop_front().is_some_and(|datagram| datagram.is_none());
+        let was_answered = self
+            .current
+            .pop_front()
+            .is_some_and(|datagram| datagram.is_none());
         if self.past.len() == PAST {
             self.past.pop_front();
         }
@@ -155,7 +177,11 @@ mod tests {
 
     fn sent(number: u64) -> Sent {
         let at = Time::ZERO + Duration::from_nanos(number);
-        Sent { intended: at, sent: at, late: Duration::ZERO }
+        Sent {
+            intended: at,
+            sent: at,
+            late: Duration::ZERO,
+        }
     }
 
     #[test]
@@ -163,10 +189,25 @@ mod tests {
         let mut window = Window::default();
         for number in 0..3 * PAST as u64 {
             window.send(sent(number));
-            assert!(matches!(window.answer(number), Fate::Answered { is_reordered: false, .. }));
+            assert!(matches!(
+                window.answer(number),
+                Fate::Answered {
+                    is_reordered: false,
+                    ..
+                }
+            ));
         }
-        assert_eq!((window.past.len(), window.current.len(), window.waiting()), (PAST, 0, 0));
-        assert_eq!((window.answer(2 * PAST as u64), window.answer(2 * PAST as u64 - 1)), (Fate::Duplicate, Fate::Late));
+        assert_eq!(
+            (window.past.len(), window.current.len(), window.waiting()),
+            (PAST, 0, 0)
+        );
+        assert_eq!(
+            (
+                window.answer(2 * PAST as u64),
+                window.answer(2 * PAST as u64 - 1)
+            ),
+            (Fate::Duplicate, Fate::Late)
+        );
     }
 
     #[derive(Clone, Copy, Debug, PartialEq)]

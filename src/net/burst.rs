@@ -38,7 +38,11 @@ pub struct Path {
 impl Path {
     /// To or from `peer`, and nothing else is known.
     pub fn plain(peer: Peer) -> Path {
-        Path { peer, local: None, hops: None }
+        Path {
+            peer,
+            local: None,
+            hops: None,
+        }
     }
 }
 
@@ -96,7 +100,13 @@ impl Burst {
 
     /// Notes the one datagram at the beginning of the buffer, `size` bytes of it. One that fills its slot may have been longer.
     pub fn take_one(&mut self, size: usize, path: Path) {
-        self.parts.push(Part { path, at: 0, size, segment: size.max(1), is_cut: size >= SLOT });
+        self.parts.push(Part {
+            path,
+            at: 0,
+            size,
+            segment: size.max(1),
+            is_cut: size >= SLOT,
+        });
     }
 
     /// The bytes that were received.
@@ -119,12 +129,20 @@ pub struct Transmit<'a> {
 impl<'a> Transmit<'a> {
     /// How many datagrams this is.
     pub fn count(&self) -> usize {
-        self.segment.map_or(1, |segment| self.pieces.iter().map(|piece| piece.len()).sum::<usize>().div_ceil(segment.into()))
+        self.segment.map_or(1, |segment| {
+            self.pieces
+                .iter()
+                .map(|piece| piece.len())
+                .sum::<usize>()
+                .div_ceil(segment.into())
+        })
     }
 
     /// The datagrams of a message that is several.
     pub fn datagrams(&self, segment: u16) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        self.pieces.iter().flat_map(move |piece| piece.chunks(segment.into()))
+        self.pieces
+            .iter()
+            .flat_map(move |piece| piece.chunks(segment.into()))
     }
 }
 
@@ -135,19 +153,51 @@ mod tests {
     #[test]
     fn a_message_is_cut_where_its_datagrams_end() {
         let (path, bytes) = (Path::plain(Peer::unnamed()), [1, 2, 3, 4, 5]);
-        let pieces = [std::io::IoSlice::new(&bytes[..4]), std::io::IoSlice::new(&bytes[4..])];
-        let message = Transmit { path: &path, pieces: &pieces, segment: Some(2) };
+        let pieces = [
+            std::io::IoSlice::new(&bytes[..4]),
+            std::io::IoSlice::new(&bytes[4..]),
+        ];
+        let message = Transmit {
+            path: &path,
+            pieces: &pieces,
+            segment: Some(2),
+        };
         assert_eq!(message.count(), 3);
-        assert_eq!(message.datagrams(2).collect::<Vec<_>>(), [&[1, 2][..], &[3, 4], &[5]]);
-        assert_eq!(Transmit { segment: None, ..message }.count(), 1);
+        assert_eq!(
+            message.datagrams(2).collect::<Vec<_>>(),
+            [&[1, 2][..], &[3, 4], &[5]]
+        );
+        assert_eq!(
+            Transmit {
+                segment: None,
+                ..message
+            }
+            .count(),
+            1
+        );
     }
 
     #[test]
     fn a_part_is_cut_where_its_datagrams_end() {
-        let part = |size, segment| Part { path: Path::plain(Peer::unnamed()), at: 100, size, segment, is_cut: false };
-        assert_eq!(part(10, 4).datagrams().collect::<Vec<_>>(), [100..104, 104..108, 108..110]);
-        assert_eq!(part(8, 4).datagrams().collect::<Vec<_>>(), [100..104, 104..108]);
+        let part = |size, segment| Part {
+            path: Path::plain(Peer::unnamed()),
+            at: 100,
+            size,
+            segment,
+            is_cut: false,
+        };
+        assert_eq!(
+            part(10, 4).datagrams().collect::<Vec<_>>(),
+            [100..104, 104..108, 108..110]
+        );
+        assert_eq!(
+            part(8, 4).datagrams().collect::<Vec<_>>(),
+            [100..104, 104..108]
+        );
         assert!(part(3, 3).datagrams().eq(std::iter::once(100..103)));
-        assert!(part(0, 1).datagrams().eq(std::iter::once(100..100)), "an empty datagram is one");
+        assert!(
+            part(0, 1).datagrams().eq(std::iter::once(100..100)),
+            "an empty datagram is one"
+        );
     }
 }

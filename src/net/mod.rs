@@ -112,7 +112,12 @@ pub trait Net: Debug {
     fn next_signal(&mut self, signals: &mut Self::Signals) -> Option<Signal>;
 
     /// Listens at a stream address, registered under `token`. Returns the address in use as well, with the port that was chosen.
-    fn listen(&mut self, address: &Address, backlog: u32, token: Token) -> Result<(Self::Listener, Address), StartError>;
+    fn listen(
+        &mut self,
+        address: &Address,
+        backlog: u32,
+        token: Token,
+    ) -> Result<(Self::Listener, Address), StartError>;
 
     /// The next connection of the backlog. Not registered yet.
     fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Peer)>;
@@ -122,7 +127,12 @@ pub trait Net: Debug {
 
     /// Begins a connection to a stream address, from `local` where one is given, registered under `token` as [`Net::register`] does. That it is
     /// made, or that it failed, is announced as writable; [`Net::is_connected`] then tells.
-    fn connect(&mut self, remote: &Address, local: Option<&Address>, token: Token) -> Result<Self::Stream, StartError>;
+    fn connect(
+        &mut self,
+        remote: &Address,
+        local: Option<&Address>,
+        token: Token,
+    ) -> Result<Self::Stream, StartError>;
 
     /// Whether a connection that was begun is made; the error where it never will be. `false`: the announcement came for nothing.
     fn is_connected(&mut self, stream: &mut Self::Stream) -> io::Result<bool>;
@@ -141,7 +151,11 @@ pub trait Net: Debug {
     fn write(&mut self, stream: &mut Self::Stream, bytes: &[u8]) -> io::Result<usize>;
 
     /// Writes the beginning of all pieces as one.
-    fn write_vectored(&mut self, stream: &mut Self::Stream, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
+    fn write_vectored(
+        &mut self,
+        stream: &mut Self::Stream,
+        pieces: &[IoSlice<'_>],
+    ) -> io::Result<usize>;
 
     /// Sends our end of stream.
     fn finish(&mut self, stream: &mut Self::Stream) -> io::Result<()>;
@@ -159,18 +173,28 @@ pub trait Net: Debug {
     fn abort(&mut self, stream: Self::Stream);
 
     /// Binds a datagram socket, registered under `token`. Returns the address in use as well.
-    fn bind(&mut self, address: &Address, token: Token) -> Result<(Self::Datagram, Address), StartError>;
+    fn bind(
+        &mut self,
+        address: &Address,
+        token: Token,
+    ) -> Result<(Self::Datagram, Address), StartError>;
 
     /// A datagram socket that talks to `remote` alone, from `local` where one is given, registered under `token`. Refusals that the network
     /// reports show as errors of the next call.
-    fn associate(&mut self, remote: &Address, local: Option<&Address>, token: Token) -> Result<Self::Datagram, StartError>;
+    fn associate(
+        &mut self,
+        remote: &Address,
+        local: Option<&Address>,
+        token: Token,
+    ) -> Result<Self::Datagram, StartError>;
 
     /// Receives some datagrams: at least one, and no more than a burst.
     fn receive(&mut self, socket: &mut Self::Datagram, burst: &mut Burst) -> io::Result<()>;
 
     /// Sends messages, of which there is at least one, in their order, and returns how many left: at least one. An error is that of the first,
     /// and the others have not been looked at.
-    fn send(&mut self, socket: &mut Self::Datagram, messages: &[Transmit<'_>]) -> io::Result<usize>;
+    fn send(&mut self, socket: &mut Self::Datagram, messages: &[Transmit<'_>])
+    -> io::Result<usize>;
 
     /// Whether a message may be several datagrams ([`Transmit::segment`]). Even so the socket may refuse one that is.
     fn offloads(&self, socket: &Self::Datagram) -> bool;

@@ -74,7 +74,10 @@ impl OsNet {
 
     /// The same; its UDP sockets are made as `options` say.
     pub fn with_datagram_options(self, options: DatagramOptions) -> OsNet {
-        OsNet { datagrams: options, ..self }
+        OsNet {
+            datagrams: options,
+            ..self
+        }
     }
 
     fn watch_datagram(&self, datagram: &mut Datagram, token: Token) -> io::Result<()> {
@@ -85,8 +88,15 @@ impl OsNet {
         }
     }
 
-    fn watch(&self, source: &mut dyn mio::event::Source, token: Token, interest: Interest) -> io::Result<()> {
-        self.poll.registry().register(source, token.into(), interest)
+    fn watch(
+        &self,
+        source: &mut dyn mio::event::Source,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        self.poll
+            .registry()
+            .register(source, token.into(), interest)
     }
 }
 
@@ -158,7 +168,8 @@ impl Net for OsNet {
     #[inline]
     fn events(&self) -> impl Iterator<Item = Event> {
         self.events.iter().map(|event| {
-            let mut ready = Ready::READABLE.when(event.is_readable()) | Ready::WRITABLE.when(event.is_writable());
+            let mut ready = Ready::READABLE.when(event.is_readable())
+                | Ready::WRITABLE.when(event.is_writable());
             // A write side that closed alone is announced as writable, and the write will tell: looking for it here would cost every event.
             if event.is_error() || event.is_read_closed() {
                 ready |= Ready::ERROR.when(event.is_error());
@@ -190,18 +201,30 @@ impl Net for OsNet {
             // signal-hook empties its pipe behind mio's back, so a selector that re-arms on `WouldBlock` would not tell of the next signal:
             // on mio's poll(2) a second SIGTERM was lost (`tests/drain.rs`). Without this the first one still works.
             let token = signals.token();
-            if let Err(error) = self.poll.registry().reregister(signals.source(), token.into(), Interest::READABLE) {
+            if let Err(error) =
+                self.poll
+                    .registry()
+                    .reregister(signals.source(), token.into(), Interest::READABLE)
+            {
                 log::warn!("cannot watch for further signals: {error}");
             }
         }
         next
     }
 
-    fn listen(&mut self, address: &Address, backlog: u32, token: Token) -> Result<(Listener, Address), StartError> {
+    fn listen(
+        &mut self,
+        address: &Address,
+        backlog: u32,
+        token: Token,
+    ) -> Result<(Listener, Address), StartError> {
         let bound = socket::listen(address, backlog)?;
         let mut listener = match address {
             Address::Tcp(_) => Listener::Tcp(TcpListener::from_std(bound.socket.into())),
-            _ => Listener::Unix(bound.path.map(OwnedPath), UnixListener::from_std(bound.socket.into())),
+            _ => Listener::Unix(
+                bound.path.map(OwnedPath),
+                UnixListener::from_std(bound.socket.into()),
+            ),
         };
         let watched = match &mut listener {
             Listener::Tcp(socket) => self.watch(socket, token, Interest::READABLE),
@@ -231,13 +254,19 @@ impl Net for OsNet {
         drop(listener);
     }
 
-    fn connect(&mut self, remote: &Address, local: Option<&Address>, token: Token) -> Result<Stream, StartError> {
+    fn connect(
+        &mut self,
+        remote: &Address,
+        local: Option<&Address>,
+        token: Token,
+    ) -> Result<Stream, StartError> {
         let socket = socket::connect(remote, local)?;
         let mut stream = match remote {
             Address::Tcp(_) => Stream::Tcp(TcpStream::from_std(socket.into())),
             _ => Stream::Unix(UnixStream::from_std(socket.into())),
         };
-        self.register(&mut stream, token).map_err(|error| StartError::new(format!("watch {remote}"), error))?;
+        self.register(&mut stream, token)
+            .map_err(|error| StartError::new(format!("watch {remote}"), error))?;
         Ok(stream)
     }
 
@@ -307,48 +336,75 @@ impl Net for OsNet {
         let bound = socket::bind(address, &self.datagrams)?;
         let mut datagram = match address {
             Address::Udp(_) => Datagram::Udp(UdpSocket::from_std(bound.socket.into()), false),
-            _ => Datagram::Unix(bound.path.map(OwnedPath), UnixDatagram::from_std(bound.socket.into())),
+            _ => Datagram::Unix(
+                bound.path.map(OwnedPath),
+                UnixDatagram::from_std(bound.socket.into()),
+            ),
         };
-        self.watch_datagram(&mut datagram, token).map_err(|error| StartError::new(format!("watch {address}"), error))?;
+        self.watch_datagram(&mut datagram, token)
+            .map_err(|error| StartError::new(format!("watch {address}"), error))?;
         Ok((datagram, bound.address))
     }
 
-    fn associate(&mut self, remote: &Address, local: Option<&Address>, token: Token) -> Result<Datagram, StartError> {
+    fn associate(
+        &mut self,
+        remote: &Address,
+        local: Option<&Address>,
+        token: Token,
+    ) -> Result<Datagram, StartError> {
         let bound = socket::associate(remote, local, &self.datagrams)?;
         let mut datagram = match remote {
             Address::Udp(_) => {
                 let is_connected = bound.socket.peer_addr().is_ok();
                 Datagram::Udp(UdpSocket::from_std(bound.socket.into()), is_connected)
             }
-            _ => Datagram::Unix(bound.path.map(OwnedPath), UnixDatagram::from_std(bound.socket.into())),
+            _ => Datagram::Unix(
+                bound.path.map(OwnedPath),
+                UnixDatagram::from_std(bound.socket.into()),
+            ),
         };
-        self.watch_datagram(&mut datagram, token).map_err(|error| StartError::new(format!("watch {remote}"), error))?;
+        self.watch_datagram(&mut datagram, token)
+            .map_err(|error| StartError::new(format!("watch {remote}"), error))?;
         Ok(datagram)
     }
 
     fn receive(&mut self, socket: &mut Datagram, burst: &mut Burst) -> io::Result<()> {
         let received = match socket {
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            Datagram::Udp(socket, _) => return socket.try_io(|| super::udp::receive(socket.as_raw_fd(), burst)),
+            Datagram::Udp(socket, _) => {
+                return socket.try_io(|| super::udp::receive(socket.as_raw_fd(), burst));
+            }
             #[cfg(not(any(target_os = "linux", target_os = "android")))]
             Datagram::Udp(socket, _) => {
                 burst.begin();
-                socket.recv_from(&mut burst.buffer_mut()[..SLOT]).map(|(size, address)| (size, address.into()))
+                socket
+                    .recv_from(&mut burst.buffer_mut()[..SLOT])
+                    .map(|(size, address)| (size, address.into()))
             }
             Datagram::Unix(_, socket) => {
                 burst.begin();
-                socket.recv_from(&mut burst.buffer_mut()[..SLOT]).map(|(size, address)| (size, unix_peer(&address)))
+                socket
+                    .recv_from(&mut burst.buffer_mut()[..SLOT])
+                    .map(|(size, address)| (size, unix_peer(&address)))
             }
         };
         received.map(|(size, peer)| burst.take_one(size, Path::plain(peer)))
     }
 
     fn send(&mut self, socket: &mut Datagram, messages: &[Transmit<'_>]) -> io::Result<usize> {
-        let Some(Transmit { path: Path { peer, .. }, pieces, .. }) = messages.first() else { return Ok(0) };
+        let Some(Transmit {
+            path: Path { peer, .. },
+            pieces,
+            ..
+        }) = messages.first()
+        else {
+            return Ok(0);
+        };
         match (socket, peer) {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             (Datagram::Udp(socket, is_connected), _) => {
-                return socket.try_io(|| super::udp::send(socket.as_raw_fd(), messages, *is_connected));
+                return socket
+                    .try_io(|| super::udp::send(socket.as_raw_fd(), messages, *is_connected));
             }
             #[cfg(not(any(target_os = "linux", target_os = "android")))]
             (Datagram::Udp(socket, _), Peer::V4(..) | Peer::V6(..)) => {
@@ -359,7 +415,10 @@ impl Net for OsNet {
                 let address = SockAddr::unix(std::ffi::OsStr::from_bytes(path))?;
                 socket.try_io(|| SockRef::from(&*socket).send_to_vectored(pieces, &address))
             }
-            _ => Err(io::Error::new(io::ErrorKind::NotConnected, "the peer has no address to answer to")),
+            _ => Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "the peer has no address to answer to",
+            )),
         }
         .map(|_| 1)
     }
@@ -454,7 +513,10 @@ mod caught {
 
     impl Signals {
         pub(super) fn catch(_token: Token) -> io::Result<Signals> {
-            Err(io::Error::new(io::ErrorKind::Unsupported, "signals are caught with the feature `cli`"))
+            Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "signals are caught with the feature `cli`",
+            ))
         }
 
         pub(super) fn source(&mut self) -> &mut dyn mio::event::Source {

@@ -203,7 +203,9 @@ impl Connection {
 
 impl SimNet {
     fn note(&mut self, call: u64, answer: usize) {
-        self.trace = (self.trace ^ call ^ (answer as u64) << 8).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
+        self.trace = (self.trace ^ call ^ (answer as u64) << 8)
+            .wrapping_mul(0x0100_0000_01b3)
+            .rotate_left(17);
     }
 
     /// An injected error, now and then.
@@ -218,8 +220,19 @@ impl SimNet {
 
     /// An injected error of a connection's call. Anything but an interruption leaves no promise about its bytes.
     fn stream_fault(&mut self, number: usize) -> io::Result<()> {
-        let errors = [libc::EINTR, libc::ECONNRESET, libc::EPIPE, libc::ENOMEM, libc::ENOBUFS, libc::ETIMEDOUT, libc::EIO, 9999];
-        self.fault(&errors).inspect_err(|error| self.connections[number].is_faulted |= error.kind() != io::ErrorKind::Interrupted)
+        let errors = [
+            libc::EINTR,
+            libc::ECONNRESET,
+            libc::EPIPE,
+            libc::ENOMEM,
+            libc::ENOBUFS,
+            libc::ETIMEDOUT,
+            libc::EIO,
+            9999,
+        ];
+        self.fault(&errors).inspect_err(|error| {
+            self.connections[number].is_faulted |= error.kind() != io::ErrorKind::Interrupted
+        })
     }
 
     fn announce(&mut self, number: usize, ready: Ready) {
@@ -234,14 +247,22 @@ impl SimNet {
         if was_armed || self.rules.selector == Selector::Edge {
             self.announce(number, Ready::READABLE);
         }
-        if self.connections[number].peer_reset && std::mem::replace(&mut self.connections[number].write_armed, false) {
+        if self.connections[number].peer_reset
+            && std::mem::replace(&mut self.connections[number].write_armed, false)
+        {
             self.announce(number, Ready::WRITABLE);
         }
     }
 
     /// The flags that an event carries are those of the moment of its delivery.
     fn flagged(&self, event: Event) -> Event {
-        let Some(connection) = self.connections.iter().find(|connection| connection.token == Some(event.token)) else { return event };
+        let Some(connection) = self
+            .connections
+            .iter()
+            .find(|connection| connection.token == Some(event.token))
+        else {
+            return event;
+        };
         let mut ready = event.ready;
         if connection.peer_reset {
             ready |= Ready::ERROR | Ready::READ_CLOSED | Ready::WRITE_CLOSED;
@@ -255,7 +276,8 @@ impl SimNet {
     fn arm_reader(&mut self, number: usize) {
         let connection = &mut self.connections[number];
         connection.read_armed = true;
-        let is_ready = !connection.inbound.is_empty() || connection.peer_finished || connection.peer_reset;
+        let is_ready =
+            !connection.inbound.is_empty() || connection.peer_finished || connection.peer_reset;
         if is_ready && self.rules.selector == Selector::Rearm {
             connection.read_armed = false;
             self.announce(number, Ready::READABLE);
@@ -284,7 +306,11 @@ impl SimNet {
         while self.dice.once_in(self.rules.spurious) && !self.tokens.is_empty() {
             // For nothing, and now and then for a source that is gone.
             let token = self.tokens[self.dice.below(self.tokens.len())];
-            let ready = if self.dice.once_in(2) { Ready::READABLE } else { Ready::WRITABLE };
+            let ready = if self.dice.once_in(2) {
+                Ready::READABLE
+            } else {
+                Ready::WRITABLE
+            };
             batch.push(Event::new(token, ready));
         }
         for last in (1..batch.len()).rev() {
@@ -323,14 +349,20 @@ impl Net for SimNet {
         for index in 0..self.sockets.len() {
             if self.sockets[index].is_full && self.dice.once_in(3) {
                 self.sockets[index].is_full = false;
-                self.pending.push(Event::new(self.sockets[index].token, Ready::WRITABLE));
+                self.pending
+                    .push(Event::new(self.sockets[index].token, Ready::WRITABLE));
             }
         }
         self.deliver_events(timeout != Some(Duration::ZERO));
         self.is_blocked = timeout.is_none() && self.events.is_empty() && self.pending.is_empty();
         let longest = timeout.unwrap_or(self.rules.step).min(self.rules.step);
         let briefly = Duration::from_nanos(1 + self.dice.below(50_000) as u64);
-        self.clock = self.clock + if self.events.is_empty() { longest.max(briefly) } else { briefly };
+        self.clock = self.clock
+            + if self.events.is_empty() {
+                longest.max(briefly)
+            } else {
+                briefly
+            };
         self.note(1, self.events.len());
         Ok(())
     }
@@ -358,14 +390,28 @@ impl Net for SimNet {
         self.signals.pop_front()
     }
 
-    fn listen(&mut self, address: &Address, _backlog: u32, token: Token) -> Result<(SimListener, Address), StartError> {
+    fn listen(
+        &mut self,
+        address: &Address,
+        _backlog: u32,
+        token: Token,
+    ) -> Result<(SimListener, Address), StartError> {
         self.tokens.push(token);
-        self.listeners.push(Backlog { token, waiting: VecDeque::new(), is_armed: true, is_open: true });
+        self.listeners.push(Backlog {
+            token,
+            waiting: VecDeque::new(),
+            is_armed: true,
+            is_open: true,
+        });
         Ok((SimListener(self.listeners.len() - 1), address.clone()))
     }
 
     fn accept(&mut self, listener: &mut SimListener) -> io::Result<(SimStream, Peer)> {
-        let open = self.connections.iter().filter(|connection| connection.is_accepted && connection.end == End::Open).count();
+        let open = self
+            .connections
+            .iter()
+            .filter(|connection| connection.is_accepted && connection.end == End::Open)
+            .count();
         self.fault(&[
             libc::EINTR,
             libc::EMFILE,
@@ -391,7 +437,10 @@ impl Net for SimNet {
         self.note(2, number);
         self.connections[number].is_accepted = true;
         self.connections[number].moved = self.clock;
-        Ok((SimStream(number), Peer::V4([127, 0, 0, 1].into(), 1024 + number as u16)))
+        Ok((
+            SimStream(number),
+            Peer::V4([127, 0, 0, 1].into(), 1024 + number as u16),
+        ))
     }
 
     fn close_listener(&mut self, listener: SimListener) {
@@ -405,18 +454,34 @@ impl Net for SimNet {
 
     /// Its number is that of the peers' ends: they are named in the order of their beginning, whoever began. It is made when the selector has said so,
     /// or is refused, times out or leads nowhere, as faults are thrown.
-    fn connect(&mut self, _remote: &Address, _local: Option<&Address>, token: Token) -> Result<SimStream, StartError> {
+    fn connect(
+        &mut self,
+        _remote: &Address,
+        _local: Option<&Address>,
+        token: Token,
+    ) -> Result<SimStream, StartError> {
         let mut stream = SimStream(self.connections.len());
         let is_unanswered = self.dice.once_in(self.rules.unanswered);
-        self.connections.push(Connection { is_accepted: true, is_connecting: true, is_unanswered, ..Connection::new(self.clock) });
-        self.register(&mut stream, token).map_err(|error| StartError::new("connect", error))?;
+        self.connections.push(Connection {
+            is_accepted: true,
+            is_connecting: true,
+            is_unanswered,
+            ..Connection::new(self.clock)
+        });
+        self.register(&mut stream, token)
+            .map_err(|error| StartError::new("connect", error))?;
         self.note(10, stream.0);
         Ok(stream)
     }
 
     fn is_connected(&mut self, stream: &mut SimStream) -> io::Result<bool> {
-        self.fault(&[libc::ECONNREFUSED, libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ENETUNREACH])
-            .inspect_err(|_| self.connections[stream.0].is_faulted = true)?;
+        self.fault(&[
+            libc::ECONNREFUSED,
+            libc::ETIMEDOUT,
+            libc::EHOSTUNREACH,
+            libc::ENETUNREACH,
+        ])
+        .inspect_err(|_| self.connections[stream.0].is_faulted = true)?;
         if self.connections[stream.0].is_unanswered {
             return Ok(false);
         }
@@ -430,13 +495,22 @@ impl Net for SimNet {
     }
 
     fn register(&mut self, stream: &mut SimStream, token: Token) -> io::Result<()> {
-        self.fault(&[libc::ENOMEM, libc::ENOSPC]).inspect_err(|_| self.connections[stream.0].is_faulted = true)?;
-        assert!(!self.tokens.contains(&token), "{token} was the name of another source: its late events would reach this one");
+        self.fault(&[libc::ENOMEM, libc::ENOSPC])
+            .inspect_err(|_| self.connections[stream.0].is_faulted = true)?;
+        assert!(
+            !self.tokens.contains(&token),
+            "{token} was the name of another source: its late events would reach this one"
+        );
         self.tokens.push(token);
         let connection = &mut self.connections[stream.0];
         connection.token = Some(token);
-        connection.read_armed = connection.inbound.is_empty() && !connection.peer_finished && !connection.peer_reset;
-        let ready = if connection.read_armed { Ready::WRITABLE } else { Ready::READABLE | Ready::WRITABLE };
+        connection.read_armed =
+            connection.inbound.is_empty() && !connection.peer_finished && !connection.peer_reset;
+        let ready = if connection.read_armed {
+            Ready::WRITABLE
+        } else {
+            Ready::READABLE | Ready::WRITABLE
+        };
         self.announce(stream.0, ready);
         Ok(())
     }
@@ -457,7 +531,11 @@ impl Net for SimNet {
         }
         let most = buffer.len().min(connection.inbound.len());
         // A short read says that there was no more; so a shortened one may only be one that more is yet to arrive behind.
-        let count = if is_shortened && self.rules.selector == Selector::Rearm { 1 + self.dice.below(most) } else { most };
+        let count = if is_shortened && self.rules.selector == Selector::Rearm {
+            1 + self.dice.below(most)
+        } else {
+            most
+        };
         for (to, from) in buffer.iter_mut().zip(connection.inbound.drain(..count)) {
             *to = from;
         }
@@ -473,13 +551,23 @@ impl Net for SimNet {
         self.write_vectored(stream, &[IoSlice::new(bytes)])
     }
 
-    fn write_vectored(&mut self, stream: &mut SimStream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write_vectored(
+        &mut self,
+        stream: &mut SimStream,
+        pieces: &[IoSlice<'_>],
+    ) -> io::Result<usize> {
         self.stream_fault(stream.0)?;
         let shortened = self.dice.below(64);
         let is_shortened = self.dice.once_in(3);
         let connection = &mut self.connections[stream.0];
-        assert!(!connection.is_connecting, "a write before there is a connection");
-        assert!(!connection.server_finished, "a write behind our own end of stream");
+        assert!(
+            !connection.is_connecting,
+            "a write before there is a connection"
+        );
+        assert!(
+            !connection.server_finished,
+            "a write behind our own end of stream"
+        );
         if connection.peer_reset {
             return Err(io::Error::from_raw_os_error(libc::EPIPE));
         }
@@ -491,8 +579,16 @@ impl Net for SimNet {
         }
         let most = size.min(room);
         // A shortened write stands for a socket that was full for a moment: its room is announced again.
-        let count = if is_shortened { most.min(1 + shortened) } else { most };
-        let bytes = pieces.iter().map(|piece| &**piece).collect::<Vec<_>>().concat();
+        let count = if is_shortened {
+            most.min(1 + shortened)
+        } else {
+            most
+        };
+        let bytes = pieces
+            .iter()
+            .map(|piece| &**piece)
+            .collect::<Vec<_>>()
+            .concat();
         connection.outbound.extend(&bytes[..count]);
         connection.moved = self.clock;
         if count < size && self.rules.selector == Selector::Edge {
@@ -546,15 +642,34 @@ impl Net for SimNet {
     }
 
     /// Addresses of Unix sockets make sockets whose peers can be stuck each by itself.
-    fn bind(&mut self, address: &Address, token: Token) -> Result<(SimDatagram, Address), StartError> {
+    fn bind(
+        &mut self,
+        address: &Address,
+        token: Token,
+    ) -> Result<(SimDatagram, Address), StartError> {
         self.tokens.push(token);
         let per_peer = matches!(address, Address::Unixgram(_));
         let (inbound, sent, stuck) = (VecDeque::new(), Vec::new(), Vec::new());
-        self.sockets.push(Socket { token, is_open: true, per_peer, inbound, sent, stuck, messages: 0, is_full: false, read_armed: true });
+        self.sockets.push(Socket {
+            token,
+            is_open: true,
+            per_peer,
+            inbound,
+            sent,
+            stuck,
+            messages: 0,
+            is_full: false,
+            read_armed: true,
+        });
         Ok((SimDatagram(self.sockets.len() - 1), address.clone()))
     }
 
-    fn associate(&mut self, remote: &Address, _local: Option<&Address>, token: Token) -> Result<SimDatagram, StartError> {
+    fn associate(
+        &mut self,
+        remote: &Address,
+        _local: Option<&Address>,
+        token: Token,
+    ) -> Result<SimDatagram, StartError> {
         self.bind(remote, token).map(|(socket, _)| socket)
     }
 
@@ -575,7 +690,10 @@ impl Net for SimNet {
     }
 
     fn close_datagram(&mut self, socket: SimDatagram) {
-        assert!(self.sockets[socket.0].is_open, "a datagram socket was closed twice");
+        assert!(
+            self.sockets[socket.0].is_open,
+            "a datagram socket was closed twice"
+        );
         self.sockets[socket.0].is_open = false;
     }
 }

@@ -66,7 +66,13 @@ const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
 
 impl Default for DatagramOptions {
     fn default() -> DatagramOptions {
-        DatagramOptions { receive_buffer: Some(RECEIVE_BUFFER), warns_of_buffer: false, interface: None, broadcast: false, hops: None }
+        DatagramOptions {
+            receive_buffer: Some(RECEIVE_BUFFER),
+            warns_of_buffer: false,
+            interface: None,
+            broadcast: false,
+            hops: None,
+        }
     }
 }
 
@@ -91,7 +97,10 @@ impl Interface {
     fn v6(self) -> io::Result<u32> {
         match self {
             Interface::Number(number) => Ok(number),
-            Interface::Address(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "an IPv6 group needs its interface by name")),
+            Interface::Address(_) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "an IPv6 group needs its interface by name",
+            )),
         }
     }
 }
@@ -99,14 +108,21 @@ impl Interface {
 /// Binds a datagram socket; joins the group where the address is one.
 pub(super) fn bind(address: &Address, options: &DatagramOptions) -> Result<Bound, StartError> {
     debug_assert!(!address.is_stream(), "{address} is no datagram endpoint");
-    let scoped = scoped(address, options.interface).map_err(|error| StartError::new(format!("join the group of {address}"), error))?;
-    let bound = bind_any(&scoped, Type::DGRAM).map_err(|error| start_error("bind", address, error))?;
-    let Address::Udp(ip) = &bound.address else { return Ok(bound) };
+    let scoped = scoped(address, options.interface)
+        .map_err(|error| StartError::new(format!("join the group of {address}"), error))?;
+    let bound =
+        bind_any(&scoped, Type::DGRAM).map_err(|error| start_error("bind", address, error))?;
+    let Address::Udp(ip) = &bound.address else {
+        return Ok(bound);
+    };
     enlarge(&bound.socket, address, options);
-    prepare(&bound.socket, *ip).map_err(|error| StartError::new(format!("learn which address {address} was asked at"), error))?;
+    prepare(&bound.socket, *ip).map_err(|error| {
+        StartError::new(format!("learn which address {address} was asked at"), error)
+    })?;
     if ip.ip().is_multicast() {
-        join(&bound.socket, ip.ip(), options.interface)
-            .map_err(|error| StartError::new(format!("join the group {}", ip.ip()), error).with_hint(Some(JOIN_HINT)))?;
+        join(&bound.socket, ip.ip(), options.interface).map_err(|error| {
+            StartError::new(format!("join the group {}", ip.ip()), error).with_hint(Some(JOIN_HINT))
+        })?;
     }
     Ok(bound)
 }
@@ -114,8 +130,12 @@ pub(super) fn bind(address: &Address, options: &DatagramOptions) -> Result<Bound
 /// An IPv6 group of one link is an address on the interface that was asked for, if it does not name one itself.
 fn scoped(address: &Address, interface: Option<Interface>) -> io::Result<Address> {
     match (address, interface) {
-        (Address::Udp(SocketAddr::V6(ip)), Some(interface)) if ip.ip().is_multicast() && ip.scope_id() == 0 => {
-            Ok(Address::Udp(SocketAddrV6::new(*ip.ip(), ip.port(), ip.flowinfo(), interface.v6()?).into()))
+        (Address::Udp(SocketAddr::V6(ip)), Some(interface))
+            if ip.ip().is_multicast() && ip.scope_id() == 0 =>
+        {
+            Ok(Address::Udp(
+                SocketAddrV6::new(*ip.ip(), ip.port(), ip.flowinfo(), interface.v6()?).into(),
+            ))
         }
         _ => Ok(address.clone()),
     }
@@ -125,7 +145,11 @@ const JOIN_HINT: &str = "name the interface that has it with --interface";
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn prepare(socket: &Socket, ip: SocketAddr) -> io::Result<()> {
-    super::udp::prepare(socket.as_fd(), ip.is_ipv6(), ip.ip().is_unspecified() || ip.ip().is_multicast())
+    super::udp::prepare(
+        socket.as_fd(),
+        ip.is_ipv6(),
+        ip.ip().is_unspecified() || ip.ip().is_multicast(),
+    )
 }
 
 /// Here nothing tells which address was asked.
@@ -141,7 +165,9 @@ fn prepare(_socket: &Socket, ip: SocketAddr) -> io::Result<()> {
 
 /// Asks for a receive buffer that holds a burst. Less is no reason not to serve.
 fn enlarge(socket: &Socket, address: &Address, options: &DatagramOptions) {
-    let Some(size) = options.receive_buffer else { return };
+    let Some(size) = options.receive_buffer else {
+        return;
+    };
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let asked = super::udp::set_receive_buffer(socket.as_fd(), size);
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -150,7 +176,8 @@ fn enlarge(socket: &Socket, address: &Address, options: &DatagramOptions) {
         warn!("{address}: cannot set the receive buffer: {error}");
     }
     // Linux doubles what is asked for, for its own account.
-    let got = socket.recv_buffer_size().unwrap_or(0) / if cfg!(target_os = "linux") { 2 } else { 1 };
+    let got =
+        socket.recv_buffer_size().unwrap_or(0) / if cfg!(target_os = "linux") { 2 } else { 1 };
     if got < size && options.warns_of_buffer {
         warn!(
             "{address}: asked for a receive buffer of {size} bytes, the system gives {got}; raise net.core.rmem_max, or run with CAP_NET_ADMIN"
@@ -160,10 +187,16 @@ fn enlarge(socket: &Socket, address: &Address, options: &DatagramOptions) {
 
 fn join(socket: &Socket, group: IpAddr, interface: Option<Interface>) -> io::Result<()> {
     match group {
-        IpAddr::V4(group) => {
-            socket.join_multicast_v4_n(&group, &interface.map_or(InterfaceIndexOrAddress::Address(Ipv4Addr::UNSPECIFIED), Interface::v4))
+        IpAddr::V4(group) => socket.join_multicast_v4_n(
+            &group,
+            &interface.map_or(
+                InterfaceIndexOrAddress::Address(Ipv4Addr::UNSPECIFIED),
+                Interface::v4,
+            ),
+        ),
+        IpAddr::V6(group) => {
+            socket.join_multicast_v6(&group, interface.map_or(Ok(0), Interface::v6)?)
         }
-        IpAddr::V6(group) => socket.join_multicast_v6(&group, interface.map_or(Ok(0), Interface::v6)?),
     }
 }
 
@@ -194,7 +227,10 @@ fn set_multicast_if(socket: &Socket, number: u32) -> io::Result<()> {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn set_multicast_if(_socket: &Socket, _number: u32) -> io::Result<()> {
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "this system takes the interface of an IPv4 group by its address"))
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "this system takes the interface of an IPv4 group by its address",
+    ))
 }
 
 /// Begins to connect a stream socket to `remote`.
@@ -203,11 +239,19 @@ pub(super) fn connect(remote: &Address, local: Option<&Address>) -> Result<Socke
 }
 
 /// A datagram socket that is connected to `remote`, which for datagrams means: it sends there, hears nobody else, and is told of refusals.
-pub(super) fn associate(remote: &Address, local: Option<&Address>, options: &DatagramOptions) -> Result<Bound, StartError> {
-    let Address::Udp(ip) = remote else { return reach(remote, local, Type::DGRAM) };
-    let bound = reach_from(remote, local, Type::DGRAM).map_err(|error| start_error("bind", local.unwrap_or(remote), error))?;
+pub(super) fn associate(
+    remote: &Address,
+    local: Option<&Address>,
+    options: &DatagramOptions,
+) -> Result<Bound, StartError> {
+    let Address::Udp(ip) = remote else {
+        return reach(remote, local, Type::DGRAM);
+    };
+    let bound = reach_from(remote, local, Type::DGRAM)
+        .map_err(|error| start_error("bind", local.unwrap_or(remote), error))?;
     enlarge(&bound.socket, remote, options);
-    aim(&bound.socket, *ip, options).map_err(|error| StartError::new(format!("prepare to send to {remote}"), error))?;
+    aim(&bound.socket, *ip, options)
+        .map_err(|error| StartError::new(format!("prepare to send to {remote}"), error))?;
     if ip.ip().is_multicast() || options.broadcast {
         return Ok(bound);
     }
@@ -215,7 +259,12 @@ pub(super) fn associate(remote: &Address, local: Option<&Address>, options: &Dat
 }
 
 fn reach(remote: &Address, local: Option<&Address>, kind: Type) -> Result<Bound, StartError> {
-    attach(reach_from(remote, local, kind).map_err(|error| start_error("bind", local.unwrap_or(remote), error))?, remote, kind)
+    attach(
+        reach_from(remote, local, kind)
+            .map_err(|error| start_error("bind", local.unwrap_or(remote), error))?,
+        remote,
+        kind,
+    )
 }
 
 fn attach(bound: Bound, remote: &Address, kind: Type) -> Result<Bound, StartError> {
@@ -234,7 +283,9 @@ fn attach(bound: Bound, remote: &Address, kind: Type) -> Result<Bound, StartErro
 /// A socket that can reach `remote`, bound to `local` where one is given, with the options of a client.
 fn reach_from(remote: &Address, local: Option<&Address>, kind: Type) -> io::Result<Bound> {
     let (domain, path) = match (remote, local) {
-        (_, Some(Address::Unix(path) | Address::Unixgram(path))) => return bind_unix(local.unwrap_or(remote), path, kind),
+        (_, Some(Address::Unix(path) | Address::Unixgram(path))) => {
+            return bind_unix(local.unwrap_or(remote), path, kind);
+        }
         (Address::Tcp(ip) | Address::Udp(ip), _) => (Domain::for_address(*ip), None),
         (Address::Unix(_) | Address::Unixgram(_), _) => (Domain::UNIX, None),
     };
@@ -255,7 +306,11 @@ fn reach_from(remote: &Address, local: Option<&Address>, kind: Type) -> io::Resu
         // Who has no name cannot be answered: the kernel gives one.
         socket.bind(&SockAddr::unix("")?)?;
     }
-    Ok(Bound { socket, address: local.unwrap_or(remote).clone(), path })
+    Ok(Bound {
+        socket,
+        address: local.unwrap_or(remote).clone(),
+        path,
+    })
 }
 
 /// A socket that does not block. Where it can be asked for with the socket, that saves two system calls a connection.
@@ -285,7 +340,12 @@ fn bind_any(address: &Address, kind: Type) -> io::Result<Bound> {
     }
 }
 
-fn bind_ip(ip: SocketAddr, kind: Type, protocol: Protocol, name: fn(SocketAddr) -> Address) -> io::Result<Bound> {
+fn bind_ip(
+    ip: SocketAddr,
+    kind: Type,
+    protocol: Protocol,
+    name: fn(SocketAddr) -> Address,
+) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(ip), kind, Some(protocol))?;
     socket.set_nonblocking(true)?;
     if ip.is_ipv6() {
@@ -297,7 +357,11 @@ fn bind_ip(ip: SocketAddr, kind: Type, protocol: Protocol, name: fn(SocketAddr) 
     }
     socket.bind(&ip.into())?;
     let bound = socket.local_addr()?.as_socket().unwrap_or(ip);
-    Ok(Bound { socket, address: name(bound), path: None })
+    Ok(Bound {
+        socket,
+        address: name(bound),
+        path: None,
+    })
 }
 
 fn bind_unix(address: &Address, path: &Path, kind: Type) -> io::Result<Bound> {
@@ -312,7 +376,11 @@ fn bind_unix(address: &Address, path: &Path, kind: Type) -> io::Result<Bound> {
         (result, _) => result?,
     }
     let path = address.file().map(SocketPath::of).transpose()?;
-    Ok(Bound { socket, address: address.clone(), path })
+    Ok(Bound {
+        socket,
+        address: address.clone(),
+        path,
+    })
 }
 
 /// The socket address of a path; a leading `@` stands for the zero byte of an abstract name.
@@ -328,14 +396,20 @@ fn unix_name(path: &Path) -> io::Result<SockAddr> {
 fn remove_stale(path: &Path, name: &SockAddr, kind: Type) -> io::Result<()> {
     // Not following links: what a link points to is not ours to judge.
     if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is not a socket is there"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "something that is not a socket is there",
+        ));
     }
     let probe = Socket::new(Domain::UNIX, kind, None)?;
     // A live server with a full backlog would hold a blocking probe for ever.
     probe.set_nonblocking(true)?;
     match probe.connect(name) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            info!("{}: nobody answers on this socket file; replaced", crate::escape::Escaped(path.as_os_str().as_bytes()));
+            info!(
+                "{}: nobody answers on this socket file; replaced",
+                crate::escape::Escaped(path.as_os_str().as_bytes())
+            );
             std::fs::remove_file(path)
         }
         _ => Err(io::ErrorKind::AddrInUse.into()),
@@ -353,11 +427,16 @@ pub(super) struct SocketPath {
 impl SocketPath {
     fn of(path: &Path) -> io::Result<SocketPath> {
         let metadata = std::fs::symlink_metadata(path)?;
-        Ok(SocketPath { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+        Ok(SocketPath {
+            path: path.to_owned(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
     }
 
     fn is_ours(&self) -> bool {
-        std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode))
+        std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode))
     }
 }
 
@@ -365,7 +444,10 @@ impl Drop for SocketPath {
     fn drop(&mut self) {
         if self.is_ours() {
             if let Err(error) = std::fs::remove_file(&self.path) {
-                warn!("{}: cannot remove: {error}", crate::escape::Escaped(self.path.as_os_str().as_bytes()));
+                warn!(
+                    "{}: cannot remove: {error}",
+                    crate::escape::Escaped(self.path.as_os_str().as_bytes())
+                );
             }
         }
     }
@@ -383,11 +465,15 @@ fn reach_error(address: &Address, error: io::Error) -> StartError {
         (io::ErrorKind::NotFound, true) => Some("there is no such socket file"),
         (io::ErrorKind::PermissionDenied, true) => Some("you may not write to that socket file"),
         (io::ErrorKind::WouldBlock, true) => Some("its backlog is full"),
-        (io::ErrorKind::AddrNotAvailable, false) => {
-            Some("no local port is left for this target: net.ipv4.ip_local_port_range says how many there are for each local address")
+        (io::ErrorKind::AddrNotAvailable, false) => Some(
+            "no local port is left for this target: net.ipv4.ip_local_port_range says how many there are for each local address",
+        ),
+        (io::ErrorKind::PermissionDenied, false) => {
+            Some("a broadcast address is sent to with --broadcast")
         }
-        (io::ErrorKind::PermissionDenied, false) => Some("a broadcast address is sent to with --broadcast"),
-        _ if error.raw_os_error() == Some(libc::EPROTOTYPE) => Some("it is a socket of the other kind: try unix: or unixgram:"),
+        _ if error.raw_os_error() == Some(libc::EPROTOTYPE) => {
+            Some("it is a socket of the other kind: try unix: or unixgram:")
+        }
         _ => None,
     };
     StartError::new(format!("connect to {address}"), error).with_hint(hint)
@@ -400,14 +486,18 @@ fn hint(address: &Address, error: &io::Error) -> Option<&'static str> {
         Address::Unix(_) | Address::Unixgram(_) => None,
     };
     Some(match (error.kind(), port) {
-        (io::ErrorKind::AddrInUse, Some(_)) => "another program has it: choose another port, or 0 for any free one",
+        (io::ErrorKind::AddrInUse, Some(_)) => {
+            "another program has it: choose another port, or 0 for any free one"
+        }
         (io::ErrorKind::AddrInUse, None) => "another server answers there: choose another path",
         (io::ErrorKind::AlreadyExists, None) => "choose another path, or remove it yourself",
         (io::ErrorKind::PermissionDenied, Some(1..1024)) => {
             "ports below 1024 need a privilege: run as root, grant CAP_NET_BIND_SERVICE, or choose a higher port"
         }
         (io::ErrorKind::PermissionDenied, None) => "you may not create files in that directory",
-        (io::ErrorKind::AddrNotAvailable, Some(_)) => "no interface of this machine has that address; 0.0.0.0 and [::] stand for all",
+        (io::ErrorKind::AddrNotAvailable, Some(_)) => {
+            "no interface of this machine has that address; 0.0.0.0 and [::] stand for all"
+        }
         (io::ErrorKind::NotFound, None) => "the directory does not exist",
         (io::ErrorKind::InvalidInput, Some(_)) => {
             "an address of one link needs its interface: a group with --interface, any other as in [fe80::1%2]"

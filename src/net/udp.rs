@@ -32,9 +32,19 @@ type Name = sockaddr_in6;
 /// be known, where there are several (`is_wildcard`).
 pub(super) fn prepare(socket: BorrowedFd<'_>, is_ipv6: bool, is_wildcard: bool) -> io::Result<()> {
     let (level, address, hops, discover) = if is_ipv6 {
-        (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, libc::IPV6_RECVHOPLIMIT, (libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT))
+        (
+            libc::IPPROTO_IPV6,
+            libc::IPV6_RECVPKTINFO,
+            libc::IPV6_RECVHOPLIMIT,
+            (libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT),
+        )
     } else {
-        (libc::IPPROTO_IP, libc::IP_PKTINFO, libc::IP_RECVTTL, (libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT))
+        (
+            libc::IPPROTO_IP,
+            libc::IP_PKTINFO,
+            libc::IP_RECVTTL,
+            (libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT),
+        )
     };
     if is_wildcard {
         set(socket, level, address, 1)?;
@@ -50,7 +60,8 @@ pub(super) fn prepare(socket: BorrowedFd<'_>, is_ipv6: bool, is_wildcard: bool) 
 /// Asks for a receive buffer of `size` bytes: past the system's limit where we may (CAP_NET_ADMIN), up to it otherwise.
 pub(super) fn set_receive_buffer(socket: BorrowedFd<'_>, size: usize) -> io::Result<()> {
     let size = c_int::try_from(size).unwrap_or(c_int::MAX);
-    set(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, size).or_else(|_| set(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, size))
+    set(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, size)
+        .or_else(|_| set(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, size))
 }
 
 /// Whether the kernel cuts what is sent into segments by itself (since 4.18).
@@ -61,7 +72,11 @@ pub(super) fn offloads(socket: BorrowedFd<'_>) -> bool {
 /// Sends to IPv4 groups from the interface of this number.
 pub(super) fn set_multicast_if(socket: BorrowedFd<'_>, number: u32) -> io::Result<()> {
     let any = libc::in_addr { s_addr: 0 };
-    let request = libc::ip_mreqn { imr_multiaddr: any, imr_address: any, imr_ifindex: c_int::try_from(number).unwrap_or(0) };
+    let request = libc::ip_mreqn {
+        imr_multiaddr: any,
+        imr_address: any,
+        imr_ifindex: c_int::try_from(number).unwrap_or(0),
+    };
     set(socket, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, request)
 }
 
@@ -74,7 +89,15 @@ pub(super) fn set_bind_no_port(socket: BorrowedFd<'_>) -> io::Result<()> {
 fn set<T: Copy>(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: T) -> io::Result<()> {
     let size = mem::size_of::<T>() as libc::socklen_t;
     // SAFETY: the pointer is to a value that lives through the call, and its size is given.
-    match unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size) } {
+    match unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            size,
+        )
+    } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
@@ -88,7 +111,10 @@ pub(super) fn receive(socket: RawFd, burst: &mut Burst) -> io::Result<()> {
     // SAFETY: all of these are plain C structures, for which zero is a value.
     let (mut slots, mut headers) = unsafe { mem::zeroed::<([iovec; BURST], [mmsghdr; BURST])>() };
     for (index, slot) in burst.buffer_mut().chunks_exact_mut(SLOT).enumerate() {
-        slots[index] = iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: SLOT };
+        slots[index] = iovec {
+            iov_base: slot.as_mut_ptr().cast(),
+            iov_len: SLOT,
+        };
         let header = &mut headers[index].msg_hdr;
         header.msg_name = names[index].as_mut_ptr().cast();
         header.msg_namelen = mem::size_of::<Name>() as libc::socklen_t;
@@ -98,16 +124,31 @@ pub(super) fn receive(socket: RawFd, burst: &mut Burst) -> io::Result<()> {
         header.msg_controllen = mem::size_of::<Control>() as _;
     }
     // SAFETY: every header names a slot, an address and a control buffer of its own, with their sizes, and all of them outlive the call.
-    let count = unsafe { libc::recvmmsg(socket, headers.as_mut_ptr(), BURST as _, libc::MSG_DONTWAIT as _, ptr::null_mut()) };
-    let Ok(count) = usize::try_from(count) else { return Err(io::Error::last_os_error()) };
+    let count = unsafe {
+        libc::recvmmsg(
+            socket,
+            headers.as_mut_ptr(),
+            BURST as _,
+            libc::MSG_DONTWAIT as _,
+            ptr::null_mut(),
+        )
+    };
+    let Ok(count) = usize::try_from(count) else {
+        return Err(io::Error::last_os_error());
+    };
     burst.is_short = count < BURST;
     for (index, message) in headers[..count].iter().enumerate() {
         let header = &message.msg_hdr;
         let size = message.msg_len as usize;
         // SAFETY: the kernel has written an address of `msg_namelen` bytes there.
         let peer = unsafe { peer(header) };
-        let mut part =
-            Part { path: Path::plain(peer), at: index * SLOT, size, segment: size.max(1), is_cut: header.msg_flags & libc::MSG_TRUNC != 0 };
+        let mut part = Part {
+            path: Path::plain(peer),
+            at: index * SLOT,
+            size,
+            segment: size.max(1),
+            is_cut: header.msg_flags & libc::MSG_TRUNC != 0,
+        };
         // SAFETY: the kernel has written control messages of `msg_controllen` bytes there.
         unsafe { read_control(header, &mut part, &mut burst.dropped) };
         burst.parts.push(part);
@@ -123,14 +164,24 @@ pub(super) fn receive(socket: RawFd, burst: &mut Burst) -> io::Result<()> {
 unsafe fn peer(header: &msghdr) -> Peer {
     // SAFETY: as above; the family is read before anything that depends on it.
     unsafe {
-        match (header.msg_namelen as usize, (*header.msg_name.cast::<libc::sockaddr>()).sa_family.into()) {
+        match (
+            header.msg_namelen as usize,
+            (*header.msg_name.cast::<libc::sockaddr>()).sa_family.into(),
+        ) {
             (16.., libc::AF_INET) => {
                 let name = &*header.msg_name.cast::<sockaddr_in>();
-                Peer::V4(Ipv4Addr::from_bits(u32::from_be(name.sin_addr.s_addr)), u16::from_be(name.sin_port))
+                Peer::V4(
+                    Ipv4Addr::from_bits(u32::from_be(name.sin_addr.s_addr)),
+                    u16::from_be(name.sin_port),
+                )
             }
             (28.., libc::AF_INET6) => {
                 let name = &*header.msg_name.cast::<sockaddr_in6>();
-                Peer::V6(Ipv6Addr::from(name.sin6_addr.s6_addr), u16::from_be(name.sin6_port), name.sin6_scope_id)
+                Peer::V6(
+                    Ipv6Addr::from(name.sin6_addr.s6_addr),
+                    u16::from_be(name.sin6_port),
+                    name.sin6_scope_id,
+                )
             }
             _ => Peer::unnamed(),
         }
@@ -152,21 +203,34 @@ unsafe fn read_control(header: &msghdr, part: &mut Part, dropped: &mut Option<u3
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     let info = data.cast::<libc::in_pktinfo>().read_unaligned();
                     // Where the datagram went to a group or to all, an address of ours that can answer.
-                    part.path.local = Some(Ipv4Addr::from_bits(u32::from_be(info.ipi_spec_dst.s_addr)).into());
-                    note_destination(&mut part.path, Ipv4Addr::from_bits(u32::from_be(info.ipi_addr.s_addr)).into());
+                    part.path.local =
+                        Some(Ipv4Addr::from_bits(u32::from_be(info.ipi_spec_dst.s_addr)).into());
+                    note_destination(
+                        &mut part.path,
+                        Ipv4Addr::from_bits(u32::from_be(info.ipi_addr.s_addr)).into(),
+                    );
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     let info = data.cast::<libc::in6_pktinfo>().read_unaligned();
                     part.path.local = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
-                    note_destination(&mut part.path, Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+                    note_destination(
+                        &mut part.path,
+                        Ipv6Addr::from(info.ipi6_addr.s6_addr).into(),
+                    );
                 }
-                (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) if part.path.hops != Some(FRESH) => {
+                (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT)
+                    if part.path.hops != Some(FRESH) =>
+                {
                     part.path.hops = u8::try_from(data.cast::<c_int>().read_unaligned()).ok();
                 }
                 (libc::SOL_UDP, libc::UDP_GRO) => {
-                    part.segment = usize::try_from(data.cast::<c_int>().read_unaligned()).unwrap_or(0).max(1);
+                    part.segment = usize::try_from(data.cast::<c_int>().read_unaligned())
+                        .unwrap_or(0)
+                        .max(1);
                 }
-                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => *dropped = Some(data.cast::<u32>().read_unaligned()),
+                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
+                    *dropped = Some(data.cast::<u32>().read_unaligned())
+                }
                 _ => {}
             }
             next = libc::CMSG_NXTHDR(header, control);
@@ -187,7 +251,11 @@ fn note_destination(path: &mut Path, destination: IpAddr) {
 const FRESH: u8 = 65;
 
 /// Sends as many of the messages as the socket takes, to those that they name or, where the socket is connected, to its peer; an error is that of the first.
-pub(super) fn send(socket: RawFd, transmits: &[Transmit<'_>], is_connected: bool) -> io::Result<usize> {
+pub(super) fn send(
+    socket: RawFd,
+    transmits: &[Transmit<'_>],
+    is_connected: bool,
+) -> io::Result<usize> {
     let transmits = &transmits[..transmits.len().min(BURST)];
     let mut names = [const { MaybeUninit::<Name>::uninit() }; BURST];
     let mut controls = [const { MaybeUninit::<Control>::uninit() }; BURST];
@@ -197,7 +265,11 @@ pub(super) fn send(socket: RawFd, transmits: &[Transmit<'_>], is_connected: bool
         let header = &mut headers[index].write(unsafe { mem::zeroed() }).msg_hdr;
         if !is_connected {
             let Some(size) = write_name(&transmit.path.peer, &mut names[index]) else {
-                return if index == 0 { Err(io::ErrorKind::AddrNotAvailable.into()) } else { send(socket, &transmits[..index], false) };
+                return if index == 0 {
+                    Err(io::ErrorKind::AddrNotAvailable.into())
+                } else {
+                    send(socket, &transmits[..index], false)
+                };
             };
             header.msg_name = names[index].as_mut_ptr().cast();
             header.msg_namelen = size;
@@ -210,7 +282,14 @@ pub(super) fn send(socket: RawFd, transmits: &[Transmit<'_>], is_connected: bool
     }
     // SAFETY: as many headers as there are messages were written; each names pieces, a control buffer and, unless the socket
     // is connected, an address, with their sizes, and all of them outlive the call.
-    let count = unsafe { libc::sendmmsg(socket, headers.as_mut_ptr().cast(), transmits.len() as _, libc::MSG_DONTWAIT as _) };
+    let count = unsafe {
+        libc::sendmmsg(
+            socket,
+            headers.as_mut_ptr().cast(),
+            transmits.len() as _,
+            libc::MSG_DONTWAIT as _,
+        )
+    };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
@@ -248,18 +327,29 @@ fn write_control(header: &mut msghdr, control: &mut Control, transmit: &Transmit
     match *local {
         Some(IpAddr::V4(ip)) => {
             let s_addr = ip.to_bits().to_be();
-            let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: libc::in_addr { s_addr }, ipi_addr: libc::in_addr { s_addr: 0 } };
+            let info = libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: libc::in_addr { s_addr },
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            };
             writer.put(libc::IPPROTO_IP, libc::IP_PKTINFO, info);
         }
         Some(IpAddr::V6(ip)) => {
-            let info = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: 0 };
+            let info = libc::in6_pktinfo {
+                ipi6_addr: libc::in6_addr {
+                    s6_addr: ip.octets(),
+                },
+                ipi6_ifindex: 0,
+            };
             writer.put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
         }
         None => {}
     }
     match (*hops, peer) {
         (Some(hops), Peer::V4(..)) => writer.put(libc::IPPROTO_IP, libc::IP_TTL, c_int::from(hops)),
-        (Some(hops), Peer::V6(..)) => writer.put(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, c_int::from(hops)),
+        (Some(hops), Peer::V6(..)) => {
+            writer.put(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, c_int::from(hops))
+        }
         _ => {}
     }
     if let Some(segment) = transmit.segment {
@@ -267,7 +357,11 @@ fn write_control(header: &mut msghdr, control: &mut Control, transmit: &Transmit
     }
     let used = writer.used;
     header.msg_controllen = used as _;
-    header.msg_control = if used == 0 { ptr::null_mut() } else { control.as_mut_ptr().cast() };
+    header.msg_control = if used == 0 {
+        ptr::null_mut()
+    } else {
+        control.as_mut_ptr().cast()
+    };
 }
 
 struct ControlWriter<'a> {
@@ -280,10 +374,17 @@ impl ControlWriter<'_> {
         let size = mem::size_of::<T>() as u32;
         // SAFETY: arithmetic alone.
         let (length, space) = unsafe { (libc::CMSG_LEN(size), libc::CMSG_SPACE(size) as usize) };
-        assert!(self.used + space <= mem::size_of::<Control>(), "the control buffer has room for all that is ever put");
+        assert!(
+            self.used + space <= mem::size_of::<Control>(),
+            "the control buffer has room for all that is ever put"
+        );
         // SAFETY: within the buffer, as was just looked at; `used` is a sum of CMSG_SPACEs, so the header is aligned; the value needs not be.
         unsafe {
-            let header = self.control.as_mut_ptr().byte_add(self.used).cast::<cmsghdr>();
+            let header = self
+                .control
+                .as_mut_ptr()
+                .byte_add(self.used)
+                .cast::<cmsghdr>();
             (*header).cmsg_level = level;
             (*header).cmsg_type = kind;
             (*header).cmsg_len = length as _;

@@ -27,7 +27,10 @@ pub(super) struct Moment {
 impl Moment {
     /// The moment so long after 1970-01-01 00:00:00 UTC. Leap seconds are not counted, as no clock here counts them.
     pub(super) fn new(since_epoch: Duration) -> Moment {
-        let (days, second) = (since_epoch.as_secs() / SECONDS_A_DAY, since_epoch.as_secs() % SECONDS_A_DAY);
+        let (days, second) = (
+            since_epoch.as_secs() / SECONDS_A_DAY,
+            since_epoch.as_secs() % SECONDS_A_DAY,
+        );
         let (year, month, day) = date(days);
         Moment {
             year,
@@ -48,13 +51,20 @@ impl Moment {
 fn date(days: u64) -> (u64, u64, u64) {
     /// From 1 March of the year 0 to the first day of 1970.
     const BEFORE_1970: u64 = 719_468;
-    let (cycle, in_cycle) = ((days + BEFORE_1970) / 146_097, (days + BEFORE_1970) % 146_097);
+    let (cycle, in_cycle) = (
+        (days + BEFORE_1970) / 146_097,
+        (days + BEFORE_1970) % 146_097,
+    );
     let year = (in_cycle - in_cycle / 1_460 + in_cycle / 36_524 - in_cycle / 146_096) / 365;
     let in_year = in_cycle - (365 * year + year / 4 - year / 100);
     // From March on, five months have 153 days, over and over.
     let since_march = (5 * in_year + 2) / 153;
     let day = in_year - (153 * since_march + 2) / 5 + 1;
-    let month = if since_march < 10 { since_march + 3 } else { since_march - 9 };
+    let month = if since_march < 10 {
+        since_march + 3
+    } else {
+        since_march - 9
+    };
     (400 * cycle + year + u64::from(month <= 2), month, day)
 }
 
@@ -67,8 +77,20 @@ struct Rfc3339(Moment);
 
 impl Display for Rfc3339 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Moment { year, month, day, hour, minute, second, millisecond, .. } = self.0;
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
+        let Moment {
+            year,
+            month,
+            day,
+            hour,
+            minute,
+            second,
+            millisecond,
+            ..
+        } = self.0;
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z"
+        )
     }
 }
 
@@ -100,7 +122,10 @@ mod tests {
     #[test]
     fn no_clock_is_too_wrong() {
         let far = Moment::new(Duration::MAX);
-        assert_eq!((far.hour, far.minute, far.second, far.millisecond), (7, 0, 15, 999));
+        assert_eq!(
+            (far.hour, far.minute, far.second, far.millisecond),
+            (7, 0, 15, 999)
+        );
         assert!(far.year > 500_000_000_000, "{far:?}");
     }
 
@@ -125,7 +150,10 @@ mod tests {
     fn every_day_of_four_hundred_years_is_the_one_that_jiff_says() {
         for day in 0..146_097 {
             let seconds = day * SECONDS_A_DAY;
-            assert_eq!(Moment::new(Duration::from_secs(seconds)), reference(seconds, 0));
+            assert_eq!(
+                Moment::new(Duration::from_secs(seconds)),
+                reference(seconds, 0)
+            );
         }
     }
 

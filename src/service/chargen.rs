@@ -37,7 +37,11 @@ const fn pattern() -> [u8; PIECE] {
     let mut at = 0;
     while at < PIECE {
         let (line, column) = (at / (LINE + 2), at % (LINE + 2));
-        pattern[at] = if column < LINE { b' ' + ((line + column) % CHARACTERS) as u8 } else { b"\r\n"[column - LINE] };
+        pattern[at] = if column < LINE {
+            b' ' + ((line + column) % CHARACTERS) as u8
+        } else {
+            b"\r\n"[column - LINE]
+        };
         at += 1;
     }
     pattern
@@ -95,7 +99,11 @@ impl Service for Chargen {
 
 /// The next number of a xorshift generator, which the time of day starts. It hides nothing and need not: it only makes lengths vary.
 fn roll(chance: u64, cx: &mut Context<'_>) -> u64 {
-    let mut next = if chance == 0 { cx.wall_clock().as_nanos() as u64 | 1 } else { chance };
+    let mut next = if chance == 0 {
+        cx.wall_clock().as_nanos() as u64 | 1
+    } else {
+        chance
+    };
     next ^= next << 13;
     next ^= next >> 7;
     next ^ (next << 17)
@@ -120,9 +128,18 @@ mod tests {
         let text = std::str::from_utf8(&PATTERN).unwrap();
         let lines: Vec<&str> = text.strip_suffix("\r\n").unwrap().split("\r\n").collect();
         assert_eq!(lines.len(), 95);
-        assert_eq!(lines[0], " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefg");
-        assert_eq!(lines[1], "!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefgh");
-        assert_eq!(lines[94], "~ !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdef");
+        assert_eq!(
+            lines[0],
+            " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefg"
+        );
+        assert_eq!(
+            lines[1],
+            "!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefgh"
+        );
+        assert_eq!(
+            lines[94],
+            "~ !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdef"
+        );
         for (line, next) in lines.iter().zip(lines.iter().cycle().skip(1)) {
             assert_eq!((line.len(), &line[1..]), (72, &next[..71]));
         }
@@ -133,7 +150,10 @@ mod tests {
         let (mut service, mut wire) = (Chargen::default(), Kept::default());
         assert_eq!(with(&mut wire, |cx| service.on_open(cx)), Action::More);
         for _ in 0..3 {
-            assert_eq!(with(&mut wire, |cx| service.on_data(cx, b"stop!")), Action::Continue);
+            assert_eq!(
+                with(&mut wire, |cx| service.on_data(cx, b"stop!")),
+                Action::Continue
+            );
             assert_eq!(with(&mut wire, |cx| service.on_writable(cx)), Action::More);
         }
         assert!(wire.sent == PATTERN.repeat(4), "not the pattern");
@@ -143,7 +163,13 @@ mod tests {
     /// Half a piece would tear the pattern, and more than there is room for would end the connection.
     #[test]
     fn without_room_for_a_piece_nothing_is_said() {
-        let (mut service, mut wire) = (Chargen::default(), Kept { room: PIECE - 1, ..Kept::default() });
+        let (mut service, mut wire) = (
+            Chargen::default(),
+            Kept {
+                room: PIECE - 1,
+                ..Kept::default()
+            },
+        );
         assert_eq!(with(&mut wire, |cx| service.on_open(cx)), Action::More);
         assert_eq!(wire.calls, 0);
         wire.room = PIECE;
@@ -155,20 +181,38 @@ mod tests {
     fn a_datagram_gets_some_of_the_pattern_as_chance_has_it() {
         let (mut service, mut lengths) = (Chargen::default(), BTreeSet::new());
         for _ in 0..20_000 {
-            let mut wire = Kept { wall_clock: Duration::from_nanos(1_795_244_532_345_678_901), ..Kept::default() };
-            assert_eq!(with(&mut wire, |cx| service.on_data(cx, b"?")), Action::Continue);
+            let mut wire = Kept {
+                wall_clock: Duration::from_nanos(1_795_244_532_345_678_901),
+                ..Kept::default()
+            };
+            assert_eq!(
+                with(&mut wire, |cx| service.on_data(cx, b"?")),
+                Action::Continue
+            );
             assert_eq!(wire.calls, 1, "one datagram for one");
             assert!(PATTERN.starts_with(&wire.sent), "not the pattern");
             lengths.insert(wire.sent.len());
         }
-        assert!(lengths.into_iter().eq(0..=512), "all lengths from 0 to 512, and no other");
+        assert!(
+            lengths.into_iter().eq(0..=512),
+            "all lengths from 0 to 512, and no other"
+        );
     }
 
     /// A clock that stands at its beginning is no reason to say nothing for ever.
     #[test]
     fn chance_needs_no_clock() {
         let (mut service, mut wire) = (Chargen::default(), Kept::default());
-        (0..100).for_each(|_| assert_eq!(with(&mut wire, |cx| service.on_data(cx, b"")), Action::Continue));
-        assert!(wire.sent.len() > 512, "{} bytes in a hundred datagrams", wire.sent.len());
+        (0..100).for_each(|_| {
+            assert_eq!(
+                with(&mut wire, |cx| service.on_data(cx, b"")),
+                Action::Continue
+            )
+        });
+        assert!(
+            wire.sent.len() > 512,
+            "{} bytes in a hundred datagrams",
+            wire.sent.len()
+        );
     }
 }

@@ -8,10 +8,30 @@
 use super::calendar::Moment;
 use super::{Action, Context, Service};
 
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+const WEEKDAYS: [&str; 7] = [
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+];
 
-const MONTHS: [&str; 12] =
-    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
 
 /// Says the time in words, and ends.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,8 +51,18 @@ impl Service for Daytime {
 }
 
 fn line(at: Moment) -> String {
-    let (weekday, month) = (WEEKDAYS[usize::from(at.weekday)], MONTHS[usize::from(at.month) - 1]);
-    let Moment { year, day, hour, minute, second, .. } = at;
+    let (weekday, month) = (
+        WEEKDAYS[usize::from(at.weekday)],
+        MONTHS[usize::from(at.month) - 1],
+    );
+    let Moment {
+        year,
+        day,
+        hour,
+        minute,
+        second,
+        ..
+    } = at;
     format!("{weekday}, {month} {day}, {year} {hour:02}:{minute:02}:{second:02}-UTC\r\n")
 }
 
@@ -48,7 +78,10 @@ mod tests {
         for (seconds, expected) in [
             (0, "Thursday, January 1, 1970 00:00:00-UTC\r\n"),
             (383_247_463, "Monday, February 22, 1982 17:37:43-UTC\r\n"),
-            (1_798_761_599, "Thursday, December 31, 2026 23:59:59-UTC\r\n"),
+            (
+                1_798_761_599,
+                "Thursday, December 31, 2026 23:59:59-UTC\r\n",
+            ),
         ] {
             let said = open_at(&mut Daytime, Duration::from_secs(seconds));
             assert_eq!(said, (expected.as_bytes().to_vec(), Action::Finish));
@@ -57,6 +90,9 @@ mod tests {
 
     #[test]
     fn a_datagram_gets_the_same() {
-        assert_eq!(feed(&mut Daytime, b"anything"), open_at(&mut Daytime, Duration::ZERO));
+        assert_eq!(
+            feed(&mut Daytime, b"anything"),
+            open_at(&mut Daytime, Duration::ZERO)
+        );
     }
 }

@@ -19,6 +19,9 @@ mod tests {
 
     #[test]
     fn nothing_comes_back() {
-        assert_eq!(feed(&mut Discard, b"anything"), (Vec::new(), Action::Continue));
+        assert_eq!(
+            feed(&mut Discard, b"anything"),
+            (Vec::new(), Action::Continue)
+        );
     }
 }

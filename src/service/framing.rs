@@ -54,7 +54,10 @@ impl Delimiter {
             matched += usize::from(text[at] == text[matched]);
             borders[at] = matched;
         }
-        Some(Delimiter { text: text.into(), borders: borders.into() })
+        Some(Delimiter {
+            text: text.into(),
+            borders: borders.into(),
+        })
     }
 
     /// The text.
@@ -72,12 +75,20 @@ impl Delimiter {
     }
 
     /// The search itself; `count` is told of the steps that it takes.
-    fn scan(&self, matched: &mut usize, bytes: &[u8], mut count: impl FnMut(usize)) -> Option<usize> {
+    fn scan(
+        &self,
+        matched: &mut usize,
+        bytes: &[u8],
+        mut count: impl FnMut(usize),
+    ) -> Option<usize> {
         let mut at = 0;
         while at < bytes.len() {
             if *matched == 0 && bytes[at] != self.text[0] {
                 // Nothing begins here: on to the next byte where something could.
-                let skipped = bytes[at..].iter().position(|byte| *byte == self.text[0]).unwrap_or(bytes.len() - at);
+                let skipped = bytes[at..]
+                    .iter()
+                    .position(|byte| *byte == self.text[0])
+                    .unwrap_or(bytes.len() - at);
                 count(skipped);
                 at += skipped;
                 continue;
@@ -171,7 +182,13 @@ impl Search {
     pub fn next<'a>(&mut self, framing: &Framing, most: usize, bytes: &'a [u8]) -> Next<'a> {
         let next = match framing {
             Framing::Chunk if bytes.is_empty() => Next::Incomplete,
-            Framing::Chunk => Next::Message(Frame { body: bytes, end: b"" }, bytes.len()),
+            Framing::Chunk => Next::Message(
+                Frame {
+                    body: bytes,
+                    end: b"",
+                },
+                bytes.len(),
+            ),
             Framing::Line => self.next_line(most, bytes),
             Framing::Until(delimiter) => self.next_until(delimiter, most, bytes),
             Framing::Fixed(size) => whole(bytes, 0, *size),
@@ -188,18 +205,30 @@ impl Search {
     /// What the end of the stream makes of an incomplete message: a line may go without its end, anything else is not whole.
     pub fn rest<'a>(&mut self, framing: &Framing, bytes: &'a [u8]) -> Option<Frame<'a>> {
         *self = Search::default();
-        (*framing == Framing::Line && !bytes.is_empty()).then_some(Frame { body: bytes, end: b"" })
+        (*framing == Framing::Line && !bytes.is_empty()).then_some(Frame {
+            body: bytes,
+            end: b"",
+        })
     }
 
     fn next_line<'a>(&mut self, most: usize, bytes: &'a [u8]) -> Next<'a> {
-        let found = bytes[self.searched..].iter().position(|byte| *byte == b'\n').map(|at| self.searched + at);
+        let found = bytes[self.searched..]
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map(|at| self.searched + at);
         self.count(found.map_or(bytes.len(), |at| at + 1) - self.searched);
         let line = &bytes[..found.unwrap_or(bytes.len())];
         // The CR of a CRLF whose LF is still to come is no part of the line.
         let body = line.strip_suffix(b"\r").unwrap_or(line);
         match found {
             _ if body.len() > most => Next::TooLong,
-            Some(at) => Next::Message(Frame { body, end: &bytes[body.len()..=at] }, at + 1),
+            Some(at) => Next::Message(
+                Frame {
+                    body,
+                    end: &bytes[body.len()..=at],
+                },
+                at + 1,
+            ),
             None => Next::Incomplete,
         }
     }
@@ -211,9 +240,17 @@ impl Search {
         self.matched = matched;
         if let Some(end) = found.map(|end| searched + end) {
             let (body, end) = bytes[..end].split_at(end - delimiter.text.len());
-            return if body.len() > most { Next::TooLong } else { Next::Message(Frame { body, end }, body.len() + end.len()) };
+            return if body.len() > most {
+                Next::TooLong
+            } else {
+                Next::Message(Frame { body, end }, body.len() + end.len())
+            };
         }
-        if bytes.len() - self.matched > most { Next::TooLong } else { Next::Incomplete }
+        if bytes.len() - self.matched > most {
+            Next::TooLong
+        } else {
+            Next::Incomplete
+        }
     }
 
     #[inline]
@@ -226,9 +263,17 @@ impl Search {
 }
 
 fn next_prefixed(width: Width, most: usize, bytes: &[u8]) -> Next<'_> {
-    let Some(prefix) = bytes.get(..width.bytes()) else { return Next::Incomplete };
-    let length = prefix.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
-    if length > most { Next::TooLong } else { whole(bytes, width.bytes(), length) }
+    let Some(prefix) = bytes.get(..width.bytes()) else {
+        return Next::Incomplete;
+    };
+    let length = prefix
+        .iter()
+        .fold(0, |length, byte| length << 8 | usize::from(*byte));
+    if length > most {
+        Next::TooLong
+    } else {
+        whole(bytes, width.bytes(), length)
+    }
 }
 
 /// The message of `length` bytes at `from`, if it is all there.
@@ -251,7 +296,12 @@ pub(super) struct Around<'a> {
 impl<'a> Around<'a> {
     /// What goes around an answer of `size` bytes to a message that ended in `end`. `says_end`: the answer's own words contain the delimiter, so
     /// it ends itself. `None` where no prefix can say its length.
-    pub(super) fn of(framing: &'a Framing, size: usize, end: &'a [u8], says_end: bool) -> Option<Around<'a>> {
+    pub(super) fn of(
+        framing: &'a Framing,
+        size: usize,
+        end: &'a [u8],
+        says_end: bool,
+    ) -> Option<Around<'a>> {
         let (width, tail) = match framing {
             Framing::Chunk | Framing::Fixed(_) => (None, &b""[..]),
             Framing::Line => (None, end),
@@ -259,7 +309,11 @@ impl<'a> Around<'a> {
             Framing::Prefix(width) if size > width.most() => return None,
             Framing::Prefix(width) => (Some(*width), &b""[..]),
         };
-        Some(Around { head: width.map_or([0; 4], |width| width.prefix(size)), head_size: width.map_or(0, Width::bytes), tail })
+        Some(Around {
+            head: width.map_or([0; 4], |width| width.prefix(size)),
+            head_size: width.map_or(0, Width::bytes),
+            tail,
+        })
     }
 
     /// What goes before it.
@@ -294,29 +348,62 @@ mod tests {
                 }
             }
         }
-        got.extend(search.rest(framing, &kept).map(|frame| (frame.body.to_vec(), frame.end.to_vec())));
+        got.extend(
+            search
+                .rest(framing, &kept)
+                .map(|frame| (frame.body.to_vec(), frame.end.to_vec())),
+        );
         (got, false)
     }
 
     fn pairs(expected: &[(&str, &str)]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        expected.iter().map(|(body, end)| (body.as_bytes().to_vec(), end.as_bytes().to_vec())).collect()
+        expected
+            .iter()
+            .map(|(body, end)| (body.as_bytes().to_vec(), end.as_bytes().to_vec()))
+            .collect()
     }
 
     /// Whole, and split at every byte, and every byte alone.
     #[track_caller]
-    fn assert_splits(framing: &Framing, most: usize, input: &[u8], expected: &[(&str, &str)], too_long: bool) {
+    fn assert_splits(
+        framing: &Framing,
+        most: usize,
+        input: &[u8],
+        expected: &[(&str, &str)],
+        too_long: bool,
+    ) {
         let expected = (pairs(expected), too_long);
         for cut in 0..=input.len() {
             let (before, after) = input.split_at(cut);
-            assert_eq!(split(framing, most, &[before, after]), expected, "{framing:?} cut at {cut}");
+            assert_eq!(
+                split(framing, most, &[before, after]),
+                expected,
+                "{framing:?} cut at {cut}"
+            );
         }
         let bytes: Vec<&[u8]> = input.chunks(1).collect();
-        assert_eq!(split(framing, most, &bytes), expected, "{framing:?} byte by byte");
+        assert_eq!(
+            split(framing, most, &bytes),
+            expected,
+            "{framing:?} byte by byte"
+        );
     }
 
     #[test]
     fn lines_end_in_lf_or_crlf_and_the_last_in_nothing() {
-        assert_splits(&Framing::Line, 5, b"a\nbc\r\n\n\rd\ne", &[("a", "\n"), ("bc", "\r\n"), ("", "\n"), ("\rd", "\n"), ("e", "")], false);
+        assert_splits(
+            &Framing::Line,
+            5,
+            b"a\nbc\r\n\n\rd\ne",
+            &[
+                ("a", "\n"),
+                ("bc", "\r\n"),
+                ("", "\n"),
+                ("\rd", "\n"),
+                ("e", ""),
+            ],
+            false,
+        );
         assert_splits(&Framing::Line, 5, b"abcde\r\n", &[("abcde", "\r\n")], false);
         assert_splits(&Framing::Line, 5, b"a\nabcdef\nb\n", &[("a", "\n")], true);
         assert_splits(&Framing::Line, 5, b"", &[], false);
@@ -324,41 +411,104 @@ mod tests {
 
     #[test]
     fn a_delimiter_is_found_wherever_it_is_cut() {
-        assert_splits(&until(b"\r\n\r\n"), 9, b"a\r\n\r\nb\r\r\n\r\n\r\n", &[("a", "\r\n\r\n"), ("b\r", "\r\n\r\n")], false);
-        assert_splits(&until(b"aab"), 4, b"aaabaabaab", &[("a", "aab"), ("", "aab"), ("", "aab")], false);
+        assert_splits(
+            &until(b"\r\n\r\n"),
+            9,
+            b"a\r\n\r\nb\r\r\n\r\n\r\n",
+            &[("a", "\r\n\r\n"), ("b\r", "\r\n\r\n")],
+            false,
+        );
+        assert_splits(
+            &until(b"aab"),
+            4,
+            b"aaabaabaab",
+            &[("a", "aab"), ("", "aab"), ("", "aab")],
+            false,
+        );
         assert_splits(&until(b";"), 3, b"abc;abcd;", &[("abc", ";")], true);
         assert!(Delimiter::new(b"").is_none());
     }
 
     #[test]
     fn lengths_are_obeyed() {
-        assert_splits(&Framing::Fixed(3), 3, b"abcdefg", &[("abc", ""), ("def", "")], false);
-        assert_splits(&Framing::Prefix(Width::U8), 9, b"\x01a\x00\x02bc\x05d", &[("a", ""), ("", ""), ("bc", "")], false);
-        assert_splits(&Framing::Prefix(Width::U16), 9, b"\x00\x01a\x00\x02bc", &[("a", ""), ("bc", "")], false);
-        assert_splits(&Framing::Prefix(Width::U32), 9, b"\x00\x00\x00\x01a\x00\x00\x00\x0a", &[("a", "")], true);
-        assert_splits(&Framing::Prefix(Width::U32), 9, b"\xff\xff\xff\xff", &[], true);
+        assert_splits(
+            &Framing::Fixed(3),
+            3,
+            b"abcdefg",
+            &[("abc", ""), ("def", "")],
+            false,
+        );
+        assert_splits(
+            &Framing::Prefix(Width::U8),
+            9,
+            b"\x01a\x00\x02bc\x05d",
+            &[("a", ""), ("", ""), ("bc", "")],
+            false,
+        );
+        assert_splits(
+            &Framing::Prefix(Width::U16),
+            9,
+            b"\x00\x01a\x00\x02bc",
+            &[("a", ""), ("bc", "")],
+            false,
+        );
+        assert_splits(
+            &Framing::Prefix(Width::U32),
+            9,
+            b"\x00\x00\x00\x01a\x00\x00\x00\x0a",
+            &[("a", "")],
+            true,
+        );
+        assert_splits(
+            &Framing::Prefix(Width::U32),
+            9,
+            b"\xff\xff\xff\xff",
+            &[],
+            true,
+        );
     }
 
     #[test]
     fn a_line_that_comes_byte_by_byte_is_linear_work() {
-        for (framing, byte) in [(Framing::Line, b'x'), (until(b"aaaaaaab"), b'a'), (until(b"xy"), b'x')] {
+        for (framing, byte) in [
+            (Framing::Line, b'x'),
+            (until(b"aaaaaaab"), b'a'),
+            (until(b"xy"), b'x'),
+        ] {
             let (mut search, bytes) = (Search::default(), vec![byte; 65_536]);
             for size in 1..=bytes.len() {
-                assert_eq!(search.next(&framing, 65_536, &bytes[..size]), Next::Incomplete);
+                assert_eq!(
+                    search.next(&framing, 65_536, &bytes[..size]),
+                    Next::Incomplete
+                );
             }
-            assert!(search.steps <= 2 * bytes.len(), "{framing:?}: {} steps", search.steps);
+            assert!(
+                search.steps <= 2 * bytes.len(),
+                "{framing:?}: {} steps",
+                search.steps
+            );
         }
     }
 
     #[test]
     fn an_answer_keeps_the_frame_of_its_question() {
         let around = |framing: &Framing, size, end: &[u8], says_end| {
-            Around::of(framing, size, end, says_end).map(|around| (around.head().to_vec(), around.tail.to_vec()))
+            Around::of(framing, size, end, says_end)
+                .map(|around| (around.head().to_vec(), around.tail.to_vec()))
         };
-        assert_eq!(around(&Framing::Line, 9, b"\r\n", false), Some((vec![], b"\r\n".to_vec())));
-        assert_eq!(around(&until(b";"), 9, b";", false), Some((vec![], b";".to_vec())));
+        assert_eq!(
+            around(&Framing::Line, 9, b"\r\n", false),
+            Some((vec![], b"\r\n".to_vec()))
+        );
+        assert_eq!(
+            around(&until(b";"), 9, b";", false),
+            Some((vec![], b";".to_vec()))
+        );
         assert_eq!(around(&until(b";"), 9, b";", true), Some((vec![], vec![])));
-        assert_eq!(around(&Framing::Prefix(Width::U16), 258, b"", false), Some((vec![1, 2], vec![])));
+        assert_eq!(
+            around(&Framing::Prefix(Width::U16), 258, b"", false),
+            Some((vec![1, 2], vec![]))
+        );
         assert_eq!(around(&Framing::Prefix(Width::U8), 256, b"", false), None);
     }
 }

@@ -128,8 +128,18 @@ impl Messages {
             (Framing::Until(delimiter), Some(reply)) => reply.says(delimiter.text()),
             _ => false,
         };
-        let shared = Rc::new(Shared { rules, says_end, scratch: RefCell::default() });
-        Box::new(move || Box::new(Messages::new(shared.clone(), inner(), tap.as_mut().map(|tap| tap()))))
+        let shared = Rc::new(Shared {
+            rules,
+            says_end,
+            scratch: RefCell::default(),
+        });
+        Box::new(move || {
+            Box::new(Messages::new(
+                shared.clone(),
+                inner(),
+                tap.as_mut().map(|tap| tap()),
+            ))
+        })
     }
 
     fn new(shared: Rc<Shared>, inner: Box<dyn Service>, tap: Option<Box<dyn Tap>>) -> Messages {
@@ -185,7 +195,11 @@ impl Messages {
             }
             Worked::Off => {
                 self.hold(cx, false);
-                if self.is_ended { Action::Finish } else { Action::Continue }
+                if self.is_ended {
+                    Action::Finish
+                } else {
+                    Action::Continue
+                }
             }
         }
     }
@@ -250,21 +264,45 @@ impl Messages {
 
     /// Answers one message of a stream: straight away, with the others of this input, or as far as there is room. Returns how much was said at
     /// once; `None` where the answer cannot keep the frame.
-    fn answer(&mut self, cx: &mut Context<'_>, shared: &Shared, scratch: &mut Scratch, frame: Frame<'_>, is_last: bool) -> Option<usize> {
+    fn answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        shared: &Shared,
+        scratch: &mut Scratch,
+        frame: Frame<'_>,
+        is_last: bool,
+    ) -> Option<usize> {
         self.note(cx, frame.body);
         let rules = &shared.rules;
-        let Some(template) = &rules.reply else { return Some(0) };
+        let Some(template) = &rules.reply else {
+            return Some(0);
+        };
         self.is_closing = rules.close;
         self.write_fields(cx, template, scratch);
         let Scratch { texts, ends, batch } = scratch;
         let mut slices = [IoSlice::new(b""); MOST_PIECES];
-        let Some(body) = slices.get_mut(1..=template.len()).filter(|_| template.len() + 2 <= MOST_PIECES) else {
-            let whole: Vec<u8> = template.pieces(frame.body, texts, ends).flatten().copied().collect();
+        let Some(body) = slices
+            .get_mut(1..=template.len())
+            .filter(|_| template.len() + 2 <= MOST_PIECES)
+        else {
+            let whole: Vec<u8> = template
+                .pieces(frame.body, texts, ends)
+                .flatten()
+                .copied()
+                .collect();
             let around = Around::of(&rules.framing, whole.len(), frame.end, shared.says_end)?;
-            return Some(self.say(cx, batch, &[around.head(), &whole, around.tail].map(IoSlice::new), is_last));
+            return Some(self.say(
+                cx,
+                batch,
+                &[around.head(), &whole, around.tail].map(IoSlice::new),
+                is_last,
+            ));
         };
         let mut size = 0;
-        for (slice, piece) in body.iter_mut().zip(template.pieces(frame.body, texts, ends)) {
+        for (slice, piece) in body
+            .iter_mut()
+            .zip(template.pieces(frame.body, texts, ends))
+        {
             *slice = IoSlice::new(piece);
             size += piece.len();
         }
@@ -278,7 +316,13 @@ impl Messages {
 
     /// Says the pieces of one answer, behind those that are gathered. Returns how much was said at once.
     #[inline]
-    fn say(&mut self, cx: &mut Context<'_>, batch: &mut Vec<u8>, pieces: &[IoSlice<'_>], is_last: bool) -> usize {
+    fn say(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: &mut Vec<u8>,
+        pieces: &[IoSlice<'_>],
+        is_last: bool,
+    ) -> usize {
         let size: usize = pieces.iter().map(|piece| piece.len()).sum();
         let room = cx.room();
         if is_last && batch.is_empty() && size <= room {
@@ -289,7 +333,9 @@ impl Messages {
             return size;
         }
         if batch.len() + size <= room {
-            pieces.iter().for_each(|piece| batch.extend_from_slice(piece));
+            pieces
+                .iter()
+                .for_each(|piece| batch.extend_from_slice(piece));
             return 0;
         }
         let gathered = batch.len();
@@ -297,7 +343,10 @@ impl Messages {
             cx.reply(batch);
             batch.clear();
         }
-        self.unsaid = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        self.unsaid = pieces
+            .iter()
+            .flat_map(|piece| piece.iter().copied())
+            .collect();
         gathered
     }
 
@@ -317,14 +366,21 @@ impl Messages {
         scratch.texts.clear();
         scratch.ends.clear();
         if template.wants_local() && self.local.is_none() {
-            self.local = Some(cx.local().map_or_else(|| "unknown".into(), |local| local.to_string().into()));
+            self.local = Some(
+                cx.local()
+                    .map_or_else(|| "unknown".into(), |local| local.to_string().into()),
+            );
         }
         let values = Values {
             peer: cx.peer,
             local: self.local.as_deref().unwrap_or_default(),
             connection: self.connection,
             sequence: self.sequence,
-            wall_clock: if template.wants_time() { cx.wall_clock() } else { std::time::Duration::ZERO },
+            wall_clock: if template.wants_time() {
+                cx.wall_clock()
+            } else {
+                std::time::Duration::ZERO
+            },
         };
         template.write_fields(&values, &mut scratch.texts, &mut scratch.ends);
     }
@@ -333,15 +389,23 @@ impl Messages {
     fn answer_datagram(&mut self, cx: &mut Context<'_>, message: &[u8]) -> Action {
         self.note(cx, message);
         let shared = self.shared.clone();
-        let Some(template) = &shared.rules.reply else { return self.inner.on_data(cx, message) };
+        let Some(template) = &shared.rules.reply else {
+            return self.inner.on_data(cx, message);
+        };
         let scratch = &mut *shared.scratch.borrow_mut();
         self.write_fields(cx, template, scratch);
-        let slices: Vec<IoSlice<'_>> = template.pieces(message, &scratch.texts, &scratch.ends).map(IoSlice::new).collect();
+        let slices: Vec<IoSlice<'_>> = template
+            .pieces(message, &scratch.texts, &scratch.ends)
+            .map(IoSlice::new)
+            .collect();
         let size: usize = slices.iter().map(|slice| slice.len()).sum();
         if size <= cx.room() {
             cx.reply_vectored(&slices);
         } else {
-            debug!("{}: an answer of {size} bytes is longer than a datagram can be; not sent", cx.peer);
+            debug!(
+                "{}: an answer of {size} bytes is longer than a datagram can be; not sent",
+                cx.peer
+            );
         }
         Action::Continue
     }
@@ -370,7 +434,9 @@ impl Service for Messages {
             self.connection = self.shared.rules.host.next_connection();
         }
         self.tapped = self.tap.is_some().then(|| cx.peer.clone());
-        let Rules { greeting, close, .. } = &self.shared.rules;
+        let Rules {
+            greeting, close, ..
+        } = &self.shared.rules;
         if !greeting.is_empty() {
             cx.reply(greeting);
         }
@@ -399,15 +465,27 @@ impl Service for Messages {
         if worked != Action::More {
             self.tap_ends();
         }
-        if self.answers() { worked } else { self.inner.on_eof(cx) }
+        if self.answers() {
+            worked
+        } else {
+            self.inner.on_eof(cx)
+        }
     }
 
     fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
-        if self.answers() { self.work(cx, b"") } else { self.inner.on_writable(cx) }
+        if self.answers() {
+            self.work(cx, b"")
+        } else {
+            self.inner.on_writable(cx)
+        }
     }
 
     fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
-        if self.answers() { Action::Continue } else { self.inner.on_alarm(cx) }
+        if self.answers() {
+            Action::Continue
+        } else {
+            self.inner.on_alarm(cx)
+        }
     }
 
     fn on_error(&mut self, error: &io::Error) {
@@ -416,7 +494,10 @@ impl Service for Messages {
 
     fn on_close(&mut self, reason: CloseReason) {
         if !self.kept.is_empty() {
-            debug!("the stream ended within a message, after {} bytes of it", self.kept.len());
+            debug!(
+                "the stream ended within a message, after {} bytes of it",
+                self.kept.len()
+            );
         }
         self.tap_ends();
         self.inner.on_close(reason);
@@ -425,6 +506,9 @@ impl Service for Messages {
 
 impl fmt::Debug for Messages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Messages").field("rules", &self.shared.rules).field("kept", &self.kept.len()).finish_non_exhaustive()
+        f.debug_struct("Messages")
+            .field("rules", &self.shared.rules)
+            .field("kept", &self.kept.len())
+            .finish_non_exhaustive()
     }
 }

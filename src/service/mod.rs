@@ -184,7 +184,10 @@ impl<'a> Context<'a> {
 
 impl fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("now", &self.now).field("peer", self.peer).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("now", &self.now)
+            .field("peer", self.peer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -225,7 +228,11 @@ pub struct Host {
 impl Host {
     /// A machine called `name`, on which this process has the number `process`.
     pub fn new(name: &str, process: u32) -> Host {
-        Host { name: name.into(), process, connections: Rc::default() }
+        Host {
+            name: name.into(),
+            process,
+            connections: Rc::default(),
+        }
     }
 
     /// The number of the next connection, from 1. Asked for in `on_open`, so that a datagram socket keeps the number 0.
@@ -236,7 +243,9 @@ impl Host {
 }
 
 /// Names of the services, as on the command line.
-pub const NAMES: [&str; 7] = ["echo", "discard", "chargen", "daytime", "time", "qotd", "whoami"];
+pub const NAMES: [&str; 7] = [
+    "echo", "discard", "chargen", "daytime", "time", "qotd", "whoami",
+];
 
 /// The maker of the service called `name`, on `host`; `None` where there is no such service.
 pub fn factory(name: &str, host: &Host) -> Option<Factory> {
@@ -298,7 +307,9 @@ pub(crate) mod tests {
         }
 
         fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) {
-            pieces.iter().for_each(|piece| self.sent.extend_from_slice(piece));
+            pieces
+                .iter()
+                .for_each(|piece| self.sent.extend_from_slice(piece));
             self.calls += 1;
         }
 
@@ -336,7 +347,13 @@ pub(crate) mod tests {
 
     /// Opens a stream so long after 1970 and returns what was said and done.
     pub(crate) fn open_at(service: &mut dyn Service, wall_clock: Duration) -> (Vec<u8>, Action) {
-        let (peer, mut wire) = (Peer::unnamed(), Kept { wall_clock, ..Kept::default() });
+        let (peer, mut wire) = (
+            Peer::unnamed(),
+            Kept {
+                wall_clock,
+                ..Kept::default()
+            },
+        );
         let action = service.on_open(&mut Context::new(Time::ZERO, &peer, &mut wire));
         (wire.sent, action)
     }

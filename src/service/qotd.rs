@@ -69,10 +69,17 @@ mod tests {
             let lines = saying.strip_suffix("\r\n").expect(saying).split("\r\n");
             assert!(saying.len() < 512, "{saying}");
             for line in lines {
-                assert!(!line.is_empty() && line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{saying}");
+                assert!(
+                    !line.is_empty() && line.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+                    "{saying}"
+                );
             }
         }
-        assert_eq!(SAYINGS.iter().collect::<BTreeSet<_>>().len(), SAYINGS.len(), "no saying twice");
+        assert_eq!(
+            SAYINGS.iter().collect::<BTreeSet<_>>().len(),
+            SAYINGS.len(),
+            "no saying twice"
+        );
     }
 
     /// Whoever comes, stream or datagram, gets the next one.
@@ -81,15 +88,25 @@ mod tests {
         let turn = Rc::default();
         for round in 0..2 * SAYINGS.len() {
             let mut service = Qotd::new(Rc::clone(&turn));
-            let said = if round % 2 == 0 { open_at(&mut service, Duration::ZERO) } else { feed(&mut service, b"") };
-            assert_eq!(said, (SAYINGS[round % SAYINGS.len()].into(), Action::Finish));
+            let said = if round % 2 == 0 {
+                open_at(&mut service, Duration::ZERO)
+            } else {
+                feed(&mut service, b"")
+            };
+            assert_eq!(
+                said,
+                (SAYINGS[round % SAYINGS.len()].into(), Action::Finish)
+            );
         }
     }
 
     #[test]
     fn the_count_may_wrap() {
         let turn = Rc::new(Cell::new(usize::MAX));
-        assert_eq!(feed(&mut Qotd::new(Rc::clone(&turn)), b"").0, SAYINGS[usize::MAX % SAYINGS.len()].as_bytes());
+        assert_eq!(
+            feed(&mut Qotd::new(Rc::clone(&turn)), b"").0,
+            SAYINGS[usize::MAX % SAYINGS.len()].as_bytes()
+        );
         assert_eq!(turn.get(), 0);
     }
 }

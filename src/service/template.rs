@@ -62,7 +62,10 @@ impl std::error::Error for TemplateError {}
 
 impl TemplateError {
     fn new(at: usize, what: impl Into<String>) -> TemplateError {
-        TemplateError { at, what: what.into() }
+        TemplateError {
+            at,
+            what: what.into(),
+        }
     }
 }
 
@@ -77,7 +80,10 @@ impl Template {
     /// # Errors
     ///
     /// Where a brace stands alone or a field has no such name, and those of `write`.
-    pub fn parse<E: From<TemplateError>>(text: &str, mut write: impl FnMut(usize, &str) -> Result<Vec<u8>, E>) -> Result<Template, E> {
+    pub fn parse<E: From<TemplateError>>(
+        text: &str,
+        mut write: impl FnMut(usize, &str) -> Result<Vec<u8>, E>,
+    ) -> Result<Template, E> {
         let mut pieces = Vec::new();
         let mut at = 0;
         while at < text.len() {
@@ -94,12 +100,23 @@ impl Template {
                 continue;
             }
             let Some(inside) = rest.strip_prefix('{') else {
-                return Err(TemplateError::new(at, "a brace closes what nothing opened; write }} for a brace").into());
+                return Err(TemplateError::new(
+                    at,
+                    "a brace closes what nothing opened; write }} for a brace",
+                )
+                .into());
             };
             let Some(end) = inside.find('}') else {
-                return Err(TemplateError::new(at, "a brace is never closed; write {{ for a brace").into());
+                return Err(TemplateError::new(
+                    at,
+                    "a brace is never closed; write {{ for a brace",
+                )
+                .into());
             };
-            pieces.push(field(&inside[..end]).ok_or_else(|| TemplateError::new(at, unknown(&inside[..end])))?);
+            pieces.push(
+                field(&inside[..end])
+                    .ok_or_else(|| TemplateError::new(at, unknown(&inside[..end])))?,
+            );
             at += end + 2;
         }
         Ok(Template::new(joined(pieces)))
@@ -122,7 +139,10 @@ impl Template {
 
     /// Whether its literal text contains `bytes`.
     pub fn says(&self, bytes: &[u8]) -> bool {
-        self.texts().any(|text| text.windows(bytes.len().max(1)).any(|window| window == bytes))
+        self.texts().any(|text| {
+            text.windows(bytes.len().max(1))
+                .any(|window| window == bytes)
+        })
     }
 
     /// Whether the address of our end is asked for, which costs a system call.
@@ -136,7 +156,12 @@ impl Template {
     }
 
     /// Writes the texts of the fields, one behind the other, and notes where each ends.
-    pub(super) fn write_fields(&self, values: &Values<'_>, texts: &mut String, ends: &mut Vec<usize>) {
+    pub(super) fn write_fields(
+        &self,
+        values: &Values<'_>,
+        texts: &mut String,
+        ends: &mut Vec<usize>,
+    ) {
         for piece in &self.pieces {
             let Piece::Field(field) = piece else { continue };
             // Writing to a string cannot fail.
@@ -153,7 +178,12 @@ impl Template {
 
     /// The pieces of an answer to `message`, with the fields as [`Template::write_fields`] left them.
     #[inline]
-    pub(super) fn pieces<'a>(&'a self, message: &'a [u8], texts: &'a str, ends: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
+    pub(super) fn pieces<'a>(
+        &'a self,
+        message: &'a [u8],
+        texts: &'a str,
+        ends: &'a [usize],
+    ) -> impl Iterator<Item = &'a [u8]> {
         let (mut field, mut from) = (0, 0);
         self.pieces.iter().map(move |piece| match piece {
             Piece::Text(text) => text,
@@ -202,7 +232,9 @@ fn joined(pieces: Vec<Piece>) -> Vec<Piece> {
     let mut joined: Vec<Piece> = Vec::new();
     for piece in pieces {
         match (joined.last_mut(), piece) {
-            (Some(Piece::Text(before)), Piece::Text(text)) => *before = [&**before, &*text].concat().into(),
+            (Some(Piece::Text(before)), Piece::Text(text)) => {
+                *before = [&**before, &*text].concat().into()
+            }
             (_, piece) => joined.push(piece),
         }
     }
@@ -219,16 +251,29 @@ mod tests {
 
     fn rendered(text: &str, message: &[u8]) -> String {
         let peer = Peer::from(std::net::SocketAddr::from(([127, 0, 0, 1], 5)));
-        let values = Values { peer: &peer, local: "here", connection: 7, sequence: 9, wall_clock: Duration::from_millis(1_500) };
+        let values = Values {
+            peer: &peer,
+            local: "here",
+            connection: 7,
+            sequence: 9,
+            wall_clock: Duration::from_millis(1_500),
+        };
         let (template, mut texts, mut ends) = (parse(text).unwrap(), String::new(), Vec::new());
         template.write_fields(&values, &mut texts, &mut ends);
-        let bytes: Vec<u8> = template.pieces(message, &texts, &ends).flatten().copied().collect();
+        let bytes: Vec<u8> = template
+            .pieces(message, &texts, &ends)
+            .flatten()
+            .copied()
+            .collect();
         String::from_utf8(bytes).unwrap()
     }
 
     #[test]
     fn every_field_is_filled_in() {
-        assert_eq!(rendered("{conn}.{seq} {peer}>{local} {{{}}} {}", b"hi"), "7.9 127.0.0.1:5>here {hi} hi");
+        assert_eq!(
+            rendered("{conn}.{seq} {peer}>{local} {{{}}} {}", b"hi"),
+            "7.9 127.0.0.1:5>here {hi} hi"
+        );
         assert_eq!(rendered("at {time}", b""), "at 1970-01-01T00:00:01.500Z");
         assert_eq!(rendered("收到您的消息:{}", b"x"), "收到您的消息:x");
         assert_eq!(rendered("", b"x"), "");
@@ -255,7 +300,15 @@ mod tests {
         let template = parse("a{{b}}{}c").unwrap();
         assert_eq!(template.len(), 3);
         assert_eq!(template.least(), 5);
-        assert!(template.says(b"{b") && !template.says(b"bc") && !template.wants_local() && !template.wants_time());
-        assert!(parse("{local}{time}").is_ok_and(|template| template.wants_local() && template.wants_time()));
+        assert!(
+            template.says(b"{b")
+                && !template.says(b"bc")
+                && !template.wants_local()
+                && !template.wants_time()
+        );
+        assert!(
+            parse("{local}{time}")
+                .is_ok_and(|template| template.wants_local() && template.wants_time())
+        );
     }
 }

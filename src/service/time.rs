@@ -51,7 +51,11 @@ mod tests {
             (2_085_978_496, 0),
             (u64::MAX, 2_208_988_799),
         ] {
-            assert_eq!(since_1900(Duration::from_secs(since_1970)), expected, "{since_1970}");
+            assert_eq!(
+                since_1900(Duration::from_secs(since_1970)),
+                expected,
+                "{since_1970}"
+            );
         }
     }
 

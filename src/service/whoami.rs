@@ -39,9 +39,15 @@ impl Whoami {
 
     fn answer(&self, cx: &mut Context<'_>, connection: u64) -> Action {
         let time = rfc3339(cx.wall_clock());
-        let (peer, local) = (Word(cx.peer), cx.local().map_or_else(|| "unknown".to_owned(), |local| Word(local).to_string()));
+        let (peer, local) = (
+            Word(cx.peer),
+            cx.local()
+                .map_or_else(|| "unknown".to_owned(), |local| Word(local).to_string()),
+        );
         let (host, process) = (Word(Escaped(self.host.name.as_bytes())), self.host.process);
-        let line = format!("peer={peer} local={local} connection={connection} time={time} host={host} process={process}\n");
+        let line = format!(
+            "peer={peer} local={local} connection={connection} time={time} host={host} process={process}\n"
+        );
         cx.reply(line.as_bytes());
         Action::Finish
     }
@@ -73,7 +79,10 @@ impl Write for Joined<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for character in text.chars() {
             if character.is_whitespace() {
-                character.encode_utf8(&mut [0; 4]).bytes().try_for_each(|byte| write!(self.0, "\\x{byte:02x}"))?;
+                character
+                    .encode_utf8(&mut [0; 4])
+                    .bytes()
+                    .try_for_each(|byte| write!(self.0, "\\x{byte:02x}"))?;
             } else {
                 self.0.write_char(character)?;
             }
@@ -92,9 +101,20 @@ mod tests {
     use crate::timer::Time;
 
     /// What is said to `peer` in the call that `event` makes.
-    fn said(peer: &Peer, local: Option<Peer>, event: impl FnOnce(&mut Context<'_>) -> Action) -> String {
-        let mut wire = Kept { local, wall_clock: Duration::from_millis(1_795_244_532_345), ..Kept::default() };
-        assert_eq!(event(&mut Context::new(Time::ZERO, peer, &mut wire)), Action::Finish);
+    fn said(
+        peer: &Peer,
+        local: Option<Peer>,
+        event: impl FnOnce(&mut Context<'_>) -> Action,
+    ) -> String {
+        let mut wire = Kept {
+            local,
+            wall_clock: Duration::from_millis(1_795_244_532_345),
+            ..Kept::default()
+        };
+        assert_eq!(
+            event(&mut Context::new(Time::ZERO, peer, &mut wire)),
+            Action::Finish
+        );
         assert_eq!(wire.calls, 1);
         String::from_utf8(wire.sent).unwrap()
     }
@@ -127,8 +147,14 @@ mod tests {
         let host = Host::new("h", 1);
         for number in 1..4 {
             let mut service = Whoami::new(host.clone());
-            assert!(said(&Peer::unnamed(), None, |cx| service.on_open(cx)).contains(&format!(" connection={number} ")));
-            assert!(said(&Peer::unnamed(), None, |cx| service.on_data(cx, b"")).contains(" connection=0 "));
+            assert!(
+                said(&Peer::unnamed(), None, |cx| service.on_open(cx))
+                    .contains(&format!(" connection={number} "))
+            );
+            assert!(
+                said(&Peer::unnamed(), None, |cx| service.on_data(cx, b""))
+                    .contains(" connection=0 ")
+            );
         }
     }
 
@@ -137,7 +163,8 @@ mod tests {
         let mut service = Whoami::new(Host::new("a b\u{a0}\nhost=c", 1));
         let peer = unix("/tmp/x local=y\u{3000}\\".as_bytes());
         assert_eq!(
-            said(&peer, Some(unix(b"\0our own")), |cx| service.on_data(cx, b"")),
+            said(&peer, Some(unix(b"\0our own")), |cx| service
+                .on_data(cx, b"")),
             "peer=/tmp/x\\x20local=y\\xe3\\x80\\x80\\\\ local=@our\\x20own connection=0 time=2026-11-21T07:02:12.345Z \
              host=a\\x20b\\xc2\\xa0\\nhost=c process=1\n"
         );
@@ -146,6 +173,9 @@ mod tests {
     #[test]
     fn what_has_no_name_is_a_word_too() {
         let mut service = Whoami::new(Host::new("h", 1));
-        assert!(said(&Peer::unnamed(), None, |cx| service.on_open(cx)).starts_with("peer=unnamed local=unknown connection=1 "));
+        assert!(
+            said(&Peer::unnamed(), None, |cx| service.on_open(cx))
+                .starts_with("peer=unnamed local=unknown connection=1 ")
+        );
     }
 }

@@ -2,7 +2,11 @@
 //!
 //! Every wait has a deadline far beyond what a slow machine needs; it decides nothing but how soon a broken server fails its test.
 
-#![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test file uses its own part of this"
+)]
 
 use std::fmt::Debug;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -65,20 +69,34 @@ impl Server {
     /// Starts `mynah serve ARGS…` and waits until it says that every endpoint can be used. The log is at level debug.
     #[track_caller]
     pub fn start(args: &[&str]) -> Server {
-        Server::spawn(Command::new(binary()).arg("serve").arg("-v").args(args), endpoints_in(args))
+        Server::spawn(
+            Command::new(binary()).arg("serve").arg("-v").args(args),
+            endpoints_in(args),
+        )
     }
 
     /// The same with `mynah receive ARGS…`.
     #[track_caller]
     pub fn receive(args: &[&str]) -> Server {
-        Server::spawn(Command::new(binary()).arg("receive").arg("-v").args(args), endpoints_in(args))
+        Server::spawn(
+            Command::new(binary()).arg("receive").arg("-v").args(args),
+            endpoints_in(args),
+        )
     }
 
     /// The same, with at most `descriptors` descriptors.
     #[track_caller]
     pub fn start_with_descriptors(descriptors: usize, args: &[&str]) -> Server {
         let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
-        Server::spawn(Command::new("sh").arg("-c").arg(script).arg(binary()).args(["serve", "-v"]).args(args), endpoints_in(args))
+        Server::spawn(
+            Command::new("sh")
+                .arg("-c")
+                .arg(script)
+                .arg(binary())
+                .args(["serve", "-v"])
+                .args(args),
+            endpoints_in(args),
+        )
     }
 
     #[track_caller]
@@ -94,18 +112,31 @@ impl Server {
         let (sink, mut stderr) = (log.clone(), BufReader::new(child.stderr.take().unwrap()));
         thread::spawn(move || {
             let mut line = Vec::new();
-            while stderr.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-                sink.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+            while stderr
+                .read_until(b'\n', &mut line)
+                .is_ok_and(|count| count > 0)
+            {
+                sink.lock()
+                    .unwrap()
+                    .push_str(&String::from_utf8_lossy(&line));
                 line.clear();
             }
         });
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut server = Server { child, endpoints: Vec::new(), stdout: None, log };
+        let mut server = Server {
+            child,
+            endpoints: Vec::new(),
+            stdout: None,
+            log,
+        };
         for _ in 0..endpoints {
             let mut line = String::new();
             stdout.read_line(&mut line).unwrap();
             let Some(endpoint) = line.strip_prefix("listening on ") else {
-                panic!("expected a listening line, got {line:?}; the log says:\n{}", server.log())
+                panic!(
+                    "expected a listening line, got {line:?}; the log says:\n{}",
+                    server.log()
+                )
             };
             server.endpoints.push(endpoint.trim_end().to_owned());
         }
@@ -117,7 +148,10 @@ impl Server {
     #[track_caller]
     pub fn address(&self, index: usize) -> SocketAddr {
         let endpoint = &self.endpoints[index];
-        endpoint.split_once("://").and_then(|(_, address)| address.parse().ok()).unwrap_or_else(|| panic!("{endpoint} is no IP endpoint"))
+        endpoint
+            .split_once("://")
+            .and_then(|(_, address)| address.parse().ok())
+            .unwrap_or_else(|| panic!("{endpoint} is no IP endpoint"))
     }
 
     /// Connects to the first endpoint over TCP.
@@ -139,7 +173,10 @@ impl Server {
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         let log = self.log.clone();
-        eventually(&format!("the server ends; its log: {}", log.lock().unwrap()), || self.child.try_wait().unwrap())
+        eventually(
+            &format!("the server ends; its log: {}", log.lock().unwrap()),
+            || self.child.try_wait().unwrap(),
+        )
     }
 
     /// SIGTERM, then the exit status.
@@ -151,7 +188,12 @@ impl Server {
 
     #[track_caller]
     pub fn assert_running(&mut self) {
-        assert_eq!(self.child.try_wait().unwrap(), None, "the server has ended; its log:\n{}", self.log());
+        assert_eq!(
+            self.child.try_wait().unwrap(),
+            None,
+            "the server has ended; its log:\n{}",
+            self.log()
+        );
     }
 
     /// All that has been logged.
@@ -162,7 +204,9 @@ impl Server {
     /// Waits for a piece of the log.
     #[track_caller]
     pub fn wait_for_log(&self, piece: &str) {
-        eventually(&format!("{piece:?} in the log"), || self.log.lock().unwrap().contains(piece).then_some(()));
+        eventually(&format!("{piece:?} in the log"), || {
+            self.log.lock().unwrap().contains(piece).then_some(())
+        });
     }
 
     /// How often `piece` stands in the log.
@@ -172,20 +216,34 @@ impl Server {
 
     /// Open descriptors.
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .count()
     }
 
     /// Resident memory in bytes.
     pub fn resident(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        line.trim()
+            .trim_end_matches(" kB")
+            .parse::<usize>()
+            .unwrap()
+            * 1024
     }
 
     /// Processor time spent so far, in clock ticks (hundredths of a second).
     pub fn cpu_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let fields: Vec<&str> = stat
+            .rsplit_once(')')
+            .unwrap()
+            .1
+            .split_whitespace()
+            .collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 }
@@ -203,7 +261,11 @@ pub fn read_to_end(mut stream: impl Read + Debug) -> Vec<u8> {
 /// A socket that hears only what comes from this address.
 #[track_caller]
 pub fn udp_client(server: SocketAddr) -> UdpSocket {
-    let any: IpAddr = if server.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+    let any: IpAddr = if server.is_ipv6() {
+        Ipv6Addr::LOCALHOST.into()
+    } else {
+        Ipv4Addr::LOCALHOST.into()
+    };
     let socket = UdpSocket::bind((any, 0)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.connect(server).unwrap();
@@ -213,7 +275,13 @@ pub fn udp_client(server: SocketAddr) -> UdpSocket {
 /// What `unshare` is to be told for a network of our own; `None`, with a word, where that cannot be.
 pub fn isolated() -> Option<&'static [&'static str]> {
     let isolated = &["--net", "--map-root-user", "--user", "--"];
-    if !has_tool("unshare") || !Command::new("unshare").args(isolated).arg("true").output().is_ok_and(|output| output.status.success()) {
+    if !has_tool("unshare")
+        || !Command::new("unshare")
+            .args(isolated)
+            .arg("true")
+            .output()
+            .is_ok_and(|output| output.status.success())
+    {
         eprintln!("skipped: no network of our own can be made");
         return None;
     }
@@ -223,17 +291,28 @@ pub fn isolated() -> Option<&'static [&'static str]> {
 /// Sends a signal to a process; one that is to stop has stopped when this returns.
 #[track_caller]
 pub fn signal(pid: u32, name: &str) {
-    let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status().unwrap();
+    let status = Command::new("sh")
+        .arg("-c")
+        .arg(format!("kill -{name} {pid}"))
+        .status()
+        .unwrap();
     assert!(status.success(), "kill -{name}");
     if name == "STOP" {
         // The signal is on its way when kill returns.
-        eventually("the process stands still", || (state(pid) == Some('T')).then_some(()));
+        eventually("the process stands still", || {
+            (state(pid) == Some('T')).then_some(())
+        });
     }
 }
 
 /// What a process does, as proc(5) calls it: `S` sleeps, `T` stands still.
 pub fn state(pid: u32) -> Option<char> {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next()
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()?
+        .rsplit_once(") ")?
+        .1
+        .chars()
+        .next()
 }
 
 impl Drop for Server {
@@ -253,7 +332,11 @@ pub fn binary() -> &'static str {
 
 /// How many listening lines to wait for: the words that are endpoints with one address each; without any there are two.
 fn endpoints_in(args: &[&str]) -> usize {
-    let is_endpoint = |word: &&&str| ["tcp://", "udp://", "unix:", "unixgram:"].iter().any(|scheme| word.starts_with(scheme));
+    let is_endpoint = |word: &&&str| {
+        ["tcp://", "udp://", "unix:", "unixgram:"]
+            .iter()
+            .any(|scheme| word.starts_with(scheme))
+    };
     match args.iter().filter(is_endpoint).count() {
         0 => 2,
         count => count,
@@ -304,7 +387,11 @@ pub struct Scratch(PathBuf);
 impl Scratch {
     pub fn new() -> Scratch {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("mynah-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "mynah-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).unwrap();
         Scratch(path)
@@ -328,7 +415,8 @@ impl Drop for Scratch {
 
 /// Whether a program that we did not write is on this machine. A test that needs one says so and passes where it is not.
 pub fn has_tool(name: &str) -> bool {
-    let found = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()));
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()));
     if !found {
         eprintln!("skipped: {name} is not installed");
     }
@@ -356,7 +444,15 @@ impl Server {
     #[track_caller]
     pub fn start_after(setup: &str, args: &[&str]) -> Server {
         let script = format!("{setup} && exec \"$0\" \"$@\"");
-        Server::spawn(Command::new("sh").arg("-c").arg(script).arg(binary()).args(["serve", "-v"]).args(args), endpoints_in(args))
+        Server::spawn(
+            Command::new("sh")
+                .arg("-c")
+                .arg(script)
+                .arg(binary())
+                .args(["serve", "-v"])
+                .args(args),
+            endpoints_in(args),
+        )
     }
 
     /// Lets two seconds pass and asserts that the server hardly ran: a loop that spins would take two hundred ticks.
@@ -364,16 +460,28 @@ impl Server {
     pub fn assert_burns_nothing(&self) {
         let before = self.cpu_ticks();
         thread::sleep(Duration::from_secs(2));
-        assert_within("ticks of the processor in two quiet seconds", self.cpu_ticks() - before, 10);
+        assert_within(
+            "ticks of the processor in two quiet seconds",
+            self.cpu_ticks() - before,
+            10,
+        );
     }
 }
 
 /// Runs `mynah ARGS…` that must end by itself. Returns its exit status, standard output and standard error.
 #[track_caller]
 pub fn run_to_end(args: &[&str]) -> (i32, String, String) {
-    let output = assert_cmd::Command::new(binary()).args(args).env_remove("RUST_LOG").timeout(PATIENCE).output().unwrap();
+    let output = assert_cmd::Command::new(binary())
+        .args(args)
+        .env_remove("RUST_LOG")
+        .timeout(PATIENCE)
+        .output()
+        .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("what the program writes is UTF-8");
-    let status = output.status.code().unwrap_or_else(|| panic!("{args:?}: no exit status: {:?}", output.status));
+    let status = output
+        .status
+        .code()
+        .unwrap_or_else(|| panic!("{args:?}: no exit status: {:?}", output.status));
     (status, text(output.stdout), text(output.stderr))
 }
 
@@ -382,7 +490,15 @@ pub fn run_to_end(args: &[&str]) -> (i32, String, String) {
 #[track_caller]
 pub fn load(endpoint: &str, args: &[&str]) -> (i32, Value, String) {
     let (status, printed, said) = run_to_end(&[&["load", endpoint, "--json", "-"], args].concat());
-    (status, if printed.is_empty() { Value::Null } else { json(&printed) }, said)
+    (
+        status,
+        if printed.is_empty() {
+            Value::Null
+        } else {
+            json(&printed)
+        },
+        said,
+    )
 }
 
 /// What a program wrote as JSON.
@@ -394,19 +510,24 @@ pub fn json(text: &str) -> Value {
 /// A count of a report, by its path such as `/messages/sent`.
 #[track_caller]
 pub fn count(report: &Value, path: &str) -> u64 {
-    report.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path} is no count in {report:#}"))
+    report
+        .pointer(path)
+        .and_then(Value::as_u64)
+        .unwrap_or_else(|| panic!("{path} is no count in {report:#}"))
 }
 
 /// What became of the messages of a report: sent, answered, unanswered, unsent.
 #[track_caller]
 pub fn messages(report: &Value) -> [u64; 4] {
-    ["sent", "answered", "unanswered", "unsent"].map(|name| count(report, &format!("/messages/{name}")))
+    ["sent", "answered", "unanswered", "unsent"]
+        .map(|name| count(report, &format!("/messages/{name}")))
 }
 
 /// What became of its datagrams: lost, late, duplicate, reordered.
 #[track_caller]
 pub fn fates(report: &Value) -> [u64; 4] {
-    ["lost", "late", "duplicate", "reordered"].map(|name| count(report, &format!("/datagrams/{name}")))
+    ["lost", "late", "duplicate", "reordered"]
+        .map(|name| count(report, &format!("/datagrams/{name}")))
 }
 
 /// Whether nothing has arrived so far. The stream is left blocking.
@@ -422,7 +543,12 @@ pub fn is_quiet(stream: &TcpStream) -> bool {
 /// to those of the loopback, 64 KiB each, the server's kernel grants a send buffer of megabytes, and some hundreds of them exhaust its memory for TCP.
 #[track_caller]
 pub fn connect_small(address: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).unwrap();
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )
+    .unwrap();
     socket.set_tcp_mss(1448).unwrap();
     socket.set_recv_buffer_size(16 * 1024).unwrap();
     socket.set_send_buffer_size(128 * 1024).unwrap();
@@ -439,7 +565,9 @@ pub fn connect_small(address: SocketAddr) -> TcpStream {
 pub fn stuff(streams: &[TcpStream], bytes: &[u8]) -> Vec<usize> {
     let mut taken = vec![0; streams.len()];
     let mut quiet_passes = 0;
-    streams.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
+    streams
+        .iter()
+        .for_each(|stream| stream.set_nonblocking(true).unwrap());
     eventually("the server stops taking", || {
         let before: usize = taken.iter().sum();
         for (mut stream, taken) in streams.iter().zip(&mut taken) {
@@ -447,17 +575,25 @@ pub fn stuff(streams: &[TcpStream], bytes: &[u8]) -> Vec<usize> {
                 *taken += count;
             }
         }
-        quiet_passes = if taken.iter().sum::<usize>() == before { quiet_passes + 1 } else { 0 };
+        quiet_passes = if taken.iter().sum::<usize>() == before {
+            quiet_passes + 1
+        } else {
+            0
+        };
         (quiet_passes == 50).then_some(())
     });
-    streams.iter().for_each(|stream| stream.set_nonblocking(false).unwrap());
+    streams
+        .iter()
+        .for_each(|stream| stream.set_nonblocking(false).unwrap());
     taken
 }
 
 /// Closes with a reset instead of an end of stream.
 #[track_caller]
 pub fn reset(stream: TcpStream) {
-    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
 }
 
 /// A reactor in a thread of its own. Stopped when dropped.
@@ -470,17 +606,30 @@ pub struct Background {
 impl Background {
     /// Serves `address` by what `make` makes. The reactor is made in the thread, because it cannot move to another.
     #[track_caller]
-    pub fn start<S: Service + 'static>(address: Address, limits: Limits, make: impl Fn() -> S + Send + 'static) -> Background {
+    pub fn start<S: Service + 'static>(
+        address: Address,
+        limits: Limits,
+        make: impl Fn() -> S + Send + 'static,
+    ) -> Background {
         let (sender, started) = mpsc::channel();
         let thread = thread::spawn(move || {
             let mut reactor = Reactor::new(OsNet::new().unwrap(), limits).unwrap();
             let make: mynah::service::Factory = Box::new(move || Box::new(make()));
-            let bound = if address.is_stream() { reactor.listen(&address, 128, make) } else { reactor.bind(&address, make) }.unwrap();
+            let bound = if address.is_stream() {
+                reactor.listen(&address, 128, make)
+            } else {
+                reactor.bind(&address, make)
+            }
+            .unwrap();
             sender.send((bound, reactor.handle())).unwrap();
             reactor.run()
         });
         let (address, handle) = started.recv_timeout(PATIENCE).unwrap();
-        Background { address, handle, thread: Some(thread) }
+        Background {
+            address,
+            handle,
+            thread: Some(thread),
+        }
     }
 
     /// Connects to it over TCP.

@@ -53,15 +53,31 @@ impl TryFrom<Connect> for connect::Config {
     type Error = Failure;
 
     fn try_from(words: Connect) -> Result<connect::Config, Failure> {
-        let stream = words.endpoints.iter().find(|endpoint| matches!(endpoint, Endpoint::Tcp(_) | Endpoint::Unix(_)));
+        let stream = words
+            .endpoints
+            .iter()
+            .find(|endpoint| matches!(endpoint, Endpoint::Tcp(_) | Endpoint::Unix(_)));
         if let (Some(stream), 2..) = (stream, words.endpoints.len()) {
             let why = "a stream has one peer; only datagrams can go to several: give one endpoint, or udp:// and unixgram: alone";
-            return Err(usage(format_args!("{stream} beside another endpoint: {why}")));
+            return Err(usage(format_args!(
+                "{stream} beside another endpoint: {why}"
+            )));
         }
-        let is_udp = words.endpoints.iter().any(|endpoint| matches!(endpoint, Endpoint::Udp(_)));
-        let given = [(words.broadcast, "--broadcast"), (words.ttl.is_some(), "--ttl"), (words.interface.is_some(), "--interface")];
-        if let (false, Some((_, option))) = (is_udp, given.into_iter().find(|(is_given, _)| *is_given)) {
-            return Err(usage(format_args!("{option} is for UDP, and no endpoint is; leave it out")));
+        let is_udp = words
+            .endpoints
+            .iter()
+            .any(|endpoint| matches!(endpoint, Endpoint::Udp(_)));
+        let given = [
+            (words.broadcast, "--broadcast"),
+            (words.ttl.is_some(), "--ttl"),
+            (words.interface.is_some(), "--interface"),
+        ];
+        if let (false, Some((_, option))) =
+            (is_udp, given.into_iter().find(|(is_given, _)| *is_given))
+        {
+            return Err(usage(format_args!(
+                "{option} is for UDP, and no endpoint is; leave it out"
+            )));
         }
         Ok(connect::Config {
             datagrams: DatagramOptions {

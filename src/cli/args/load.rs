@@ -35,7 +35,12 @@ pub(super) struct Load {
     #[arg(long, value_name = "SIZE", default_value = "64", value_parser = size, help_heading = "Messages")]
     size: usize,
     /// Send this text instead; it takes the escapes \n \r \t \0 \\ \xHH
-    #[arg(long, value_name = "TEXT", conflicts_with = "size", help_heading = "Messages")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        conflicts_with = "size",
+        help_heading = "Messages"
+    )]
     message: Option<String>,
     /// Send what this file holds, as it is
     #[arg(long, value_name = "FILE", conflicts_with_all = ["size", "message"], help_heading = "Messages")]
@@ -71,7 +76,12 @@ pub(super) struct Load {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Pace")]
     threads: u16,
     /// Speak from these addresses in turn; each has local ports of its own
-    #[arg(long, value_name = "ADDR", value_delimiter = ',', help_heading = "Pace")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        value_delimiter = ',',
+        help_heading = "Pace"
+    )]
     source: Vec<IpAddr>,
     /// Measure for so long [default: 10s; with --requests, until they are sent]
     #[arg(long, value_name = "D", value_parser = timeout, help_heading = "Pace")]
@@ -111,13 +121,18 @@ impl Load {
     fn payload(&self) -> Result<(Payload, bool), Failure> {
         let text = match (&self.message, &self.message_file) {
             (Some(text), _) => bytes_of("--message", text, self.encoding)?,
-            (None, Some(file)) => {
-                std::fs::read(file).map_err(|error| usage(format_args!("--message-file: cannot read {}: {error}", file.display())))?
-            }
+            (None, Some(file)) => std::fs::read(file).map_err(|error| {
+                usage(format_args!(
+                    "--message-file: cannot read {}: {error}",
+                    file.display()
+                ))
+            })?,
             (None, None) => return Ok((Payload::pattern(self.size), false)),
         };
         if text.is_empty() {
-            return Err(usage("the message is empty, and such a message cannot be told from none; give at least one byte"));
+            return Err(usage(
+                "the message is empty, and such a message cannot be told from none; give at least one byte",
+            ));
         }
         Ok((Payload::text(&text), true))
     }
@@ -126,13 +141,26 @@ impl Load {
         let Some(text) = &self.response else {
             return Ok(expected.map_or(Response::Same, |expected| Response::Fixed(expected.len())));
         };
-        match text.split_once(':').map_or((text.as_str(), None), |(kind, value)| (kind, Some(value))) {
+        match text
+            .split_once(':')
+            .map_or((text.as_str(), None), |(kind, value)| (kind, Some(value)))
+        {
             ("same", None) => Ok(Response::Same),
             ("none", None) => Ok(Response::None),
-            ("fixed", Some(number)) => size(number).map(Response::Fixed).map_err(|why| usage(format_args!("--response fixed: {why}"))),
-            ("until", Some(text)) => Delimiter::new(&bytes_of("--response until", text, self.encoding)?)
-                .map(Response::Until)
-                .ok_or_else(|| usage("--response until: the text that ends an answer is missing, as in until:\\r\\n")),
+            ("fixed", Some(number)) => size(number)
+                .map(Response::Fixed)
+                .map_err(|why| usage(format_args!("--response fixed: {why}"))),
+            ("until", Some(text)) => Delimiter::new(&bytes_of(
+                "--response until",
+                text,
+                self.encoding,
+            )?)
+            .map(Response::Until)
+            .ok_or_else(|| {
+                usage(
+                    "--response until: the text that ends an answer is missing, as in until:\\r\\n",
+                )
+            }),
             _ => Err(usage(format_args!(
                 "--response knows no '{}'; there are same, until:TEXT, fixed:N and none",
                 mynah::Escaped(text.as_bytes())
@@ -142,19 +170,32 @@ impl Load {
 
     fn plan(&self) -> Result<Plan, Failure> {
         let (payload, is_text) = self.payload()?;
-        let expected = self.expect.as_ref().map(|text| bytes_of("--expect", text, self.encoding)).transpose()?;
+        let expected = self
+            .expect
+            .as_ref()
+            .map(|text| bytes_of("--expect", text, self.encoding))
+            .transpose()?;
         if expected.as_ref().is_some_and(Vec::is_empty) {
-            return Err(usage("--expect: the text is empty; --response none waits for no answer"));
+            return Err(usage(
+                "--expect: the text is empty; --response none waits for no answer",
+            ));
         }
         let response = self.response(expected.as_deref())?;
         let is_datagram = self.is_datagram();
-        let is_numbered = is_datagram && !is_text && response == Response::Same && expected.is_none();
+        let is_numbered =
+            is_datagram && !is_text && response == Response::Same && expected.is_none();
         self.check(&payload, &response, expected.as_deref(), is_numbered)?;
         let law = match self.rate {
             Some(rate) => Law::Open { rate },
-            None => Law::Closed { think: self.think.0.unwrap_or_default() },
+            None => Law::Closed {
+                think: self.think.0.unwrap_or_default(),
+            },
         };
-        let default_depth = if is_datagram && (self.rate.is_some() || self.find.is_some()) { usize::MAX } else { 1 };
+        let default_depth = if is_datagram && (self.rate.is_some() || self.find.is_some()) {
+            usize::MAX
+        } else {
+            1
+        };
         let seconds = |seconds| Timeout(Some(Duration::from_secs(seconds)));
         let duration = match (self.duration, self.requests, &self.find) {
             (Some(duration), ..) => duration.0,
@@ -163,9 +204,15 @@ impl Load {
             (None, None, None) => seconds(10).0,
         };
         if duration.is_none() && self.requests.is_none() {
-            return Err(usage("--duration off never ends; leave it out, or say with --requests how many messages to send"));
+            return Err(usage(
+                "--duration off never ends; leave it out, or say with --requests how many messages to send",
+            ));
         }
-        let warmup = self.warmup.unwrap_or(if self.requests.is_some() { Timeout(None) } else { seconds(1) });
+        let warmup = self.warmup.unwrap_or(if self.requests.is_some() {
+            Timeout(None)
+        } else {
+            seconds(1)
+        });
         Ok(Plan {
             connections: self.connections.into(),
             sources: self.source.clone(),
@@ -192,16 +239,34 @@ impl Load {
     fn timeout(&self, duration: Option<Duration>) -> Timeout {
         let seconds = if self.is_datagram() { 1 } else { 5 };
         let default = Duration::from_secs(seconds);
-        let default = if self.find.is_some() { duration.map_or(default, |duration| default.min(duration)) } else { default };
+        let default = if self.find.is_some() {
+            duration.map_or(default, |duration| default.min(duration))
+        } else {
+            default
+        };
         self.timeout.unwrap_or(Timeout(Some(default)))
     }
 
     /// What cannot be asked for together.
-    fn check(&self, payload: &Payload, response: &Response, expected: Option<&[u8]>, is_numbered: bool) -> Result<(), Failure> {
+    fn check(
+        &self,
+        payload: &Payload,
+        response: &Response,
+        expected: Option<&[u8]>,
+        is_numbered: bool,
+    ) -> Result<(), Failure> {
         let fails = |why: &str| Err(usage(why));
-        let fixed = if let Response::Fixed(size) = response { Some(*size) } else { None };
+        let fixed = if let Response::Fixed(size) = response {
+            Some(*size)
+        } else {
+            None
+        };
         match expected {
-            Some(_) if *response == Response::None => return fails("--expect: --response none waits for no answer; leave one of them out"),
+            Some(_) if *response == Response::None => {
+                return fails(
+                    "--expect: --response none waits for no answer; leave one of them out",
+                );
+            }
             Some(text) if fixed.is_some_and(|size| size != text.len()) => {
                 return fails("--expect and --response fixed: are not of one length");
             }
@@ -211,23 +276,35 @@ impl Load {
             _ => {}
         }
         if self.verify && *response != Response::Same {
-            return fails("--verify compares answers with what was sent, which asks for --response same; --expect compares with a text");
+            return fails(
+                "--verify compares answers with what was sent, which asks for --response same; --expect compares with a text",
+            );
         }
         if *response == Response::None && self.depth.is_some() {
-            return fails("--depth counts messages that wait for their answer, and with --response none none does; leave it out");
+            return fails(
+                "--depth counts messages that wait for their answer, and with --response none none does; leave it out",
+            );
         }
         if u32::from(self.threads) > self.connections {
-            return fails("--threads: a thread without a connection has nothing to do; ask for as many --connections at least");
+            return fails(
+                "--threads: a thread without a connection has nothing to do; ask for as many --connections at least",
+            );
         }
         if let Some(goal) = self.find.as_ref().filter(|goal| !goal.bounds_a_time()) {
-            return Err(usage(format_args!("--find {goal}: what can be searched for is an upper bound of a time, such as p99<5ms")));
+            return Err(usage(format_args!(
+                "--find {goal}: what can be searched for is an upper bound of a time, such as p99<5ms"
+            )));
         }
         if *response == Response::None && self.find.is_some() {
-            return fails("--find needs the times of answers, and with --response none there are none");
+            return fails(
+                "--find needs the times of answers, and with --response none there are none",
+            );
         }
         if self.is_datagram() {
             if self.churn {
-                return fails("--churn: a datagram has no connection to open and close; leave it out");
+                return fails(
+                    "--churn: a datagram has no connection to open and close; leave it out",
+                );
             }
             if payload.size() > 65_507 {
                 return fails("a datagram holds 65507 bytes at the most; send a shorter message");
@@ -240,7 +317,9 @@ impl Load {
         }
         let is_ip = matches!(self.endpoint, Endpoint::Tcp(_) | Endpoint::Udp(_));
         if !is_ip && !self.source.is_empty() {
-            return fails("--source is for TCP and UDP; a Unix socket has no address to speak from");
+            return fails(
+                "--source is for TCP and UDP; a Unix socket has no address to speak from",
+            );
         }
         Ok(())
     }
@@ -252,12 +331,21 @@ impl TryFrom<Load> for load::Config {
     fn try_from(words: Load) -> Result<load::Config, Failure> {
         Ok(load::Config {
             plan: words.plan()?,
-            message: words.message.clone().or_else(|| words.message_file.as_ref().map(|file| format!("the file {}", file.display()))),
+            message: words.message.clone().or_else(|| {
+                words
+                    .message_file
+                    .as_ref()
+                    .map(|file| format!("the file {}", file.display()))
+            }),
             endpoint: words.endpoint,
             threads: words.threads,
             require: words.require,
             aim: words.find.map_or(Aim::Measure, Aim::Find),
-            reports: Reports { json: words.json, html: words.html, hdr: words.hdr },
+            reports: Reports {
+                json: words.json,
+                html: words.html,
+                hdr: words.hdr,
+            },
         })
     }
 }
@@ -278,18 +366,39 @@ mod tests {
     #[test]
     fn the_defaults_are_a_closed_loop_of_fifty_connections() {
         let plan = config("tcp://127.0.0.1:7").plan;
-        assert_eq!((plan.connections, plan.depth, plan.payload.size()), (50, 1, 64));
-        assert_eq!((plan.law, plan.response, plan.check), (Law::Closed { think: Duration::ZERO }, Response::Same, Check::None));
-        assert_eq!((plan.duration, plan.warmup), (Some(Duration::from_secs(10)), Duration::from_secs(1)));
+        assert_eq!(
+            (plan.connections, plan.depth, plan.payload.size()),
+            (50, 1, 64)
+        );
+        assert_eq!(
+            (plan.law, plan.response, plan.check),
+            (
+                Law::Closed {
+                    think: Duration::ZERO
+                },
+                Response::Same,
+                Check::None
+            )
+        );
+        assert_eq!(
+            (plan.duration, plan.warmup),
+            (Some(Duration::from_secs(10)), Duration::from_secs(1))
+        );
         assert_eq!(plan.timeout, Some(Duration::from_secs(5)));
     }
 
     #[test]
     fn requests_take_the_place_of_the_duration_and_the_warm_up() {
         let plan = config("tcp://127.0.0.1:7 --requests 9").plan;
-        assert_eq!((plan.requests, plan.duration, plan.warmup), (Some(9), None, Duration::ZERO));
+        assert_eq!(
+            (plan.requests, plan.duration, plan.warmup),
+            (Some(9), None, Duration::ZERO)
+        );
         let plan = config("tcp://127.0.0.1:7 --requests 9 --duration 3s --warmup 2s").plan;
-        assert_eq!((plan.duration, plan.warmup), (Some(Duration::from_secs(3)), Duration::from_secs(2)));
+        assert_eq!(
+            (plan.duration, plan.warmup),
+            (Some(Duration::from_secs(3)), Duration::from_secs(2))
+        );
     }
 
     #[test]
@@ -303,15 +412,23 @@ mod tests {
             ("tcp://127.0.0.1:7", false, 1),
         ] {
             let plan = config(words).plan;
-            assert_eq!((plan.is_numbered, plan.depth), (is_numbered, depth), "{words}");
+            assert_eq!(
+                (plan.is_numbered, plan.depth),
+                (is_numbered, depth),
+                "{words}"
+            );
         }
     }
 
     #[test]
     fn an_answer_is_as_long_as_what_is_expected() {
         let plan = config(r"tcp://127.0.0.1:7 --message PING\r\n --expect +PONG\r\n").plan;
-        assert_eq!((plan.payload.size(), plan.response, plan.check), (6, Response::Fixed(7), Check::Text((*b"+PONG\r\n").into())));
-        let plan = config(r"tcp://127.0.0.1:7 --message GET --expect OK\n --response until:\n").plan;
+        assert_eq!(
+            (plan.payload.size(), plan.response, plan.check),
+            (6, Response::Fixed(7), Check::Text((*b"+PONG\r\n").into()))
+        );
+        let plan =
+            config(r"tcp://127.0.0.1:7 --message GET --expect OK\n --response until:\n").plan;
         assert!(matches!(plan.response, Response::Until(_)));
     }
 
@@ -320,24 +437,60 @@ mod tests {
         for (words, why) in [
             ("", "<ENDPOINT>"),
             ("tcp://127.0.0.1:7 --size 0", "zero"),
-            ("tcp://127.0.0.1:7 --message a --size 3", "cannot be used with"),
-            ("tcp://127.0.0.1:7 --message-file /no/such/file", "--message-file: cannot read /no/such/file"),
-            ("tcp://127.0.0.1:7 --response all", "--response knows no 'all'"),
+            (
+                "tcp://127.0.0.1:7 --message a --size 3",
+                "cannot be used with",
+            ),
+            (
+                "tcp://127.0.0.1:7 --message-file /no/such/file",
+                "--message-file: cannot read /no/such/file",
+            ),
+            (
+                "tcp://127.0.0.1:7 --response all",
+                "--response knows no 'all'",
+            ),
             ("tcp://127.0.0.1:7 --response until:", "is missing"),
-            ("tcp://127.0.0.1:7 --response none --expect x", "waits for no answer"),
-            ("tcp://127.0.0.1:7 --response none --verify", "--response same"),
-            ("tcp://127.0.0.1:7 --response none --depth 3", "leave it out"),
-            ("tcp://127.0.0.1:7 --response fixed:4 --expect abc", "not of one length"),
-            ("tcp://127.0.0.1:7 --response same --expect abc", "not as long as the message"),
-            ("tcp://127.0.0.1:7 --verify --expect abc", "cannot be used with"),
+            (
+                "tcp://127.0.0.1:7 --response none --expect x",
+                "waits for no answer",
+            ),
+            (
+                "tcp://127.0.0.1:7 --response none --verify",
+                "--response same",
+            ),
+            (
+                "tcp://127.0.0.1:7 --response none --depth 3",
+                "leave it out",
+            ),
+            (
+                "tcp://127.0.0.1:7 --response fixed:4 --expect abc",
+                "not of one length",
+            ),
+            (
+                "tcp://127.0.0.1:7 --response same --expect abc",
+                "not as long as the message",
+            ),
+            (
+                "tcp://127.0.0.1:7 --verify --expect abc",
+                "cannot be used with",
+            ),
             ("tcp://127.0.0.1:7 --threads 3 -c 2", "nothing to do"),
             ("tcp://127.0.0.1:7 --duration off", "never ends"),
             ("tcp://127.0.0.1:7 --duration 0s", "zero"),
-            ("tcp://127.0.0.1:7 --rate fast", "a rate is messages a second"),
-            ("tcp://127.0.0.1:7 --rate 1k --think 1ms", "cannot be used with"),
+            (
+                "tcp://127.0.0.1:7 --rate fast",
+                "a rate is messages a second",
+            ),
+            (
+                "tcp://127.0.0.1:7 --rate 1k --think 1ms",
+                "cannot be used with",
+            ),
             ("tcp://127.0.0.1:7 --require p99", "a requirement is"),
             ("tcp://127.0.0.1:7 --find errors=0", "upper bound of a time"),
-            ("tcp://127.0.0.1:7 --find p99<1s --require errors=0", "cannot be used with"),
+            (
+                "tcp://127.0.0.1:7 --find p99<1s --require errors=0",
+                "cannot be used with",
+            ),
             ("tcp://127.0.0.1:7 --source here", "--source"),
             ("udp://127.0.0.1:7 --churn", "no connection"),
             ("udp://127.0.0.1:7 --size 15", "ask for 16 or more"),
@@ -347,6 +500,9 @@ mod tests {
             let line = complaint(["load"].into_iter().chain(words.split_whitespace()));
             assert!(line.contains(why), "{words}: {line}");
         }
-        assert!(complaint(["load", "tcp://127.0.0.1:7", "--message", ""]).contains("the message is empty"));
+        assert!(
+            complaint(["load", "tcp://127.0.0.1:7", "--message", ""])
+                .contains("the message is empty")
+        );
     }
 }

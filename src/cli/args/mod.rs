@@ -100,7 +100,12 @@ pub(crate) fn definition() -> clap::Command {
 
 /// An echo and response server for TCP, UDP and Unix sockets, with its client and load generator.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = false, subcommand_required = true, max_term_width = 110)]
+#[command(
+    version,
+    arg_required_else_help = false,
+    subcommand_required = true,
+    max_term_width = 110
+)]
 struct Cli {
     #[command(subcommand)]
     words: Words,
@@ -133,7 +138,9 @@ enum Words {
 /// A client says on its own what matters; the log is for those who ask.
 fn level(verbose: u8, quiet: bool, command: &Command) -> LevelFilter {
     match (command, quiet, verbose) {
-        (_, true, _) | (Command::Connect(_) | Command::Load(_) | Command::Report(_), _, 0) => LevelFilter::Warn,
+        (_, true, _) | (Command::Connect(_) | Command::Load(_) | Command::Report(_), _, 0) => {
+            LevelFilter::Warn
+        }
         (_, _, 0) => LevelFilter::Info,
         (_, _, 1) => LevelFilter::Debug,
         _ => LevelFilter::Trace,
@@ -158,13 +165,21 @@ fn bytes_of(option: &str, text: &str, encoding: Charset) -> Result<Vec<u8>, Fail
 /// from anywhere, so they are escaped before anything is made of them.
 fn one_line(mut error: clap::Error) -> String {
     error.remove(ContextKind::Usage);
-    let context: Vec<(ContextKind, ContextValue)> = error.context().map(|(kind, value)| (kind, value.clone())).collect();
+    let context: Vec<(ContextKind, ContextValue)> = error
+        .context()
+        .map(|(kind, value)| (kind, value.clone()))
+        .collect();
     for (kind, value) in context {
         error.insert(kind, escaped(value));
     }
     let text = error.render().to_string();
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more information"));
-    let parts: Vec<&str> = lines.map(|line| line.strip_prefix("error: ").unwrap_or(line)).collect();
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let parts: Vec<&str> = lines
+        .map(|line| line.strip_prefix("error: ").unwrap_or(line))
+        .collect();
     // A heading and what stands below it are one sentence.
     format!("{}; see --help", parts.join("; ").replace(":; ", ": "))
 }
@@ -174,9 +189,13 @@ fn escaped(value: ContextValue) -> ContextValue {
     let escape_styled = |text: &StyledStr| StyledStr::from(escape(&text.to_string()));
     match value {
         ContextValue::String(text) => ContextValue::String(escape(&text)),
-        ContextValue::Strings(texts) => ContextValue::Strings(texts.iter().map(|text| escape(text)).collect()),
+        ContextValue::Strings(texts) => {
+            ContextValue::Strings(texts.iter().map(|text| escape(text)).collect())
+        }
         ContextValue::StyledStr(text) => ContextValue::StyledStr(escape_styled(&text)),
-        ContextValue::StyledStrs(texts) => ContextValue::StyledStrs(texts.iter().map(escape_styled).collect()),
+        ContextValue::StyledStrs(texts) => {
+            ContextValue::StyledStrs(texts.iter().map(escape_styled).collect())
+        }
         other => other,
     }
 }
@@ -186,7 +205,11 @@ pub(crate) mod tests {
     use super::*;
 
     pub(super) fn parse_words(words: &str) -> Result<Invocation, Answer> {
-        parse(std::iter::once("mynah").chain(words.split_whitespace()).map(OsString::from))
+        parse(
+            std::iter::once("mynah")
+                .chain(words.split_whitespace())
+                .map(OsString::from),
+        )
     }
 
     /// The one line that is said about `words`.
@@ -196,7 +219,12 @@ pub(crate) mod tests {
         match parse(["mynah"].iter().chain(&words).map(OsString::from)) {
             Err(Answer::Usage(failure)) => {
                 assert_eq!(failure.status, Status::Usage);
-                assert!(!failure.message.chars().any(char::is_control) && failure.message.ends_with("; see --help"), "{}", failure.message);
+                assert!(
+                    !failure.message.chars().any(char::is_control)
+                        && failure.message.ends_with("; see --help"),
+                    "{}",
+                    failure.message
+                );
                 failure.message
             }
             other => panic!("{words:?}: {other:?}"),
@@ -223,11 +251,17 @@ pub(crate) mod tests {
             ("sreve", "'sreve'"),
             ("serve --bakclog 3", "--backlog"),
             ("serve 127.0.0.1:80", "an endpoint is tcp://"),
-            ("serve --service parrot", "[possible values: echo, discard, chargen, daytime, time, qotd, whoami]"),
+            (
+                "serve --service parrot",
+                "[possible values: echo, discard, chargen, daytime, time, qotd, whoami]",
+            ),
             ("serve -q -v", "cannot be used with"),
             ("receive", "<ENDPOINT>"),
             ("completions", "<SHELL>"),
-            ("completions tcsh", "[possible values: bash, elvish, fish, powershell, zsh]"),
+            (
+                "completions tcsh",
+                "[possible values: bash, elvish, fish, powershell, zsh]",
+            ),
         ] {
             let line = complaint(words.split_whitespace());
             assert!(line.contains(named), "{words}: {line}");
@@ -240,9 +274,13 @@ pub(crate) mod tests {
         const HOSTILE: &str = "a\nUsage: b\nFor more information\n\x1b[2J\u{202e}";
         const SHOWN: &str = r"a\nUsage: b\nFor more information\n\x1b[2J\u{202e}";
         let option = format!("--{HOSTILE}");
-        for words in
-            [&[HOSTILE][..], &["serve", HOSTILE], &["serve", &option], &["serve", "--service", HOSTILE], &["serve", "--backlog", HOSTILE]]
-        {
+        for words in [
+            &[HOSTILE][..],
+            &["serve", HOSTILE],
+            &["serve", &option],
+            &["serve", "--service", HOSTILE],
+            &["serve", "--backlog", HOSTILE],
+        ] {
             let line = complaint(words.iter().copied());
             assert!(line.contains(SHOWN), "{words:?}: {line}");
         }
@@ -255,8 +293,17 @@ pub(crate) mod tests {
 
     #[test]
     fn help_and_version_are_answers_not_errors() {
-        for words in ["--help", "serve --help", "receive --help", "--version", "help"] {
-            assert!(matches!(parse_words(words), Err(Answer::Text(_))), "{words}");
+        for words in [
+            "--help",
+            "serve --help",
+            "receive --help",
+            "--version",
+            "help",
+        ] {
+            assert!(
+                matches!(parse_words(words), Err(Answer::Text(_))),
+                "{words}"
+            );
         }
     }
 }

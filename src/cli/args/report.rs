@@ -33,9 +33,16 @@ impl TryFrom<Report> for report::Config {
 
     fn try_from(words: Report) -> Result<report::Config, Failure> {
         if words.compare && words.files.len() != 2 {
-            return Err(usage("--compare takes two files, the one to compare with first"));
+            return Err(usage(
+                "--compare takes two files, the one to compare with first",
+            ));
         }
-        Ok(report::Config { files: words.files, compare: words.compare, hdr: words.hdr, json: words.json })
+        Ok(report::Config {
+            files: words.files,
+            compare: words.compare,
+            hdr: words.hdr,
+            json: words.json,
+        })
     }
 }
 
@@ -45,7 +52,10 @@ mod tests {
 
     #[test]
     fn two_runs_are_compared_and_no_other_number() {
-        for words in [&["report", "--compare", "a"][..], &["report", "--compare", "a", "b", "c"]] {
+        for words in [
+            &["report", "--compare", "a"][..],
+            &["report", "--compare", "a", "b", "c"],
+        ] {
             assert!(complaint(words.iter().copied()).contains("--compare takes two files"));
         }
         assert!(complaint(["report"]).contains("<FILE>"));

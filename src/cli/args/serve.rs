@@ -85,7 +85,12 @@ pub(super) struct Receive {
 #[derive(Args, Debug)]
 struct Wire {
     /// What one message of a stream is: chunk (as read), line, until:TEXT, fixed:N (bytes), prefix:u8, prefix:u16 or prefix:u32 (big-endian length)
-    #[arg(long, value_name = "F", default_value = "chunk", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "F",
+        default_value = "chunk",
+        allow_hyphen_values = true
+    )]
     frame: String,
     /// Longest framed message; a longer one closes its connection
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = size)]
@@ -142,10 +147,13 @@ impl Datagrams {
 }
 
 fn check_udp(endpoints: &[Endpoint], is_given: bool, option: &str) -> Result<(), Failure> {
-    match endpoints.iter().any(|endpoint| matches!(endpoint, Endpoint::Udp(_))) {
-        false if is_given => {
-            Err(usage(format_args!("{option} is for UDP, and no endpoint is; name one, such as udp://127.0.0.1:7777, or leave it out")))
-        }
+    match endpoints
+        .iter()
+        .any(|endpoint| matches!(endpoint, Endpoint::Udp(_)))
+    {
+        false if is_given => Err(usage(format_args!(
+            "{option} is for UDP, and no endpoint is; name one, such as udp://127.0.0.1:7777, or leave it out"
+        ))),
         _ => Ok(()),
     }
 }
@@ -156,7 +164,11 @@ impl TryFrom<Serve> for Config {
     fn try_from(words: Serve) -> Result<Config, Failure> {
         words.check_streams()?;
         words.check_service()?;
-        check_udp(&words.endpoints, words.allow_amplification, "--allow-amplification")?;
+        check_udp(
+            &words.endpoints,
+            words.allow_amplification,
+            "--allow-amplification",
+        )?;
         check_udp(&words.endpoints, words.udp_rate.is_some(), "--udp-rate")?;
         let datagrams = words.datagrams.options(&words.endpoints)?;
         let mut speech = words.wire.speech()?;
@@ -211,7 +223,11 @@ impl Serve {
             (None, true) => "--close",
             (None, false) => return Ok(()),
         };
-        match self.endpoints.iter().find(|endpoint| matches!(endpoint, Endpoint::Udp(_) | Endpoint::Unixgram(_))) {
+        match self
+            .endpoints
+            .iter()
+            .find(|endpoint| matches!(endpoint, Endpoint::Udp(_) | Endpoint::Unixgram(_)))
+        {
             None => Ok(()),
             Some(endpoint) => Err(usage(format_args!(
                 "{option} is for stream connections, and {endpoint} has none; name stream endpoints alone, such as tcp://127.0.0.1:7777"
@@ -224,14 +240,16 @@ impl Serve {
         let service = self.service.as_str();
         match service {
             "echo" => Ok(()),
-            _ if self.reply.is_some() => {
-                Err(usage(format_args!("--reply and --service {service} are two answers to one message; leave one of them out")))
-            }
+            _ if self.reply.is_some() => Err(usage(format_args!(
+                "--reply and --service {service} are two answers to one message; leave one of them out"
+            ))),
             "discard" if self.close && self.greeting.is_none() => Err(usage(
                 "--close closes after a first reply, and --service discard never gives one; add --greeting, or leave --close out",
             )),
             "discard" => Ok(()),
-            _ if self.close => Err(usage(format_args!("--service {service} decides by itself when to close; leave --close out"))),
+            _ if self.close => Err(usage(format_args!(
+                "--service {service} decides by itself when to close; leave --close out"
+            ))),
             _ => Ok(()),
         }
     }
@@ -240,27 +258,46 @@ impl Serve {
 impl Wire {
     /// What is said where nothing else is asked for: nothing.
     fn speech(&self) -> Result<Speech, Failure> {
-        Ok(Speech { framing: self.framing()?, max_message: self.max_message, greeting: Box::default(), reply: None, close: false })
+        Ok(Speech {
+            framing: self.framing()?,
+            max_message: self.max_message,
+            greeting: Box::default(),
+            reply: None,
+            close: false,
+        })
     }
 
     fn framing(&self) -> Result<Framing, Failure> {
-        let (kind, value) = self.frame.split_once(':').map_or((self.frame.as_str(), None), |(kind, value)| (kind, Some(value)));
+        let (kind, value) = self
+            .frame
+            .split_once(':')
+            .map_or((self.frame.as_str(), None), |(kind, value)| {
+                (kind, Some(value))
+            });
         match (kind, value) {
             ("chunk", None) => Ok(Framing::Chunk),
             ("line", None) => Ok(Framing::Line),
             ("prefix", Some("u8")) => Ok(Framing::Prefix(Width::U8)),
             ("prefix", Some("u16")) => Ok(Framing::Prefix(Width::U16)),
             ("prefix", Some("u32")) => Ok(Framing::Prefix(Width::U32)),
-            ("until", Some(text)) => Delimiter::new(&bytes_of("--frame until", text, self.encoding)?)
-                .map(Framing::Until)
-                .ok_or_else(|| usage("--frame until: the text that ends a message is missing, as in until:END")),
-            ("fixed", Some(number)) => match size(number).map_err(|why| usage(format_args!("--frame fixed: {why}")))? {
-                size if size > self.max_message => Err(usage(format_args!(
-                    "--frame fixed:{size} is longer than --max-message allows, {} bytes; raise --max-message to {size}",
-                    self.max_message
-                ))),
-                size => Ok(Framing::Fixed(size)),
-            },
+            ("until", Some(text)) => Delimiter::new(&bytes_of(
+                "--frame until",
+                text,
+                self.encoding,
+            )?)
+            .map(Framing::Until)
+            .ok_or_else(|| {
+                usage("--frame until: the text that ends a message is missing, as in until:END")
+            }),
+            ("fixed", Some(number)) => {
+                match size(number).map_err(|why| usage(format_args!("--frame fixed: {why}")))? {
+                    size if size > self.max_message => Err(usage(format_args!(
+                        "--frame fixed:{size} is longer than --max-message allows, {} bytes; raise --max-message to {size}",
+                        self.max_message
+                    ))),
+                    size => Ok(Framing::Fixed(size)),
+                }
+            }
             _ => Err(usage(format_args!(
                 "--frame knows no '{}'; there are chunk, line, until:TEXT, fixed:N, prefix:u8, prefix:u16 and prefix:u32",
                 Escaped(self.frame.as_bytes())
@@ -281,12 +318,16 @@ impl Wire {
         const OPTION: &str = "--reply";
         // All escapes at once, so that the place of a wrong one is counted from the beginning. Its backslash keeps a brace from being part of one.
         Text::parse(text).map_err(|why| usage(format_args!("{OPTION}: {why}")))?;
-        let template = Template::parse(text, |_, literal| bytes_of(OPTION, literal, self.encoding).map_err(Wrong::Text)).map_err(
-            |wrong| match wrong {
-                Wrong::Template(error) => usage(format_args!("{OPTION}: at character {}, {error}", text::position(text, error.at))),
-                Wrong::Text(failure) => failure,
-            },
-        )?;
+        let template = Template::parse(text, |_, literal| {
+            bytes_of(OPTION, literal, self.encoding).map_err(Wrong::Text)
+        })
+        .map_err(|wrong| match wrong {
+            Wrong::Template(error) => usage(format_args!(
+                "{OPTION}: at character {}, {error}",
+                text::position(text, error.at)
+            )),
+            Wrong::Text(failure) => failure,
+        })?;
         let most = match framing {
             Framing::Prefix(width) => width.most(),
             _ => usize::MAX,
@@ -330,7 +371,10 @@ impl From<TemplateError> for Wrong {
 }
 
 fn too_long(option: &str, length: usize) -> Failure {
-    usage(format_args!("{option}: {length} bytes are more than the {} that can be sent at once; shorten it", outbox::LIMIT))
+    usage(format_args!(
+        "{option}: {length} bytes are more than the {} that can be sent at once; shorten it",
+        outbox::LIMIT
+    ))
 }
 
 #[cfg(test)]
@@ -345,21 +389,36 @@ mod tests {
 
     fn config(words: &str) -> Config {
         match parse_words(words) {
-            Ok(Invocation { command: Command::Serve(config), .. }) => config,
+            Ok(Invocation {
+                command: Command::Serve(config),
+                ..
+            }) => config,
             other => panic!("{words}: {other:?}"),
         }
     }
 
     /// `mynah serve WORDS… tcp://127.0.0.1:0`, with words that may contain blanks.
     fn speech(words: &[&str]) -> Speech {
-        match parse(["mynah", "serve"].iter().chain(words).chain(&[TCP]).map(std::ffi::OsString::from)) {
-            Ok(Invocation { command: Command::Serve(config), .. }) => config.speech,
+        match parse(
+            ["mynah", "serve"]
+                .iter()
+                .chain(words)
+                .chain(&[TCP])
+                .map(std::ffi::OsString::from),
+        ) {
+            Ok(Invocation {
+                command: Command::Serve(config),
+                ..
+            }) => config.speech,
             other => panic!("{words:?}: {other:?}"),
         }
     }
 
     fn template(text: &str) -> Template {
-        Template::parse(text, |_, text| Ok::<_, TemplateError>(text.as_bytes().to_vec())).unwrap()
+        Template::parse(text, |_, text| {
+            Ok::<_, TemplateError>(text.as_bytes().to_vec())
+        })
+        .unwrap()
     }
 
     #[test]
@@ -367,11 +426,20 @@ mod tests {
         let config = config("serve");
         let endpoints: Vec<String> = config.endpoints.iter().map(ToString::to_string).collect();
         assert_eq!(endpoints, ["tcp://127.0.0.1:7777", "udp://127.0.0.1:7777"]);
-        assert_eq!((config.service.as_str(), config.print, config.is_counted), ("echo", None, false));
+        assert_eq!(
+            (config.service.as_str(), config.print, config.is_counted),
+            ("echo", None, false)
+        );
         assert!(config.speech.is_plain(), "no service around the service");
         assert_eq!(config.speech.max_message, 65_536);
-        assert_eq!((config.limits.backlog, config.limits.max_connections), (4096, None));
-        assert_eq!((config.limits.idle_timeout, config.limits.busy_poll), (None, None));
+        assert_eq!(
+            (config.limits.backlog, config.limits.max_connections),
+            (4096, None)
+        );
+        assert_eq!(
+            (config.limits.idle_timeout, config.limits.busy_poll),
+            (None, None)
+        );
         assert_eq!(config.limits.write_timeout, Some(Duration::from_secs(30)));
         assert_eq!(config.limits.drain_timeout, Some(Duration::from_secs(5)));
     }
@@ -383,8 +451,14 @@ mod tests {
              --idle-timeout 500ms --write-timeout off --drain-timeout 0s --busy-poll 50us",
         );
         assert_eq!(config.endpoints.len(), 2);
-        assert_eq!((config.service.as_str(), config.print), ("discard", Some(Charset::parse("utf-8").unwrap())));
-        assert_eq!((config.limits.backlog, config.limits.max_connections), (7, Some(9)));
+        assert_eq!(
+            (config.service.as_str(), config.print),
+            ("discard", Some(Charset::parse("utf-8").unwrap()))
+        );
+        assert_eq!(
+            (config.limits.backlog, config.limits.max_connections),
+            (7, Some(9))
+        );
         assert_eq!(config.limits.idle_timeout, Some(Duration::from_millis(500)));
         assert_eq!(config.limits.write_timeout, None);
         assert_eq!(config.limits.drain_timeout, Some(Duration::ZERO));
@@ -393,12 +467,26 @@ mod tests {
 
     #[test]
     fn receive_is_discard_and_print() {
-        let receive =
-            config("receive unix:/tmp/a udp://[::1]:0 --encoding gbk --frame line --max-message 1KiB --backlog 7 --idle-timeout 1s");
-        assert_eq!((receive.endpoints.len(), receive.service.as_str(), receive.is_counted), (2, "discard", true));
+        let receive = config(
+            "receive unix:/tmp/a udp://[::1]:0 --encoding gbk --frame line --max-message 1KiB --backlog 7 --idle-timeout 1s",
+        );
+        assert_eq!(
+            (
+                receive.endpoints.len(),
+                receive.service.as_str(),
+                receive.is_counted
+            ),
+            (2, "discard", true)
+        );
         assert_eq!(receive.print, Some(Charset::parse("gbk").unwrap()));
-        assert_eq!((receive.speech.framing, receive.speech.max_message), (Framing::Line, 1024));
-        assert_eq!((receive.limits.backlog, receive.limits.idle_timeout), (7, Some(Duration::from_secs(1))));
+        assert_eq!(
+            (receive.speech.framing, receive.speech.max_message),
+            (Framing::Line, 1024)
+        );
+        assert_eq!(
+            (receive.limits.backlog, receive.limits.idle_timeout),
+            (7, Some(Duration::from_secs(1)))
+        );
     }
 
     #[test]
@@ -408,14 +496,23 @@ mod tests {
             (&["--frame", "chunk"][..], Framing::Chunk),
             (&["--frame", "line"], Framing::Line),
             (&["--frame", "fixed:65536"], Framing::Fixed(65_536)),
-            (&["--frame", "fixed:2MiB", "--max-message", "2MiB"], Framing::Fixed(2 << 20)),
+            (
+                &["--frame", "fixed:2MiB", "--max-message", "2MiB"],
+                Framing::Fixed(2 << 20),
+            ),
             (&["--frame", "prefix:u8"], Framing::Prefix(Width::U8)),
             (&["--frame", "prefix:u16"], Framing::Prefix(Width::U16)),
             (&["--frame", "prefix:u32"], Framing::Prefix(Width::U32)),
             (&["--frame", "until:END"], until(b"END")),
             (&["--frame", "until::"], until(b":")),
-            (&["--frame", r"until:\0\xff\\收"], until(b"\0\xff\\\xe6\x94\xb6")),
-            (&["--frame", r"until:收\r\n", "--encoding", "gbk"], until(b"\xca\xd5\r\n")),
+            (
+                &["--frame", r"until:\0\xff\\收"],
+                until(b"\0\xff\\\xe6\x94\xb6"),
+            ),
+            (
+                &["--frame", r"until:收\r\n", "--encoding", "gbk"],
+                until(b"\xca\xd5\r\n"),
+            ),
         ] {
             assert_eq!(speech(words).framing, expected, "{words:?}");
         }
@@ -423,13 +520,32 @@ mod tests {
 
     #[test]
     fn texts_are_written_in_the_encoding_of_the_wire() {
-        assert_eq!(&*speech(&["--greeting", r"Hello, 收\r\n\xff"]).greeting, b"Hello, \xe6\x94\xb6\r\n\xff");
-        assert_eq!(&*speech(&["--greeting", "收", "--encoding", "gbk"]).greeting, b"\xca\xd5");
-        assert_eq!(&*speech(&["--greeting", "--"]).greeting, b"--", "a text may begin as an option does");
-        assert_eq!(speech(&["--reply", "got {} from {peer} {{ok}}"]).reply, Some(template("got {} from {peer} {{ok}}")));
+        assert_eq!(
+            &*speech(&["--greeting", r"Hello, 收\r\n\xff"]).greeting,
+            b"Hello, \xe6\x94\xb6\r\n\xff"
+        );
+        assert_eq!(
+            &*speech(&["--greeting", "收", "--encoding", "gbk"]).greeting,
+            b"\xca\xd5"
+        );
+        assert_eq!(
+            &*speech(&["--greeting", "--"]).greeting,
+            b"--",
+            "a text may begin as an option does"
+        );
+        assert_eq!(
+            speech(&["--reply", "got {} from {peer} {{ok}}"]).reply,
+            Some(template("got {} from {peer} {{ok}}"))
+        );
         // What escapes stand for is never a brace of the template.
-        assert_eq!(speech(&["--reply", r"\x7b\x7d{}\x7bpeer\x7d"]).reply, Some(template("{{}}{}{{peer}}")));
-        assert_eq!(speech(&["--reply", r"\\{}\\{{"]).reply, Some(template(r"\{}\{{")));
+        assert_eq!(
+            speech(&["--reply", r"\x7b\x7d{}\x7bpeer\x7d"]).reply,
+            Some(template("{{}}{}{{peer}}"))
+        );
+        assert_eq!(
+            speech(&["--reply", r"\\{}\\{{"]).reply,
+            Some(template(r"\{}\{{"))
+        );
     }
 
     #[test]
@@ -438,8 +554,14 @@ mod tests {
             (&["--close"][..], Some(Template::message())),
             (&["--close", "--reply", "bye"], Some(template("bye"))),
             (&["--close", "--greeting", "hi"], None),
-            (&["--close", "--greeting", "hi", "--reply", "bye"], Some(template("bye"))),
-            (&["--close", "--greeting", "hi", "--service", "discard"], None),
+            (
+                &["--close", "--greeting", "hi", "--reply", "bye"],
+                Some(template("bye")),
+            ),
+            (
+                &["--close", "--greeting", "hi", "--service", "discard"],
+                None,
+            ),
         ] {
             let speech = speech(words);
             assert_eq!((speech.close, speech.reply), (true, reply), "{words:?}");
@@ -450,47 +572,139 @@ mod tests {
     fn what_does_not_go_together_is_refused_with_a_way_out() {
         let long = "x".repeat(outbox::LIMIT + 1);
         for (words, named) in [
-            (&["--greeting", "hi"][..], &["--greeting is for stream", "udp://127.0.0.1:7777", "name stream endpoints"][..]),
-            (&["--close"], &["--close is for stream", "udp://127.0.0.1:7777"]),
-            (&["--close", TCP, "unixgram:/tmp/a"], &["--close is for stream", "unixgram:/tmp/a"]),
-            (&["--reply", "a", "--service", "discard"], &["--reply and --service discard", "leave one of them out"]),
-            (&["--close", "--service", "discard", TCP], &["never gives one", "add --greeting"]),
+            (
+                &["--greeting", "hi"][..],
+                &[
+                    "--greeting is for stream",
+                    "udp://127.0.0.1:7777",
+                    "name stream endpoints",
+                ][..],
+            ),
+            (
+                &["--close"],
+                &["--close is for stream", "udp://127.0.0.1:7777"],
+            ),
+            (
+                &["--close", TCP, "unixgram:/tmp/a"],
+                &["--close is for stream", "unixgram:/tmp/a"],
+            ),
+            (
+                &["--reply", "a", "--service", "discard"],
+                &["--reply and --service discard", "leave one of them out"],
+            ),
+            (
+                &["--close", "--service", "discard", TCP],
+                &["never gives one", "add --greeting"],
+            ),
             (&["--greeting", "", TCP], &["--greeting: the text is empty"]),
-            (&["--greeting", r"a\q", TCP], &[r"--greeting: at character 2, \q is no escape; there are \n \r \t \0 \\ \xHH"]),
-            (&["--greeting", "收🐦", "--encoding", "gbk", TCP], &["--greeting: '🐦' cannot be written in GBK", "another --encoding"]),
-            (&["--greeting", &long, TCP], &["--greeting: 65537 bytes", "65536"]),
+            (
+                &["--greeting", r"a\q", TCP],
+                &[r"--greeting: at character 2, \q is no escape; there are \n \r \t \0 \\ \xHH"],
+            ),
+            (
+                &["--greeting", "收🐦", "--encoding", "gbk", TCP],
+                &[
+                    "--greeting: '🐦' cannot be written in GBK",
+                    "another --encoding",
+                ],
+            ),
+            (
+                &["--greeting", &long, TCP],
+                &["--greeting: 65537 bytes", "65536"],
+            ),
             (&["--reply", &long], &["--reply: 65537 bytes", "65536"]),
-            (&["--reply", "收{"], &["--reply: at character 2, a brace is never closed"]),
-            (&["--reply", "收}x"], &["--reply: at character 2, a brace closes"]),
-            (&["--reply", "a {now}"], &["--reply: at character 3, there is no field {now}"]),
-            (&["--reply", r"收{}{\q"], &[r"--reply: at character 5, \q is no escape"]),
-            (&["--reply", r"\{}"], &[r"--reply: at character 1, \{ is no escape"]),
-            (&["--reply", "{}é服", "--encoding", "latin1"], &["--reply: '服' cannot be written in windows-1252"]),
-            (&["--reply", &long[..256], "--frame", "prefix:u8"], &["256 bytes", "prefix:u8 announces 255", "wider prefix"]),
-            (&["--frame", "lines"], &["--frame knows no 'lines'", "until:TEXT"]),
+            (
+                &["--reply", "收{"],
+                &["--reply: at character 2, a brace is never closed"],
+            ),
+            (
+                &["--reply", "收}x"],
+                &["--reply: at character 2, a brace closes"],
+            ),
+            (
+                &["--reply", "a {now}"],
+                &["--reply: at character 3, there is no field {now}"],
+            ),
+            (
+                &["--reply", r"收{}{\q"],
+                &[r"--reply: at character 5, \q is no escape"],
+            ),
+            (
+                &["--reply", r"\{}"],
+                &[r"--reply: at character 1, \{ is no escape"],
+            ),
+            (
+                &["--reply", "{}é服", "--encoding", "latin1"],
+                &["--reply: '服' cannot be written in windows-1252"],
+            ),
+            (
+                &["--reply", &long[..256], "--frame", "prefix:u8"],
+                &["256 bytes", "prefix:u8 announces 255", "wider prefix"],
+            ),
+            (
+                &["--frame", "lines"],
+                &["--frame knows no 'lines'", "until:TEXT"],
+            ),
             (&["--frame", "line:"], &["--frame knows no 'line:'"]),
-            (&["--frame", "prefix:u64"], &["--frame knows no 'prefix:u64'"]),
+            (
+                &["--frame", "prefix:u64"],
+                &["--frame knows no 'prefix:u64'"],
+            ),
             (&["--frame", "\x1b"], &[r"--frame knows no '\x1b'"]),
-            (&["--frame", "until:"], &["--frame until: the text that ends a message is missing"]),
-            (&["--frame", r"until:\"], &["--frame until: at character 1, the backslash at the end"]),
-            (&["--frame", "until:服", "--encoding", "latin1"], &["--frame until: '服' cannot be written"]),
+            (
+                &["--frame", "until:"],
+                &["--frame until: the text that ends a message is missing"],
+            ),
+            (
+                &["--frame", r"until:\"],
+                &["--frame until: at character 1, the backslash at the end"],
+            ),
+            (
+                &["--frame", "until:服", "--encoding", "latin1"],
+                &["--frame until: '服' cannot be written"],
+            ),
             (&["--frame", "fixed:0"], &["--frame fixed: zero"]),
-            (&["--frame", "fixed:"], &["--frame fixed: the number is missing"]),
-            (&["--frame", "fixed:65537"], &["fixed:65537 is longer", "65536", "raise --max-message to 65537"]),
+            (
+                &["--frame", "fixed:"],
+                &["--frame fixed: the number is missing"],
+            ),
+            (
+                &["--frame", "fixed:65537"],
+                &[
+                    "fixed:65537 is longer",
+                    "65536",
+                    "raise --max-message to 65537",
+                ],
+            ),
             (&["--max-message", "0"], &["'--max-message <SIZE>'", "zero"]),
-            (&["--max-message", "1GB"], &["'--max-message <SIZE>'", "KiB"]),
-            (&["--encoding", "utf-16"], &["'--encoding <LABEL>'", "cannot be written"]),
-            (&["--encoding", "gb"], &["'--encoding <LABEL>'", "no encoding has this name", "gbk"]),
+            (
+                &["--max-message", "1GB"],
+                &["'--max-message <SIZE>'", "KiB"],
+            ),
+            (
+                &["--encoding", "utf-16"],
+                &["'--encoding <LABEL>'", "cannot be written"],
+            ),
+            (
+                &["--encoding", "gb"],
+                &["'--encoding <LABEL>'", "no encoding has this name", "gbk"],
+            ),
             (&["--backlog", "0"], &["0 is not in 1"]),
             (&["--max-connections", "0"], &["0 is not in 1"]),
             (&["--max-connections", "x"], &["'x'"]),
             (&["--idle-timeout", "30"], &["whole number with its unit"]),
             (&["--idle-timeout", "0s"], &["off means never"]),
-            (&["--write-timeout", "1.5s"], &["whole number with its unit"]),
+            (
+                &["--write-timeout", "1.5s"],
+                &["whole number with its unit"],
+            ),
             (&["--drain-timeout", "99999999999h"], &["584 years"]),
         ] {
             let line = complaint(["serve"].iter().chain(words).copied());
-            assert!(named.iter().all(|name| line.contains(name)), "{words:?}: {line} does not say {named:?}");
+            assert!(
+                named.iter().all(|name| line.contains(name)),
+                "{words:?}: {line} does not say {named:?}"
+            );
         }
         for words in [
             "receive tcp://h:1 --reply a",
@@ -498,14 +712,20 @@ mod tests {
             "receive tcp://h:1 --write-timeout 1s",
             "receive tcp://h:1 --close",
         ] {
-            assert!(complaint(words.split(' ')).contains("unexpected argument"), "{words}");
+            assert!(
+                complaint(words.split(' ')).contains("unexpected argument"),
+                "{words}"
+            );
         }
     }
 
     /// Whoever speaks on by itself also ends by itself.
     #[test]
     fn only_services_that_wait_for_us_are_closed() {
-        for service in service::NAMES.into_iter().filter(|name| !["echo", "discard"].contains(name)) {
+        for service in service::NAMES
+            .into_iter()
+            .filter(|name| !["echo", "discard"].contains(name))
+        {
             let line = complaint(["serve", "--close", "--service", service, TCP]);
             assert!(line.contains("decides by itself when to close"), "{line}");
         }

@@ -27,7 +27,11 @@ impl Bell {
 
     /// Wakes them. Cheap enough for each piece of input, not for each byte.
     pub(super) fn ring(&self) {
-        let tokens = self.1.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let tokens = self
+            .1
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if let Some(handle) = &self.0 {
             tokens.into_iter().for_each(|token| handle.wake(token));
         }

@@ -36,7 +36,12 @@ pub(super) struct StreamFeed {
 
 impl StreamFeed {
     pub(super) fn new(until: Option<&str>, charset: Charset) -> StreamFeed {
-        StreamFeed { until: until.map(|word| word.as_bytes().to_vec()), text: Text::new(charset), held: Vec::new(), is_inside: false }
+        StreamFeed {
+            until: until.map(|word| word.as_bytes().to_vec()),
+            text: Text::new(charset),
+            held: Vec::new(),
+            is_inside: false,
+        }
     }
 
     /// Takes input, and adds to `out` what is to be sent.
@@ -50,7 +55,10 @@ impl StreamFeed {
             return Ok(Feeding::GoesOn);
         };
         while !input.is_empty() {
-            let end = input.iter().position(|byte| *byte == b'\n').map_or(input.len(), |at| at + 1);
+            let end = input
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .map_or(input.len(), |at| at + 1);
             let (piece, rest) = input.split_at(end);
             input = rest;
             let is_ended = piece.ends_with(b"\n");
@@ -78,7 +86,10 @@ impl StreamFeed {
     /// One sentence about what cannot be encoded.
     pub(super) fn end(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
         let held = std::mem::take(&mut self.held);
-        let is_word = self.until.as_ref().is_some_and(|until| !held.is_empty() && is_word(&held, until));
+        let is_word = self
+            .until
+            .as_ref()
+            .is_some_and(|until| !held.is_empty() && is_word(&held, until));
         if !is_word {
             self.text.push(&held, out)?;
         }
@@ -96,7 +107,11 @@ pub(super) struct LineFeed {
 
 impl LineFeed {
     pub(super) fn new(until: Option<&str>, charset: Charset) -> LineFeed {
-        LineFeed { until: until.map(|word| word.as_bytes().to_vec()), text: Text::new(charset), held: Vec::new() }
+        LineFeed {
+            until: until.map(|word| word.as_bytes().to_vec()),
+            text: Text::new(charset),
+            held: Vec::new(),
+        }
     }
 
     /// Takes input, and gives each line that is complete to `take`, without its end.
@@ -104,11 +119,19 @@ impl LineFeed {
     /// # Errors
     ///
     /// One sentence about a line that cannot be encoded or is too long.
-    pub(super) fn push(&mut self, mut input: &[u8], mut take: impl FnMut(Vec<u8>)) -> Result<Feeding, String> {
+    pub(super) fn push(
+        &mut self,
+        mut input: &[u8],
+        mut take: impl FnMut(Vec<u8>),
+    ) -> Result<Feeding, String> {
         while let Some(end) = input.iter().position(|byte| *byte == b'\n') {
             self.held.extend_from_slice(&input[..end]);
             input = &input[end + 1..];
-            if self.until.as_ref().is_some_and(|until| is_word(&self.held, until)) {
+            if self
+                .until
+                .as_ref()
+                .is_some_and(|until| is_word(&self.held, until))
+            {
                 return Ok(Feeding::Stopped);
             }
             take(self.line()?);
@@ -126,7 +149,12 @@ impl LineFeed {
     ///
     /// As those of [`LineFeed::push`].
     pub(super) fn end(&mut self, take: impl FnOnce(Vec<u8>)) -> Result<(), String> {
-        if self.held.is_empty() || self.until.as_ref().is_some_and(|until| is_word(&self.held, until)) {
+        if self.held.is_empty()
+            || self
+                .until
+                .as_ref()
+                .is_some_and(|until| is_word(&self.held, until))
+        {
             return Ok(());
         }
         take(self.line()?);
@@ -147,7 +175,10 @@ impl LineFeed {
     }
 
     fn too_long(&self, size: usize) -> String {
-        format!("line {} has {size} bytes, and a datagram can have {DATAGRAM_MAX}; send it over a stream", self.text.line)
+        format!(
+            "line {} has {size} bytes, and a datagram can have {DATAGRAM_MAX}; send it over a stream",
+            self.text.line
+        )
     }
 }
 
@@ -174,7 +205,11 @@ struct Text {
 
 impl Text {
     fn new(charset: Charset) -> Text {
-        Text { charset, partial: Vec::new(), line: 1 }
+        Text {
+            charset,
+            partial: Vec::new(),
+            line: 1,
+        }
     }
 
     fn push(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
@@ -193,7 +228,10 @@ impl Text {
                 let (valid, _) = joined.split_at(error.valid_up_to());
                 self.encode(std::str::from_utf8(valid).unwrap_or_default(), out)?;
                 let line = self.line;
-                return Err(format!("line {line} is not UTF-8, so it cannot be written in {}", self.charset));
+                return Err(format!(
+                    "line {line} is not UTF-8, so it cannot be written in {}",
+                    self.charset
+                ));
             }
         };
         self.partial = rest.to_vec();
@@ -207,19 +245,30 @@ impl Text {
                 out.extend_from_slice(&encoded);
                 (text, None)
             }
-            Err(character) => (text.split(character).next().unwrap_or_default(), Some(character)),
+            Err(character) => (
+                text.split(character).next().unwrap_or_default(),
+                Some(character),
+            ),
         };
         self.line += fitting.matches('\n').count() as u64;
-        let Some(character) = complaint else { return Ok(()) };
+        let Some(character) = complaint else {
+            return Ok(());
+        };
         out.extend(self.charset.encode(fitting).unwrap_or_default());
-        Err(format!("line {}: {character:?} cannot be written in {}", self.line, self.charset))
+        Err(format!(
+            "line {}: {character:?} cannot be written in {}",
+            self.line, self.charset
+        ))
     }
 
     fn end(&mut self) -> Result<(), String> {
         if std::mem::take(&mut self.partial).is_empty() {
             return Ok(());
         }
-        Err(format!("line {} ends within a character, so it cannot be written in {}", self.line, self.charset))
+        Err(format!(
+            "line {} ends within a character, so it cannot be written in {}",
+            self.line, self.charset
+        ))
     }
 }
 
@@ -233,7 +282,11 @@ mod tests {
         Charset::parse(label).unwrap()
     }
 
-    fn stream(until: Option<&str>, label: &str, pieces: &[&[u8]]) -> Result<(Vec<u8>, bool), String> {
+    fn stream(
+        until: Option<&str>,
+        label: &str,
+        pieces: &[&[u8]],
+    ) -> Result<(Vec<u8>, bool), String> {
         let (mut feed, mut out) = (StreamFeed::new(until, charset(label)), Vec::new());
         for piece in pieces {
             if feed.push(piece, &mut out)? == Feeding::Stopped {
@@ -244,7 +297,11 @@ mod tests {
         Ok((out, false))
     }
 
-    fn lines(until: Option<&str>, label: &str, pieces: &[&[u8]]) -> Result<(Vec<Vec<u8>>, bool), String> {
+    fn lines(
+        until: Option<&str>,
+        label: &str,
+        pieces: &[&[u8]],
+    ) -> Result<(Vec<Vec<u8>>, bool), String> {
         let (mut feed, mut got) = (LineFeed::new(until, charset(label)), Vec::new());
         for piece in pieces {
             if feed.push(piece, |line| got.push(line))? == Feeding::Stopped {
@@ -257,7 +314,10 @@ mod tests {
 
     #[test]
     fn a_stream_gets_the_bytes_of_the_input() {
-        assert_eq!(stream(None, "utf-8", &[b"a\xff\0", b"\r\n"]), Ok((b"a\xff\0\r\n".to_vec(), false)));
+        assert_eq!(
+            stream(None, "utf-8", &[b"a\xff\0", b"\r\n"]),
+            Ok((b"a\xff\0\r\n".to_vec(), false))
+        );
     }
 
     #[test]
@@ -265,11 +325,25 @@ mod tests {
         let input = b"one\nexi\nexit2\n exit\nexit\nafter\n";
         for cut in 0..input.len() {
             let (before, after) = input.split_at(cut);
-            assert_eq!(stream(Some("exit"), "utf-8", &[before, after]), Ok((b"one\nexi\nexit2\n exit\n".to_vec(), true)), "cut at {cut}");
+            assert_eq!(
+                stream(Some("exit"), "utf-8", &[before, after]),
+                Ok((b"one\nexi\nexit2\n exit\n".to_vec(), true)),
+                "cut at {cut}"
+            );
         }
-        assert_eq!(stream(Some("exit"), "utf-8", &[b"a\nexit\r\nb"]), Ok((b"a\n".to_vec(), true)));
-        assert_eq!(stream(Some("exit"), "utf-8", &[b"a\nexit"]), Ok((b"a\n".to_vec(), false)), "without an end, at the end");
-        assert_eq!(stream(Some("exit"), "utf-8", &[b"a\nexi"]), Ok((b"a\nexi".to_vec(), false)));
+        assert_eq!(
+            stream(Some("exit"), "utf-8", &[b"a\nexit\r\nb"]),
+            Ok((b"a\n".to_vec(), true))
+        );
+        assert_eq!(
+            stream(Some("exit"), "utf-8", &[b"a\nexit"]),
+            Ok((b"a\n".to_vec(), false)),
+            "without an end, at the end"
+        );
+        assert_eq!(
+            stream(Some("exit"), "utf-8", &[b"a\nexi"]),
+            Ok((b"a\nexi".to_vec(), false))
+        );
     }
 
     #[test]
@@ -287,27 +361,63 @@ mod tests {
         let expected = b"\xca\xd5\xb5\xbd\xc0\xb2\n\xce\xd2\xb7\xb4\xc0\xa1".to_vec();
         for cut in 0..input.len() {
             let (before, after) = input.split_at(cut);
-            assert_eq!(stream(None, "gbk", &[before, after]), Ok((expected.clone(), false)), "cut at {cut}");
+            assert_eq!(
+                stream(None, "gbk", &[before, after]),
+                Ok((expected.clone(), false)),
+                "cut at {cut}"
+            );
         }
         let (mut feed, mut out) = (StreamFeed::new(None, charset("iso-8859-2")), Vec::new());
         assert!(feed.push("a\n收\n".as_bytes(), &mut out).is_err());
         assert_eq!(out, b"a\n", "what stands before it is written");
-        assert!(stream(None, "gbk", &[b"\n\n\xff"]).unwrap_err().contains("line 3 is not UTF-8"));
-        assert!(stream(None, "gbk", &[b"\xe6\x94"]).unwrap_err().contains("ends within a character"));
-        assert!(stream(None, "iso-8859-2", &["a\n收".as_bytes()]).unwrap_err().contains("line 2: '收' cannot be written"));
+        assert!(
+            stream(None, "gbk", &[b"\n\n\xff"])
+                .unwrap_err()
+                .contains("line 3 is not UTF-8")
+        );
+        assert!(
+            stream(None, "gbk", &[b"\xe6\x94"])
+                .unwrap_err()
+                .contains("ends within a character")
+        );
+        assert!(
+            stream(None, "iso-8859-2", &["a\n收".as_bytes()])
+                .unwrap_err()
+                .contains("line 2: '收' cannot be written")
+        );
     }
 
     #[test]
     fn each_line_is_a_datagram() {
         assert_eq!(
             lines(None, "utf-8", &[b"a\n\nb", b"c\r\nd"]),
-            Ok((vec![b"a".to_vec(), vec![], b"bc\r".to_vec(), b"d".to_vec()], false))
+            Ok((
+                vec![b"a".to_vec(), vec![], b"bc\r".to_vec(), b"d".to_vec()],
+                false
+            ))
         );
-        assert_eq!(lines(Some("exit"), "utf-8", &[b"a\nex", b"it\nb\n"]), Ok((vec![b"a".to_vec()], true)));
-        assert_eq!(lines(None, "gbk", &["收\n".as_bytes()]), Ok((vec![b"\xca\xd5".to_vec()], false)));
-        assert!(lines(None, "utf-8", &[&[b'x'; 65_508], b"\n"]).unwrap_err().contains("line 1 has 65508 bytes"));
-        assert!(lines(None, "utf-8", &[b"a\n", &[b'x'; 300_000]]).unwrap_err().contains("line 2 has"));
-        assert_eq!(lines(None, "utf-8", &[&[b'x'; 65_507]]).unwrap().0[0].len(), 65_507);
+        assert_eq!(
+            lines(Some("exit"), "utf-8", &[b"a\nex", b"it\nb\n"]),
+            Ok((vec![b"a".to_vec()], true))
+        );
+        assert_eq!(
+            lines(None, "gbk", &["收\n".as_bytes()]),
+            Ok((vec![b"\xca\xd5".to_vec()], false))
+        );
+        assert!(
+            lines(None, "utf-8", &[&[b'x'; 65_508], b"\n"])
+                .unwrap_err()
+                .contains("line 1 has 65508 bytes")
+        );
+        assert!(
+            lines(None, "utf-8", &[b"a\n", &[b'x'; 300_000]])
+                .unwrap_err()
+                .contains("line 2 has")
+        );
+        assert_eq!(
+            lines(None, "utf-8", &[&[b'x'; 65_507]]).unwrap().0[0].len(),
+            65_507
+        );
     }
 
     proptest! {

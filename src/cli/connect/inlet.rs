@@ -53,9 +53,14 @@ pub(super) enum Taken {
 impl Inlet {
     /// Reads `source` from now on, in a thread of its own.
     pub(super) fn new(source: impl Read + Send + 'static, bell: Bell) -> io::Result<Inlet> {
-        let inlet = Inlet(Arc::new(Shared { queue: Mutex::default(), taken: Condvar::new() }));
+        let inlet = Inlet(Arc::new(Shared {
+            queue: Mutex::default(),
+            taken: Condvar::new(),
+        }));
         let reader = inlet.clone();
-        thread::Builder::new().name("input".to_owned()).spawn(move || reader.read_all(source, &bell))?;
+        thread::Builder::new()
+            .name("input".to_owned())
+            .spawn(move || reader.read_all(source, &bell))?;
         Ok(inlet)
     }
 
@@ -73,8 +78,11 @@ impl Inlet {
         let mut buffer = vec![0; READ_BYTES];
         loop {
             let read = source.read(&mut buffer);
-            let mut queue =
-                self.0.taken.wait_while(self.lock(), |queue| queue.waiting.len() >= QUEUE_BYTES).unwrap_or_else(PoisonError::into_inner);
+            let mut queue = self
+                .0
+                .taken
+                .wait_while(self.lock(), |queue| queue.waiting.len() >= QUEUE_BYTES)
+                .unwrap_or_else(PoisonError::into_inner);
             let was_empty = queue.waiting.is_empty();
             match read {
                 Ok(0) => queue.end = Some(Ok(())),
@@ -158,10 +166,15 @@ mod tests {
             while inlet.lock().waiting.len() < QUEUE_BYTES {
                 thread::yield_now();
             }
-            let Taken::Bytes(bytes) = inlet.take() else { panic!("the queue was full") };
+            let Taken::Bytes(bytes) = inlet.take() else {
+                panic!("the queue was full")
+            };
             assert!(bytes.len() < QUEUE_BYTES + READ_BYTES);
             taken += bytes.len();
-            assert!(*count.lock().unwrap() <= taken + QUEUE_BYTES + 2 * READ_BYTES, "read ahead");
+            assert!(
+                *count.lock().unwrap() <= taken + QUEUE_BYTES + 2 * READ_BYTES,
+                "read ahead"
+            );
         }
     }
 }

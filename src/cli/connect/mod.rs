@@ -91,7 +91,10 @@ struct Progress {
 impl Local {
     /// Reads an address as the option gives it.
     pub(crate) fn parse(text: &str) -> Result<Local, String> {
-        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|text| text.strip_suffix(']'))
+            .unwrap_or(text);
         if let Ok(address) = text.parse() {
             return Ok(Local::Ip(address));
         }
@@ -107,8 +110,12 @@ impl Local {
     /// The same, as an address of the kind of `remote`; `None` where it is of another kind.
     fn beside(&self, remote: &Address) -> Option<Address> {
         match (self, remote) {
-            (Local::Ip(local), Address::Tcp(remote)) if local.is_ipv4() == remote.is_ipv4() => Some(Address::Tcp(*local)),
-            (Local::Ip(local), Address::Udp(remote)) if local.is_ipv4() == remote.is_ipv4() => Some(Address::Udp(*local)),
+            (Local::Ip(local), Address::Tcp(remote)) if local.is_ipv4() == remote.is_ipv4() => {
+                Some(Address::Tcp(*local))
+            }
+            (Local::Ip(local), Address::Udp(remote)) if local.is_ipv4() == remote.is_ipv4() => {
+                Some(Address::Udp(*local))
+            }
             (Local::Path(path), Address::Unixgram(_)) => Some(Address::Unixgram(path.clone())),
             _ => None,
         }
@@ -117,7 +124,11 @@ impl Local {
 
 /// Talks until the conversation is over.
 pub(crate) fn run(config: &Config) -> Result<Status, Failure> {
-    let limits = Limits { connect_timeout: config.timeout, write_timeout: None, ..Limits::default() };
+    let limits = Limits {
+        connect_timeout: config.timeout,
+        write_timeout: None,
+        ..Limits::default()
+    };
     let mut client = Client::new(config, limits)?;
     match &config.endpoints[..] {
         [endpoint @ (Endpoint::Tcp(_) | Endpoint::Unix(_))] => client.talk(endpoint),
@@ -136,13 +147,24 @@ struct Client<'a> {
 
 impl Client<'_> {
     fn new(config: &Config, limits: Limits) -> Result<Client<'_>, Failure> {
-        let failed = |what: &str, error: io::Error| Failure::new(Status::Failed, format_args!("cannot {what}: {error}"));
+        let failed = |what: &str, error: io::Error| {
+            Failure::new(Status::Failed, format_args!("cannot {what}: {error}"))
+        };
         let net = OsNet::new().map(|net| net.with_datagram_options(config.datagrams.clone()));
-        let reactor = net.and_then(|net| Reactor::new(net, limits)).map_err(|error| failed("start the loop", error))?;
-        let outlet = Outlet::new("output", io::stdout()).map_err(|error| failed("start the output", error))?;
+        let reactor = net
+            .and_then(|net| Reactor::new(net, limits))
+            .map_err(|error| failed("start the loop", error))?;
+        let outlet = Outlet::new("output", io::stdout())
+            .map_err(|error| failed("start the output", error))?;
         let bell = Bell::new(reactor.handle());
         let is_interactive = io::stdin().is_terminal() && io::stderr().is_terminal();
-        Ok(Client { config, reactor, bell, outlet, is_interactive })
+        Ok(Client {
+            config,
+            reactor,
+            bell,
+            outlet,
+            is_interactive,
+        })
     }
 
     /// Tries the addresses of a stream endpoint in turn, and talks to the first that answers.
@@ -152,7 +174,9 @@ impl Client<'_> {
         for (address, local) in &ways {
             let progress = Rc::new(RefCell::new(Progress::default()));
             match self.connect(address, local.as_ref(), &progress) {
-                Ok(()) if progress.borrow().is_open => return self.conclude(address, &progress.borrow()),
+                Ok(()) if progress.borrow().is_open => {
+                    return self.conclude(address, &progress.borrow());
+                }
                 Ok(()) => {
                     let reason = progress.borrow().closed.unwrap_or(CloseReason::Failed);
                     refused.push(Unreached::closed(address, reason, self.config.timeout));
@@ -164,7 +188,12 @@ impl Client<'_> {
     }
 
     /// Runs one attempt to its end.
-    fn connect(&mut self, address: &Address, local: Option<&Address>, progress: &Rc<RefCell<Progress>>) -> Result<(), StartError> {
+    fn connect(
+        &mut self,
+        address: &Address,
+        local: Option<&Address>,
+        progress: &Rc<RefCell<Progress>>,
+    ) -> Result<(), StartError> {
         let began = Instant::now();
         let token = loop {
             let feed = StreamFeed::new(self.config.until.as_deref(), self.config.charset);
@@ -172,7 +201,11 @@ impl Client<'_> {
             match self.reactor.connect(address, local, Box::new(talk)) {
                 // The backlog of a Unix socket is full, and nothing tells when it is not. There is no loop yet that could be kept waiting.
                 Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock && self.config.timeout.is_none_or(|most| began.elapsed() < most) =>
+                    if error.kind() == io::ErrorKind::WouldBlock
+                        && self
+                            .config
+                            .timeout
+                            .is_none_or(|most| began.elapsed() < most) =>
                 {
                     std::thread::sleep(BACKLOG_RETRY);
                 }
@@ -184,7 +217,11 @@ impl Client<'_> {
         while progress.borrow().closed.is_none() {
             self.reactor.turn();
             if progress.borrow().is_open && !std::mem::replace(&mut was_open, true) {
-                let local = progress.borrow().local.as_ref().map_or(String::new(), |local| format!(" from {local}"));
+                let local = progress
+                    .borrow()
+                    .local
+                    .as_ref()
+                    .map_or(String::new(), |local| format!(" from {local}"));
                 self.tell(format_args!("connected to {address}{local}"));
             }
         }
@@ -204,12 +241,19 @@ impl Client<'_> {
         }
         match progress.closed {
             Some(CloseReason::PeerClosed | CloseReason::Finished) | None => {
-                self.tell(format_args!("{address} closed the connection: {sent} bytes sent, {received} received"));
+                self.tell(format_args!(
+                    "{address} closed the connection: {sent} bytes sent, {received} received"
+                ));
                 Ok(Status::Done)
             }
             Some(reason) => {
                 let words = words_of(reason, self.config.timeout);
-                Err(Failure::new(status_of(reason), format_args!("{address}: {words}; {sent} bytes had been sent and {received} received")))
+                Err(Failure::new(
+                    status_of(reason),
+                    format_args!(
+                        "{address}: {words}; {sent} bytes had been sent and {received} received"
+                    ),
+                ))
             }
         }
     }
@@ -222,20 +266,46 @@ impl Client<'_> {
             peers.extend(self.ways(endpoint)?.into_iter().next());
         }
         let progress = Rc::new(RefCell::new(Progress::default()));
-        let inlet = Inlet::new(io::stdin(), self.bell.clone())
-            .map_err(|error| Failure::new(Status::Failed, format_args!("cannot read standard input: {error}")))?;
+        let inlet = Inlet::new(io::stdin(), self.bell.clone()).map_err(|error| {
+            Failure::new(
+                Status::Failed,
+                format_args!("cannot read standard input: {error}"),
+            )
+        })?;
         let feed = LineFeed::new(self.config.until.as_deref(), self.config.charset);
-        let lines = Rc::new(RefCell::new(Lines::new(inlet, feed, peers.len(), progress.clone())));
+        let lines = Rc::new(RefCell::new(Lines::new(
+            inlet,
+            feed,
+            peers.len(),
+            progress.clone(),
+        )));
         let mut tokens = Vec::new();
         for (index, (address, local)) in peers.iter().enumerate() {
-            let post = Post::new(index, lines.clone(), self.screen(), self.bell.clone(), self.config.wait, progress.clone());
-            let token = self.reactor.associate(address, local.as_ref(), Box::new(post));
-            tokens.push(token.map_err(|error| Failure::new(status_of(reason_of(error.kind())), error))?);
+            let post = Post::new(
+                index,
+                lines.clone(),
+                self.screen(),
+                self.bell.clone(),
+                self.config.wait,
+                progress.clone(),
+            );
+            let token = self
+                .reactor
+                .associate(address, local.as_ref(), Box::new(post));
+            tokens.push(
+                token.map_err(|error| Failure::new(status_of(reason_of(error.kind())), error))?,
+            );
         }
         self.bell.wakes(tokens);
         self.bell.ring();
-        let names: Vec<String> = peers.iter().map(|(address, _)| address.to_string()).collect();
-        self.tell(format_args!("each line is a datagram to {}", names.join(", ")));
+        let names: Vec<String> = peers
+            .iter()
+            .map(|(address, _)| address.to_string())
+            .collect();
+        self.tell(format_args!(
+            "each line is a datagram to {}",
+            names.join(", ")
+        ));
         while !is_over(&progress.borrow(), peers.len()) {
             self.reactor.turn();
         }
@@ -243,7 +313,11 @@ impl Client<'_> {
         self.conclude_post(&peers, &mut progress.borrow_mut())
     }
 
-    fn conclude_post(&self, peers: &[(Address, Option<Address>)], progress: &mut Progress) -> Result<Status, Failure> {
+    fn conclude_post(
+        &self,
+        peers: &[(Address, Option<Address>)],
+        progress: &mut Progress,
+    ) -> Result<Status, Failure> {
         if progress.is_unread {
             return Ok(Status::Done);
         }
@@ -257,30 +331,54 @@ impl Client<'_> {
                 0 => String::new(),
                 count => format!("; nor to {count} others"),
             };
-            return Err(Failure::new(status_of(reason), format_args!("{why}{}{others}", hint(reason))));
+            return Err(Failure::new(
+                status_of(reason),
+                format_args!("{why}{}{others}", hint(reason)),
+            ));
         }
         if progress.dropped > 0 {
             return Err(Failure::new(
                 Status::Failed,
-                format_args!("{} datagrams were dropped: standard output was not read fast enough", progress.dropped),
+                format_args!(
+                    "{} datagrams were dropped: standard output was not read fast enough",
+                    progress.dropped
+                ),
             ));
         }
-        self.tell(format_args!("{} bytes sent, {} received", progress.sent, progress.received));
+        self.tell(format_args!(
+            "{} bytes sent, {} received",
+            progress.sent, progress.received
+        ));
         Ok(Status::Done)
     }
 
     fn screen(&self) -> Screen {
-        Screen::new(self.outlet.clone(), self.config.charset, io::stdout().is_terminal())
+        Screen::new(
+            self.outlet.clone(),
+            self.config.charset,
+            io::stdout().is_terminal(),
+        )
     }
 
     /// The addresses of an endpoint, each with the one to speak from where one was asked for, which must be of the same kind.
     fn ways(&self, endpoint: &Endpoint) -> Result<Vec<(Address, Option<Address>)>, Failure> {
         let addresses = resolve(std::slice::from_ref(endpoint))?;
-        let Some(local) = &self.config.bind else { return Ok(addresses.into_iter().map(|address| (address, None)).collect()) };
-        let ways: Vec<_> = addresses.into_iter().filter_map(|address| local.beside(&address).map(|local| (address, Some(local)))).collect();
+        let Some(local) = &self.config.bind else {
+            return Ok(addresses
+                .into_iter()
+                .map(|address| (address, None))
+                .collect());
+        };
+        let ways: Vec<_> = addresses
+            .into_iter()
+            .filter_map(|address| local.beside(&address).map(|local| (address, Some(local))))
+            .collect();
         if ways.is_empty() {
             let why = "--bind gives an address that cannot speak to it; both must be IPv4, or IPv6, or Unix datagram sockets";
-            return Err(Failure::new(Status::Usage, format_args!("{endpoint}: {why}")));
+            return Err(Failure::new(
+                Status::Usage,
+                format_args!("{endpoint}: {why}"),
+            ));
         }
         Ok(ways)
     }

@@ -32,8 +32,19 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(inlet: Inlet, feed: LineFeed, peers: usize, progress: Rc<RefCell<Progress>>) -> Lines {
-        Lines { inlet, feed, queues: vec![VecDeque::new(); peers], is_over: false, progress }
+    pub(super) fn new(
+        inlet: Inlet,
+        feed: LineFeed,
+        peers: usize,
+        progress: Rc<RefCell<Progress>>,
+    ) -> Lines {
+        Lines {
+            inlet,
+            feed,
+            queues: vec![VecDeque::new(); peers],
+            is_over: false,
+            progress,
+        }
     }
 
     /// The next line for `peer`; takes more input when every peer has been sent all before it. Returns whether it took some: then the others
@@ -54,7 +65,9 @@ impl Lines {
         let queues = &mut self.queues;
         let give = |line: Vec<u8>| {
             let line: Rc<[u8]> = line.into();
-            queues.iter_mut().for_each(|queue| queue.push_back(line.clone()));
+            queues
+                .iter_mut()
+                .for_each(|queue| queue.push_back(line.clone()));
         };
         match self.inlet.take() {
             Taken::Nothing => Ok(()),
@@ -98,7 +111,15 @@ impl Post {
         wait: Option<Duration>,
         progress: Rc<RefCell<Progress>>,
     ) -> Post {
-        Post { index, lines, screen, bell, wait, until: None, progress }
+        Post {
+            index,
+            lines,
+            screen,
+            bell,
+            wait,
+            until: None,
+            progress,
+        }
     }
 
     /// Says what there is to say. Called when nothing that was said before waits any more, so that who finds nothing to say has been sent all.
@@ -113,7 +134,11 @@ impl Post {
                 self.bell.ring();
             }
             let Some(line) = line else {
-                return if has_said { Action::More } else { self.linger(cx) };
+                return if has_said {
+                    Action::More
+                } else {
+                    self.linger(cx)
+                };
             };
             has_said = true;
             cx.reply(&line);
@@ -171,8 +196,14 @@ impl Service for Post {
 
     fn on_error(&mut self, error: &io::Error) {
         // An io::Error cannot be cloned; its number says as much.
-        let error = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+        let error = error
+            .raw_os_error()
+            .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
         // The first says why; mio's poll(2) selector, for one, forgets a socket that had an error, and says so with the next call.
-        self.progress.borrow_mut().refusals.entry(self.index).or_insert(error);
+        self.progress
+            .borrow_mut()
+            .refusals
+            .entry(self.index)
+            .or_insert(error);
     }
 }

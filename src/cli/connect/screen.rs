@@ -36,7 +36,10 @@ impl Screen {
     /// Shows what comes in `charset`, on a terminal or not.
     pub(super) fn new(outlet: Outlet, charset: Charset, is_terminal: bool) -> Screen {
         let form = match (is_terminal, charset.is_utf8()) {
-            (true, _) => Form::Terminal { decoder: charset.decoder(), has_return: false },
+            (true, _) => Form::Terminal {
+                decoder: charset.decoder(),
+                has_return: false,
+            },
             (false, true) => Form::Raw,
             (false, false) => Form::Text(charset.decoder()),
         };
@@ -77,7 +80,10 @@ impl Screen {
 
     fn push(&self, shown: &[u8]) {
         let pushed = self.outlet.push(shown);
-        debug_assert!(matches!(pushed, Pushed::Taken { .. }) || self.is_broken(), "there was room");
+        debug_assert!(
+            matches!(pushed, Pushed::Taken { .. }) || self.is_broken(),
+            "there was room"
+        );
     }
 }
 
@@ -93,10 +99,15 @@ impl Form {
                 });
                 shown.into_bytes()
             }
-            Form::Terminal { decoder, has_return } => {
+            Form::Terminal {
+                decoder,
+                has_return,
+            } => {
                 let mut shown = String::new();
                 decoder.decode(bytes, is_last, |piece| match piece {
-                    Piece::Text(text) => text.chars().for_each(|character| add_safely(&mut shown, character, has_return)),
+                    Piece::Text(text) => text
+                        .chars()
+                        .for_each(|character| add_safely(&mut shown, character, has_return)),
                     Piece::Invalid(bytes) => shown.push_str(&Hex(bytes).to_string()),
                 });
                 if is_last && std::mem::take(has_return) {
@@ -126,13 +137,19 @@ mod tests {
     use super::*;
 
     fn shown(form: &mut Form, pieces: &[&[u8]]) -> String {
-        let mut all: Vec<u8> = pieces.iter().flat_map(|piece| form.of(piece, false)).collect();
+        let mut all: Vec<u8> = pieces
+            .iter()
+            .flat_map(|piece| form.of(piece, false))
+            .collect();
         all.extend(form.of(b"", true));
         String::from_utf8_lossy(&all).into_owned()
     }
 
     fn terminal(label: &str) -> Form {
-        Form::Terminal { decoder: Charset::parse(label).unwrap().decoder(), has_return: false }
+        Form::Terminal {
+            decoder: Charset::parse(label).unwrap().decoder(),
+            has_return: false,
+        }
     }
 
     #[test]
@@ -147,13 +164,25 @@ mod tests {
 
     #[test]
     fn a_terminal_gets_text_that_cannot_harm_it() {
-        assert_eq!(shown(&mut terminal("utf-8"), &["收\ta\\\n\x1b[2J\u{9b}".as_bytes()]), "收\ta\\\n\\x1b[2J\\xc2\\x9b");
-        assert_eq!(shown(&mut terminal("utf-8"), &[b"\xe6\x94", b"\xb6\xff"]), "收\\xff");
+        assert_eq!(
+            shown(
+                &mut terminal("utf-8"),
+                &["收\ta\\\n\x1b[2J\u{9b}".as_bytes()]
+            ),
+            "收\ta\\\n\\x1b[2J\\xc2\\x9b"
+        );
+        assert_eq!(
+            shown(&mut terminal("utf-8"), &[b"\xe6\x94", b"\xb6\xff"]),
+            "收\\xff"
+        );
         assert_eq!(shown(&mut terminal("gbk"), &[b"\xca", b"\xd5"]), "收");
     }
 
     #[test]
     fn a_carriage_return_is_shown_unless_it_belongs_to_a_line_end() {
-        assert_eq!(shown(&mut terminal("utf-8"), &[b"a\r", b"\nb\rc\r"]), "a\nb\\rc\\r");
+        assert_eq!(
+            shown(&mut terminal("utf-8"), &[b"a\r", b"\nb\rc\r"]),
+            "a\nb\\rc\\r"
+        );
     }
 }

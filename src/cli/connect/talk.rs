@@ -47,8 +47,23 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    pub(super) fn new(feed: StreamFeed, screen: Screen, bell: Bell, progress: Rc<RefCell<Progress>>) -> Talk {
-        Talk { feed, screen, bell, inlet: None, text: Vec::new(), said: 0, is_over: false, grace: None, progress }
+    pub(super) fn new(
+        feed: StreamFeed,
+        screen: Screen,
+        bell: Bell,
+        progress: Rc<RefCell<Progress>>,
+    ) -> Talk {
+        Talk {
+            feed,
+            screen,
+            bell,
+            inlet: None,
+            text: Vec::new(),
+            said: 0,
+            is_over: false,
+            grace: None,
+            progress,
+        }
     }
 
     /// Says what there is to say and room for.
@@ -77,7 +92,9 @@ impl Talk {
     fn speak_on(&mut self, cx: &mut Context<'_>) -> Action {
         let before = self.progress.borrow().sent;
         let action = self.speak(cx);
-        let Some(grace) = self.grace else { return action };
+        let Some(grace) = self.grace else {
+            return action;
+        };
         let has_spoken = self.progress.borrow().sent > before || action == Action::More;
         if !has_spoken && grace <= cx.now {
             return Action::Finish;
@@ -98,12 +115,16 @@ impl Talk {
 
     /// Takes more input into the text, which has been said. Returns whether there was any.
     fn take(&mut self) -> Result<bool, String> {
-        let Some(inlet) = &self.inlet else { return Ok(false) };
+        let Some(inlet) = &self.inlet else {
+            return Ok(false);
+        };
         self.text.clear();
         self.said = 0;
         match inlet.take() {
             Taken::Nothing => return Ok(false),
-            Taken::Bytes(bytes) => self.is_over = self.feed.push(&bytes, &mut self.text)? == Feeding::Stopped,
+            Taken::Bytes(bytes) => {
+                self.is_over = self.feed.push(&bytes, &mut self.text)? == Feeding::Stopped
+            }
             Taken::End(end) => {
                 self.is_over = true;
                 self.feed.end(&mut self.text)?;
@@ -124,7 +145,8 @@ impl Service for Talk {
         match Inlet::new(std::io::stdin(), self.bell.clone()) {
             Ok(inlet) => self.inlet = Some(inlet),
             Err(error) => {
-                self.progress.borrow_mut().complaint = Some(format!("cannot read standard input: {error}"));
+                self.progress.borrow_mut().complaint =
+                    Some(format!("cannot read standard input: {error}"));
                 self.is_over = true;
             }
         }

@@ -64,7 +64,11 @@ struct Share {
 
 impl Crew<'_> {
     /// Works to the end, and tells `watch` of each second.
-    pub(super) fn work(&self, addresses: &[Address], watch: &mut Watch<'_>) -> Result<Record, Failure> {
+    pub(super) fn work(
+        &self,
+        addresses: &[Address],
+        watch: &mut Watch<'_>,
+    ) -> Result<Record, Failure> {
         let clock = Instant::now();
         let orders = Orders::new(Arc::clone(self.stop));
         let mut desk = Desk::new(self, clock, &orders, watch);
@@ -76,12 +80,22 @@ impl Crew<'_> {
         desk.conclude(self)
     }
 
-    fn work_abreast(&self, addresses: &[Address], clock: Instant, orders: &Orders, desk: &mut Desk<'_, '_>) {
+    fn work_abreast(
+        &self,
+        addresses: &[Address],
+        clock: Instant,
+        orders: &Orders,
+        desk: &mut Desk<'_, '_>,
+    ) {
         let (sender, words) = mpsc::channel();
         std::thread::scope(|scope| {
             let hire = |index: u16, addresses: Vec<Address>| {
                 let sender = sender.clone();
-                scope.spawn(move || self.worker(index, &addresses, clock, orders, |word| drop(sender.send((index, word)))));
+                scope.spawn(move || {
+                    self.worker(index, &addresses, clock, orders, |word| {
+                        drop(sender.send((index, word)))
+                    })
+                });
             };
             hire(0, addresses.to_vec());
             let mut at_work = 1;
@@ -91,13 +105,16 @@ impl Crew<'_> {
                         if let Word::Reached(address) = &word {
                             if index == 0 {
                                 at_work = self.threads;
-                                (1..self.threads).for_each(|index| hire(index, vec![address.clone()]));
+                                (1..self.threads)
+                                    .for_each(|index| hire(index, vec![address.clone()]));
                             }
                         }
                         at_work -= u16::from(matches!(word, Word::Done(_) | Word::Unreached(_)));
                         desk.hear(index, word);
                     }
-                    Err(RecvTimeoutError::Timeout) if self.stop.load(Ordering::Acquire) => desk.wake(),
+                    Err(RecvTimeoutError::Timeout) if self.stop.load(Ordering::Acquire) => {
+                        desk.wake()
+                    }
                     Err(_) => {}
                 }
             }
@@ -105,7 +122,14 @@ impl Crew<'_> {
     }
 
     /// What one thread does.
-    fn worker(&self, index: u16, addresses: &[Address], clock: Instant, orders: &Orders, mut say: impl FnMut(Word)) {
+    fn worker(
+        &self,
+        index: u16,
+        addresses: &[Address],
+        clock: Instant,
+        orders: &Orders,
+        mut say: impl FnMut(Word),
+    ) {
         let mut tried = Vec::new();
         for address in addresses {
             let mut generator = match self.generator(index, address, clock) {
@@ -113,17 +137,29 @@ impl Crew<'_> {
                     say(Word::Hired(handle));
                     generator
                 }
-                Err(error) => return say(Word::Unreached(Failure::new(Status::Failed, format_args!("cannot start the loop: {error}")))),
+                Err(error) => {
+                    return say(Word::Unreached(Failure::new(
+                        Status::Failed,
+                        format_args!("cannot start the loop: {error}"),
+                    )));
+                }
             };
             // A connection for each message is no connection to try: it would be one that the target counts and nobody uses.
-            match if self.plan.churn && index > 0 { Ok(()) } else { generator.reach(orders) } {
+            match if self.plan.churn && index > 0 {
+                Ok(())
+            } else {
+                generator.reach(orders)
+            } {
                 Ok(()) => {
                     say(Word::Reached(address.clone()));
-                    let outcome = generator.run(orders, |news| say(Word::News(news, Share::now(clock))));
+                    let outcome =
+                        generator.run(orders, |news| say(Word::News(news, Share::now(clock))));
                     return say(Word::Done(Box::new(outcome)));
                 }
                 Err(Cause::Unbegun(error)) => tried.push(Unreached::unbegun(address, &error)),
-                Err(Cause::Closed(reason)) => tried.push(Unreached::closed(address, reason, self.plan.timeout)),
+                Err(Cause::Closed(reason)) => {
+                    tried.push(Unreached::closed(address, reason, self.plan.timeout))
+                }
             }
         }
         say(Word::Unreached(unconnected(self.endpoint, &tried)));
@@ -132,28 +168,44 @@ impl Crew<'_> {
     /// Whether to wait for the time of a message without sleep. Where the threads have all processors, polling takes them from a target on the same
     /// machine: two threads and an echo on two processors, 30,000 messages a second, had a p90 of 1.1 ms in the place of 0.04.
     fn may_spin(&self) -> bool {
-        matches!(self.plan.law, Law::Open { .. }) && super::machine::processors() > usize::from(self.threads)
+        matches!(self.plan.law, Law::Open { .. })
+            && super::machine::processors() > usize::from(self.threads)
     }
 
-    fn generator(&self, index: u16, address: &Address, clock: Instant) -> io::Result<(Generator<OsNet>, Handle)> {
+    fn generator(
+        &self,
+        index: u16,
+        address: &Address,
+        clock: Instant,
+    ) -> io::Result<(Generator<OsNet>, Handle)> {
         let limits = Limits {
             connect_timeout: self.plan.timeout,
             // Of what is answered, the answer's own time is the shorter one.
             write_timeout: self.plan.timeout,
-            spin: if self.may_spin() { SPIN } else { Duration::ZERO },
+            spin: if self.may_spin() {
+                SPIN
+            } else {
+                Duration::ZERO
+            },
             ..Limits::default()
         };
         let reactor = Reactor::new(OsNet::new()?.with_start(clock), limits)?;
         let handle = reactor.handle();
         let lanes = Lanes::of(index.into(), self.threads.into(), self.plan.connections);
-        Ok((Generator::new(reactor, Arc::clone(self.plan), lanes, address.clone()), handle))
+        Ok((
+            Generator::new(reactor, Arc::clone(self.plan), lanes, address.clone()),
+            handle,
+        ))
     }
 }
 
 impl Share {
     fn now(clock: Instant) -> Share {
         let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        Share { cpu: Duration::new(cpu.tv_sec as u64, cpu.tv_nsec as u32), at: clock.elapsed() }
+        Share {
+            cpu: Duration::new(cpu.tv_sec as u64, cpu.tv_nsec as u32),
+            at: clock.elapsed(),
+        }
     }
 }
 
@@ -184,7 +236,12 @@ struct Worker {
 }
 
 impl<'a, 'w> Desk<'a, 'w> {
-    fn new(crew: &Crew<'_>, clock: Instant, orders: &'a Orders, watch: &'a mut Watch<'w>) -> Desk<'a, 'w> {
+    fn new(
+        crew: &Crew<'_>,
+        clock: Instant,
+        orders: &'a Orders,
+        watch: &'a mut Watch<'w>,
+    ) -> Desk<'a, 'w> {
         Desk {
             clock,
             orders,
@@ -244,14 +301,26 @@ impl<'a, 'w> Desk<'a, 'w> {
     /// Tells of the seconds that every worker has told of, or that has ended before.
     fn tell_whole(&mut self) {
         let has_told = |worker: &Worker, second: usize| worker.told > second || worker.has_ended;
-        while !self.pending.is_empty() && self.workers.iter().all(|worker| has_told(worker, self.seconds.len())) {
-            let Some(tally) = self.pending.pop_front() else { return };
+        while !self.pending.is_empty()
+            && self
+                .workers
+                .iter()
+                .all(|worker| has_told(worker, self.seconds.len()))
+        {
+            let Some(tally) = self.pending.pop_front() else {
+                return;
+            };
             self.tell(Duration::from_secs(1), &tally);
         }
     }
 
     fn tell(&mut self, length: Duration, tally: &Tally) {
-        let second = Second::new(Duration::from_secs(self.seconds.len() as u64), length, self.started, tally);
+        let second = Second::new(
+            Duration::from_secs(self.seconds.len() as u64),
+            length,
+            self.started,
+            tally,
+        );
         if let Err(failure) = (self.watch)(&second, tally) {
             self.fail(failure);
         }
@@ -275,28 +344,58 @@ impl<'a, 'w> Desk<'a, 'w> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        let outcomes: Vec<Box<Outcome>> = self.workers.iter_mut().filter_map(|worker| worker.outcome.take()).collect();
+        let outcomes: Vec<Box<Outcome>> = self
+            .workers
+            .iter_mut()
+            .filter_map(|worker| worker.outcome.take())
+            .collect();
         if outcomes.iter().any(|outcome| outcome.is_refused) && self.total.answered == 0 {
-            let refused = self.address.map(|address| Unreached::closed(&address, mynah::CloseReason::Refused, None));
+            let refused = self
+                .address
+                .map(|address| Unreached::closed(&address, mynah::CloseReason::Refused, None));
             return Err(unconnected(crew.endpoint, refused.as_slice()));
         }
-        let measured = outcomes.iter().map(|outcome| outcome.measured).max().unwrap_or_default();
+        let measured = outcomes
+            .iter()
+            .map(|outcome| outcome.measured)
+            .max()
+            .unwrap_or_default();
         let mut rest = Tally::default();
         outcomes.iter().for_each(|outcome| rest.add(&outcome.rest));
-        self.tell(measured.saturating_sub(Duration::from_secs(self.seconds.len() as u64)), &rest);
+        self.tell(
+            measured.saturating_sub(Duration::from_secs(self.seconds.len() as u64)),
+            &rest,
+        );
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
         let busy = |worker: &Worker, outcome: &Outcome| {
-            let worked = worker.ended.cpu.saturating_sub(worker.begun.cpu).saturating_sub(outcome.spun);
-            worked.as_secs_f64() / worker.ended.at.saturating_sub(worker.begun.at).as_secs_f64().max(1e-9)
+            let worked = worker
+                .ended
+                .cpu
+                .saturating_sub(worker.begun.cpu)
+                .saturating_sub(outcome.spun);
+            worked.as_secs_f64()
+                / worker
+                    .ended
+                    .at
+                    .saturating_sub(worker.begun.at)
+                    .as_secs_f64()
+                    .max(1e-9)
         };
         Ok(Record {
-            address: self.address.map_or_else(|| crew.endpoint.to_string(), |address| address.to_string()),
+            address: self
+                .address
+                .map_or_else(|| crew.endpoint.to_string(), |address| address.to_string()),
             started: self.started,
             measured,
             open: outcomes.iter().map(|outcome| outcome.open).sum(),
-            busy: self.workers.iter().zip(&outcomes).map(|(worker, outcome)| busy(worker, outcome)).fold(0.0, f64::max),
+            busy: self
+                .workers
+                .iter()
+                .zip(&outcomes)
+                .map(|(worker, outcome)| busy(worker, outcome))
+                .fold(0.0, f64::max),
             is_open_loop: matches!(crew.plan.law, Law::Open { .. }),
             is_datagram: matches!(crew.endpoint, Endpoint::Udp(_) | Endpoint::Unixgram(_)),
             has_answers: crew.plan.response != mynah::load::Response::None,

@@ -12,7 +12,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::V2DeflateSerializer;
-use hdrhistogram::serialization::interval_log::{IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag};
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag,
+};
 use mynah::load::{Tally, Times};
 
 use super::record::{Record, Second};
@@ -33,13 +35,26 @@ pub(crate) struct Writer<W: Write> {
 
 impl<W: Write> Writer<W> {
     pub(crate) fn new(file: W, what: &str) -> Writer<W> {
-        let comment = format!("mynah {}, {what}; times in ns, maxima in ms", env!("CARGO_PKG_VERSION"));
-        Writer { file: BufWriter::new(file), comment, has_header: false }
+        let comment = format!(
+            "mynah {}, {what}; times in ns, maxima in ms",
+            env!("CARGO_PKG_VERSION")
+        );
+        Writer {
+            file: BufWriter::new(file),
+            comment,
+            has_header: false,
+        }
     }
 
     /// Writes a second.
     pub(crate) fn write(&mut self, second: &Second, tally: &Tally) -> io::Result<()> {
-        self.write_interval(second.started, second.at, second.length, &tally.response, &tally.service)
+        self.write_interval(
+            second.started,
+            second.at,
+            second.length,
+            &tally.response,
+            &tally.service,
+        )
     }
 
     /// Writes what was left out, and the end.
@@ -61,29 +76,60 @@ impl<W: Write> Writer<W> {
 
     /// Writes histograms that were read from elsewhere.
     pub(crate) fn write_log(mut self, log: &Log) -> io::Result<()> {
-        self.write_interval(log.started, Duration::ZERO, log.span, &log.response, &log.service)?;
-        if let Some(Counts { completed, errors, lost }) = log.counts {
-            writeln!(self.file, "#{COUNTS}completed={completed} errors={errors} lost={lost}")?;
+        self.write_interval(
+            log.started,
+            Duration::ZERO,
+            log.span,
+            &log.response,
+            &log.service,
+        )?;
+        if let Some(Counts {
+            completed,
+            errors,
+            lost,
+        }) = log.counts
+        {
+            writeln!(
+                self.file,
+                "#{COUNTS}completed={completed} errors={errors} lost={lost}"
+            )?;
         }
         self.file.flush()
     }
 
-    fn write_interval(&mut self, started: SystemTime, at: Duration, length: Duration, response: &Times, service: &Times) -> io::Result<()> {
+    fn write_interval(
+        &mut self,
+        started: SystemTime,
+        at: Duration,
+        length: Duration,
+        response: &Times,
+        service: &Times,
+    ) -> io::Result<()> {
         let mut serializer = V2DeflateSerializer::new();
         let mut piece = Vec::new();
         // The crate ties a writer to its builder for the whole of a log; a log that is written as it comes takes one for each interval, and keeps
         // the header of the first.
         let mut builder = IntervalLogWriterBuilder::new();
-        builder.add_comment(&self.comment).with_start_time(started).with_base_time(started).with_max_value_divisor(1e6);
+        builder
+            .add_comment(&self.comment)
+            .with_start_time(started)
+            .with_base_time(started)
+            .with_max_value_divisor(1e6);
         {
             let mut writer = builder.begin_log_with(&mut piece, &mut serializer)?;
             let entries = [(None, response), (Tag::new(SERVICE), service)];
-            for (tag, times) in entries.into_iter().filter(|(tag, times)| tag.is_none() || times.count() > 0) {
-                writer.write_histogram(times.histogram(), at, length, tag).map_err(|error| io::Error::other(format!("{error:?}")))?;
+            for (tag, times) in entries
+                .into_iter()
+                .filter(|(tag, times)| tag.is_none() || times.count() > 0)
+            {
+                writer
+                    .write_histogram(times.histogram(), at, length, tag)
+                    .map_err(|error| io::Error::other(format!("{error:?}")))?;
             }
         }
         let text = String::from_utf8_lossy(&piece);
-        let is_new = |line: &&str| !self.has_header || !(line.starts_with('#') || line.starts_with('"'));
+        let is_new =
+            |line: &&str| !self.has_header || !(line.starts_with('#') || line.starts_with('"'));
         for line in text.lines().filter(is_new) {
             writeln!(self.file, "{line}")?;
         }
@@ -130,7 +176,9 @@ impl Log {
         let mut deserializer = Deserializer::new();
         let mut intervals = 0;
         for entry in IntervalLogIterator::new(bytes) {
-            let interval = match entry.map_err(|_| "it is no log of HdrHistogram, or it is damaged".to_owned())? {
+            let interval = match entry
+                .map_err(|_| "it is no log of HdrHistogram, or it is damaged".to_owned())?
+            {
                 LogEntry::BaseTime(since) => {
                     base = since;
                     continue;
@@ -138,9 +186,15 @@ impl Log {
                 LogEntry::StartTime(_) => continue,
                 LogEntry::Interval(interval) => interval,
             };
-            let unread = |error: &dyn std::fmt::Display| format!("a histogram of it cannot be read: {error}");
-            let packed = BASE64.decode(interval.encoded_histogram()).map_err(|error| unread(&error))?;
-            let histogram: Histogram<u64> = deserializer.deserialize(&mut packed.as_slice()).map_err(|error| unread(&error))?;
+            let unread = |error: &dyn std::fmt::Display| {
+                format!("a histogram of it cannot be read: {error}")
+            };
+            let packed = BASE64
+                .decode(interval.encoded_histogram())
+                .map_err(|error| unread(&error))?;
+            let histogram: Histogram<u64> = deserializer
+                .deserialize(&mut packed.as_slice())
+                .map_err(|error| unread(&error))?;
             let times = Times::from(&histogram);
             match interval.tag() {
                 None => log.response.add(&times),
@@ -150,29 +204,52 @@ impl Log {
             }
             intervals += 1;
             begin = begin.min(interval.start_timestamp());
-            end = end.max(interval.start_timestamp().checked_add(interval.duration()).ok_or("its times are damaged")?);
+            end = end.max(
+                interval
+                    .start_timestamp()
+                    .checked_add(interval.duration())
+                    .ok_or("its times are damaged")?,
+            );
         }
         if intervals == 0 {
             return Err("it holds no histograms".to_owned());
         }
         log.span = end.saturating_sub(begin);
-        let started = base.checked_add(begin).and_then(|since| log.started.checked_add(since));
+        let started = base
+            .checked_add(begin)
+            .and_then(|since| log.started.checked_add(since));
         log.started = started.ok_or("its times are damaged")?;
         let text = String::from_utf8_lossy(bytes);
-        log.counts = text.lines().rev().find_map(|line| counts(line.strip_prefix('#')?.strip_prefix(COUNTS)?));
+        log.counts = text
+            .lines()
+            .rev()
+            .find_map(|line| counts(line.strip_prefix('#')?.strip_prefix(COUNTS)?));
         Ok(log)
     }
 
     /// Answers a second.
     pub(crate) fn rate(&self) -> f64 {
-        let count = self.counts.map_or(self.response.count(), |counts| counts.completed);
-        if self.span.is_zero() { 0.0 } else { count as f64 / self.span.as_secs_f64() }
+        let count = self
+            .counts
+            .map_or(self.response.count(), |counts| counts.completed);
+        if self.span.is_zero() {
+            0.0
+        } else {
+            count as f64 / self.span.as_secs_f64()
+        }
     }
 }
 
 fn counts(text: &str) -> Option<Counts> {
-    let field = |name: &str| text.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('=')?.parse().ok());
-    Some(Counts { completed: field("completed")?, errors: field("errors")?, lost: field("lost")? })
+    let field = |name: &str| {
+        text.split(' ')
+            .find_map(|field| field.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+    };
+    Some(Counts {
+        completed: field("completed")?,
+        errors: field("errors")?,
+        lost: field("lost")?,
+    })
 }
 
 #[cfg(test)]
@@ -187,7 +264,11 @@ mod tests {
             service: Times::default(),
             started: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
             span: Duration::from_secs(seconds),
-            counts: Some(Counts { completed: times.len() as u64, errors: 7, lost: 3 }),
+            counts: Some(Counts {
+                completed: times.len() as u64,
+                errors: 7,
+                lost: 3,
+            }),
         };
         for nanos in times {
             log.response.record(Duration::from_nanos(*nanos));
@@ -246,7 +327,23 @@ mod tests {
     #[test]
     fn a_log_says_when_and_how_much() {
         let read = Log::read(&written(&log(&[1_000, 2_000], 4))).unwrap();
-        assert_eq!((read.span, read.started), (Duration::from_secs(4), SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)));
-        assert_eq!((read.counts, read.rate()), (Some(Counts { completed: 2, errors: 7, lost: 3 }), 0.5));
+        assert_eq!(
+            (read.span, read.started),
+            (
+                Duration::from_secs(4),
+                SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)
+            )
+        );
+        assert_eq!(
+            (read.counts, read.rate()),
+            (
+                Some(Counts {
+                    completed: 2,
+                    errors: 7,
+                    lost: 3
+                }),
+                0.5
+            )
+        );
     }
 }

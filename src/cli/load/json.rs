@@ -201,7 +201,11 @@ struct Trial {
 pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String {
     let requirement = |goal: &Goal| {
         let measured = record.measure(goal.measured());
-        Requirement { goal: goal.to_string(), measured, met: goal.is_reached(measured) }
+        Requirement {
+            goal: goal.to_string(),
+            measured,
+            met: goal.is_reached(measured),
+        }
     };
     pretty(&Report {
         head: head("mynah-load", setting, plan, record),
@@ -212,14 +216,23 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
 
 /// The report of a search.
 pub(super) fn render_search(setting: &Setting, plan: &Plan, searched: &Searched) -> String {
-    let Searched { goal, closed, trials, found } = searched;
+    let Searched {
+        goal,
+        closed,
+        trials,
+        found,
+    } = searched;
     let (holds, fails) = match found {
         Some(Found::Between { holds, fails }) => (Some(holds.get()), Some(fails.get())),
         Some(Found::Always(holds)) => (Some(holds.get()), None),
         Some(Found::Never(fails)) => (None, Some(fails.get())),
         None => (None, None),
     };
-    let trial = |(rate, kept, record): &(Rate, bool, Record)| Trial { offered_per_second: rate.get(), kept: *kept, run: run(record) };
+    let trial = |(rate, kept, record): &(Rate, bool, Record)| Trial {
+        offered_per_second: rate.get(),
+        kept: *kept,
+        run: run(record),
+    };
     pretty(&SearchReport {
         head: head("mynah-find", setting, plan, closed),
         goal: goal.to_string(),
@@ -231,13 +244,21 @@ pub(super) fn render_search(setting: &Setting, plan: &Plan, searched: &Searched)
     })
 }
 
-fn head<'a>(schema: &'static str, setting: &'a Setting, plan: &Plan, record: &'a Record) -> Head<'a> {
+fn head<'a>(
+    schema: &'static str,
+    setting: &'a Setting,
+    plan: &Plan,
+    record: &'a Record,
+) -> Head<'a> {
     Head {
         schema,
         version: VERSION,
         mynah: env!("CARGO_PKG_VERSION"),
         machine: Machine::this(),
-        target: Target { endpoint: setting.endpoint.to_string(), address: &record.address },
+        target: Target {
+            endpoint: setting.endpoint.to_string(),
+            address: &record.address,
+        },
         settings: settings(setting, plan),
     }
 }
@@ -273,7 +294,11 @@ fn settings<'a>(setting: &'a Setting, plan: &Plan) -> Settings<'a> {
             Check::Echo => "echo",
             Check::Text(_) => "text",
         },
-        expect: if let Check::Text(text) = &plan.check { Some(mynah::Escaped(text).to_string()) } else { None },
+        expect: if let Check::Text(text) = &plan.check {
+            Some(mynah::Escaped(text).to_string())
+        } else {
+            None
+        },
         depth: (plan.depth < usize::MAX).then_some(plan.depth),
         churn: plan.churn,
         think_seconds: seconds(think),
@@ -289,7 +314,11 @@ fn settings<'a>(setting: &'a Setting, plan: &Plan) -> Settings<'a> {
 fn run(record: &Record) -> Run {
     let tally = &record.tally;
     Run {
-        started_unix_seconds: record.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+        started_unix_seconds: record
+            .started
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs_f64(),
         measured_seconds: record.measured.as_secs_f64(),
         stopped_early: record.was_stopped,
         bottleneck: record.bottleneck(),
@@ -303,8 +332,14 @@ fn run(record: &Record) -> Run {
             unsent: tally.unsent,
             wrong_bytes: tally.wrong_bytes,
         },
-        bytes: Bytes { sent: tally.bytes_sent, received: tally.bytes_received },
-        connections: Connections { opened: tally.opened, open_at_end: record.open },
+        bytes: Bytes {
+            sent: tally.bytes_sent,
+            received: tally.bytes_received,
+        },
+        connections: Connections {
+            opened: tally.opened,
+            open_at_end: record.open,
+        },
         datagrams: (record.is_datagram && record.has_answers).then(|| Datagrams {
             lost: tally.lost(),
             late: tally.late,
@@ -320,9 +355,24 @@ fn run(record: &Record) -> Run {
         },
         errors: Errors {
             total: tally.troubles.total(),
-            kinds: tally.troubles.iter().map(|(trouble, count, first)| (trouble.name(), Kind { count, first: first.to_owned() })).collect(),
+            kinds: tally
+                .troubles
+                .iter()
+                .map(|(trouble, count, first)| {
+                    (
+                        trouble.name(),
+                        Kind {
+                            count,
+                            first: first.to_owned(),
+                        },
+                    )
+                })
+                .collect(),
         },
-        generator: Generator { busy_share: record.busy, lateness_p99_nanoseconds: tally.lateness.percentile(99.0).map(nanos) },
+        generator: Generator {
+            busy_share: record.busy,
+            lateness_p99_nanoseconds: tally.lateness.percentile(99.0).map(nanos),
+        },
         intervals: record
             .seconds
             .iter()
@@ -341,8 +391,18 @@ fn run(record: &Record) -> Run {
 
 fn summary(times: &Times) -> Option<Summary> {
     let at = |percentile| times.percentile(percentile).map(nanos);
-    let [p50, p90, p99, p999, p9999] = PERCENTILES.map(|percentile| at(percentile).unwrap_or_default());
-    Some(Summary { count: times.count(), p50, p90, p99, p999, p9999, max: times.max().map(nanos)?, mean: times.mean().map(nanos)? })
+    let [p50, p90, p99, p999, p9999] =
+        PERCENTILES.map(|percentile| at(percentile).unwrap_or_default());
+    Some(Summary {
+        count: times.count(),
+        p50,
+        p90,
+        p99,
+        p999,
+        p9999,
+        max: times.max().map(nanos)?,
+        mean: times.mean().map(nanos)?,
+    })
 }
 
 fn nanos(time: Duration) -> u64 {

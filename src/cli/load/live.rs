@@ -20,30 +20,53 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn new(plan: &Plan, is_terminal: bool) -> Live {
-        let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if is_terminal {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let bar = ProgressBar::with_draw_target(None, target);
-        bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_style(
+            ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
         bar.set_message(if plan.warmup.is_zero() {
             "connecting".to_owned()
         } else {
             format!("connecting, then {:?} of warm-up", plan.warmup)
         });
-        Live { bar, duration: plan.duration, errors: 0 }
+        Live {
+            bar,
+            duration: plan.duration,
+            errors: 0,
+        }
     }
 
     /// Shows a second.
     pub(super) fn show(&mut self, second: &Second, tally: &Tally) {
-        self.errors = if second.at.is_zero() { second.errors } else { self.errors + second.errors };
+        self.errors = if second.at.is_zero() {
+            second.errors
+        } else {
+            self.errors + second.errors
+        };
         let time = |time: Option<Duration>| time.map_or("-".to_owned(), table::time);
-        let left = self.duration.map(|duration| duration.saturating_sub(second.at + second.length));
-        let lost = if tally.given_up > 0 { format!("   {} lost", table::count(tally.lost())) } else { String::new() };
+        let left = self
+            .duration
+            .map(|duration| duration.saturating_sub(second.at + second.length));
+        let lost = if tally.given_up > 0 {
+            format!("   {} lost", table::count(tally.lost()))
+        } else {
+            String::new()
+        };
         self.bar.set_message(format!(
             "{}/s   p50 {}   p99 {}   {} errors{lost}{}",
             table::rate(second.rate),
             time(second.p50),
             time(second.p99),
             table::count(self.errors),
-            left.map_or(String::new(), |left| format!("   {} s left", left.as_secs()))
+            left.map_or(String::new(), |left| format!(
+                "   {} s left",
+                left.as_secs()
+            ))
         ));
     }
 

@@ -26,8 +26,11 @@ impl Machine {
 
 /// Processors of the machine, also those that this process may not use: the target may run there.
 pub(super) fn processors() -> usize {
-    let listed =
-        std::fs::read_to_string("/proc/cpuinfo").map_or(0, |text| text.lines().filter(|line| line.starts_with("processor")).count());
+    let listed = std::fs::read_to_string("/proc/cpuinfo").map_or(0, |text| {
+        text.lines()
+            .filter(|line| line.starts_with("processor"))
+            .count()
+    });
     listed.max(std::thread::available_parallelism().map_or(1, usize::from))
 }
 

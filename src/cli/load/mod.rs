@@ -72,8 +72,22 @@ pub(crate) fn run(config: Config) -> Result<Status, Failure> {
     let addresses = speakable(&config, resolve(std::slice::from_ref(&config.endpoint))?)?;
     check_descriptors(config.plan.connections)?;
     let stop = catch_interrupts()?;
-    let Config { endpoint, plan, message, threads, require, aim, reports } = config;
-    let setting = Setting { endpoint, message, threads, require, reports };
+    let Config {
+        endpoint,
+        plan,
+        message,
+        threads,
+        require,
+        aim,
+        reports,
+    } = config;
+    let setting = Setting {
+        endpoint,
+        message,
+        threads,
+        require,
+        reports,
+    };
     match aim {
         Aim::Measure => measure(&setting, plan, &addresses, &stop),
         Aim::Find(goal) => find(&setting, plan, &goal, &addresses, &stop),
@@ -83,14 +97,21 @@ pub(crate) fn run(config: Config) -> Result<Status, Failure> {
 /// The addresses that can be spoken to from those that are to be spoken from.
 fn speakable(config: &Config, mut addresses: Vec<Address>) -> Result<Vec<Address>, Failure> {
     let is_alike = |address: &Address| match address {
-        Address::Tcp(remote) | Address::Udp(remote) => config.plan.sources.iter().all(|source| source.is_ipv4() == remote.is_ipv4()),
+        Address::Tcp(remote) | Address::Udp(remote) => config
+            .plan
+            .sources
+            .iter()
+            .all(|source| source.is_ipv4() == remote.is_ipv4()),
         Address::Unix(_) | Address::Unixgram(_) => true,
     };
     let found = addresses.len();
     addresses.retain(is_alike);
     if addresses.is_empty() && found > 0 {
         let why = "--source gives an address that cannot speak to it; both must be IPv4, or IPv6; see --help";
-        return Err(Failure::new(Status::Usage, format_args!("{}: {why}", config.endpoint)));
+        return Err(Failure::new(
+            Status::Usage,
+            format_args!("{}: {why}", config.endpoint),
+        ));
     }
     Ok(addresses)
 }
@@ -104,24 +125,42 @@ pub(super) struct Setting {
     pub(super) reports: Reports,
 }
 
-fn measure(setting: &Setting, plan: Plan, addresses: &[Address], stop: &Arc<AtomicBool>) -> Result<Status, Failure> {
+fn measure(
+    setting: &Setting,
+    plan: Plan,
+    addresses: &[Address],
+    stop: &Arc<AtomicBool>,
+) -> Result<Status, Failure> {
     let plan = Arc::new(plan);
     // A file that cannot be written is known before the run, and not after it.
     let mut files = Files::create(&setting.reports)?;
-    let mut log = files.hdr.take().map(|file| hdr::Writer::new(file, &format!("load on {}", setting.endpoint)));
+    let mut log = files
+        .hdr
+        .take()
+        .map(|file| hdr::Writer::new(file, &format!("load on {}", setting.endpoint)));
     let mut live = Live::new(&plan, io::stderr().is_terminal());
-    let crew = Crew { endpoint: &setting.endpoint, plan: &plan, threads: setting.threads, stop, is_watch_slow: log.is_some() };
+    let crew = Crew {
+        endpoint: &setting.endpoint,
+        plan: &plan,
+        threads: setting.threads,
+        stop,
+        is_watch_slow: log.is_some(),
+    };
     let record = crew.work(addresses, &mut |second, tally| {
         live.show(second, tally);
-        log.as_mut().map_or(Ok(()), |log| log.write(second, tally)).map_err(|error| unwritten("--hdr", &error))
+        log.as_mut()
+            .map_or(Ok(()), |log| log.write(second, tally))
+            .map_err(|error| unwritten("--hdr", &error))
     });
     live.clear();
     let record = record?;
     if let Some(log) = log {
-        log.close(&record).map_err(|error| unwritten("--hdr", &error))?;
+        log.close(&record)
+            .map_err(|error| unwritten("--hdr", &error))?;
     }
     if let Some(file) = &mut files.html {
-        write_whole(file, page::render(setting, &plan, &record).as_bytes()).map_err(|error| unwritten("--html", &error))?;
+        write_whole(file, page::render(setting, &plan, &record).as_bytes())
+            .map_err(|error| unwritten("--html", &error))?;
     }
     tell(
         setting.reports.json.as_deref(),
@@ -141,11 +180,17 @@ fn judge(setting: &Setting, plan: &Plan, record: &Record) -> Result<Status, Fail
         .map(|goal| format!("{goal} ({})", record.words(goal.measured())))
         .collect();
     if !unmet.is_empty() {
-        return Err(Failure::new(Status::Unmet, format_args!("not met: {}", unmet.join(", "))));
+        return Err(Failure::new(
+            Status::Unmet,
+            format_args!("not met: {}", unmet.join(", ")),
+        ));
     }
     let wrong = record.tally.troubles.get(Trouble::Mismatch);
     if wrong > 0 && plan.check != Check::None {
-        return Err(Failure::new(Status::Unmet, format_args!("{wrong} answers were not as expected")));
+        return Err(Failure::new(
+            Status::Unmet,
+            format_args!("{wrong} answers were not as expected"),
+        ));
     }
     if let (Some(shortfall), false) = (record.shortfall(), record.is_open_loop) {
         return Err(Failure::new(Status::Failed, shortfall));
@@ -159,12 +204,26 @@ fn check_answered(record: &Record) -> Result<(), Failure> {
     if record.tally.completed + record.tally.answered > 0 {
         return Ok(());
     }
-    let why = record.tally.troubles.iter().next().map_or("nothing was measured", |(_, _, first)| first);
-    Err(Failure::new(Status::Failed, format_args!("no message was answered: {why}")))
+    let why = record
+        .tally
+        .troubles
+        .iter()
+        .next()
+        .map_or("nothing was measured", |(_, _, first)| first);
+    Err(Failure::new(
+        Status::Failed,
+        format_args!("no message was answered: {why}"),
+    ))
 }
 
 /// Runs at one rate after the other, until it is known at which the limit breaks.
-fn find(setting: &Setting, mut plan: Plan, goal: &Goal, addresses: &[Address], stop: &Arc<AtomicBool>) -> Result<Status, Failure> {
+fn find(
+    setting: &Setting,
+    mut plan: Plan,
+    goal: &Goal,
+    addresses: &[Address],
+    stop: &Arc<AtomicBool>,
+) -> Result<Status, Failure> {
     let mut files = Files::create(&setting.reports)?;
     // The closed loop tells the scale: where there is no queue, it is what the target can do.
     let mut live = Live::new(&plan, io::stderr().is_terminal());
@@ -172,7 +231,13 @@ fn find(setting: &Setting, mut plan: Plan, goal: &Goal, addresses: &[Address], s
     plan.depth = if depth == usize::MAX { 1 } else { depth };
     let mut shared = Arc::new(plan);
     let trial = |shared: &Arc<Plan>, live: &mut Live| {
-        let crew = Crew { endpoint: &setting.endpoint, plan: shared, threads: setting.threads, stop, is_watch_slow: false };
+        let crew = Crew {
+            endpoint: &setting.endpoint,
+            plan: shared,
+            threads: setting.threads,
+            stop,
+            is_watch_slow: false,
+        };
         crew.work(addresses, &mut |second, tally| {
             live.show(second, tally);
             Ok(())
@@ -187,7 +252,8 @@ fn find(setting: &Setting, mut plan: Plan, goal: &Goal, addresses: &[Address], s
             break None;
         }
         let rate = search.rate();
-        plan = Arc::try_unwrap(shared).map_err(|_| Failure::new(Status::Failed, "a generator is still at work"))?;
+        plan = Arc::try_unwrap(shared)
+            .map_err(|_| Failure::new(Status::Failed, "a generator is still at work"))?;
         (plan.law, plan.depth) = (Law::Open { rate }, depth);
         shared = Arc::new(plan);
         let record = trial(&shared, &mut live)?;
@@ -195,14 +261,23 @@ fn find(setting: &Setting, mut plan: Plan, goal: &Goal, addresses: &[Address], s
             break None;
         }
         let has_held = record.keeps(goal);
-        live.note(&format!("{rate}: {goal} {} ({})", if has_held { "kept" } else { "broken" }, record.words(goal.measured())));
+        live.note(&format!(
+            "{rate}: {goal} {} ({})",
+            if has_held { "kept" } else { "broken" },
+            record.words(goal.measured())
+        ));
         trials.push((rate, has_held, record));
         if let Some(found) = search.tell(has_held) {
             break Some(found);
         }
     };
     live.clear();
-    let searched = Searched { goal: goal.clone(), closed, trials, found };
+    let searched = Searched {
+        goal: goal.clone(),
+        closed,
+        trials,
+        found,
+    };
     tell(
         setting.reports.json.as_deref(),
         files.json.as_mut(),
@@ -210,7 +285,10 @@ fn find(setting: &Setting, mut plan: Plan, goal: &Goal, addresses: &[Address], s
         &table::render_search(setting, &shared, &searched),
     )?;
     match found {
-        Some(Found::Never(rate)) => Err(Failure::new(Status::Unmet, format_args!("{goal} is not kept at any rate, down to {rate}"))),
+        Some(Found::Never(rate)) => Err(Failure::new(
+            Status::Unmet,
+            format_args!("{goal} is not kept at any rate, down to {rate}"),
+        )),
         Some(_) => Ok(Status::Done),
         None => Err(Failure::new(Status::Failed, "the search was interrupted")),
     }
@@ -226,7 +304,10 @@ struct Files {
 
 impl Files {
     fn create(reports: &Reports) -> Result<Files, Failure> {
-        let json = reports.json.as_deref().filter(|path| !is_standard_output(Some(path)));
+        let json = reports
+            .json
+            .as_deref()
+            .filter(|path| !is_standard_output(Some(path)));
         Ok(Files {
             json: create("--json", json)?,
             html: create("--html", reports.html.as_deref())?,
@@ -238,14 +319,24 @@ impl Files {
 /// The file of a report, open, where one was asked for with `option`.
 pub(crate) fn create(option: &str, path: Option<&Path>) -> Result<Option<File>, Failure> {
     let open = |path: &Path| {
-        let failed = |error| Failure::new(Status::Failed, format_args!("{option}: cannot write {}: {error}", path.display()));
+        let failed = |error| {
+            Failure::new(
+                Status::Failed,
+                format_args!("{option}: cannot write {}: {error}", path.display()),
+            )
+        };
         File::create(path).map_err(failed)
     };
     path.map(open).transpose()
 }
 
 /// Writes a report for programs to its file, where there is one, and the table to standard output; or to standard output alone, where it was asked for.
-pub(crate) fn tell(path: Option<&Path>, file: Option<&mut File>, json: &str, table: &str) -> Result<(), Failure> {
+pub(crate) fn tell(
+    path: Option<&Path>,
+    file: Option<&mut File>,
+    json: &str,
+    table: &str,
+) -> Result<(), Failure> {
     if is_standard_output(path) {
         return print(json);
     }
@@ -261,7 +352,10 @@ pub(crate) fn is_standard_output(path: Option<&Path>) -> bool {
 }
 
 pub(crate) fn unwritten(option: &str, error: &io::Error) -> Failure {
-    Failure::new(Status::Failed, format_args!("{option}: cannot write: {error}"))
+    Failure::new(
+        Status::Failed,
+        format_args!("{option}: cannot write: {error}"),
+    )
 }
 
 fn write_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
@@ -271,11 +365,15 @@ fn write_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
 /// Prints a report.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+    match output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush())
+    {
         // A reader that has seen enough (`mynah load … | head -1`) is no failure.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Status::Failed, format_args!("cannot write to standard output: {error}")))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+            Status::Failed,
+            format_args!("cannot write to standard output: {error}"),
+        )),
         _ => Ok(()),
     }
 }
@@ -301,7 +399,12 @@ fn catch_interrupts() -> Result<Arc<AtomicBool>, Failure> {
         // In this order: the flag is not yet set where the first one looks at it.
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-            .map_err(|error| Failure::new(Status::Failed, format_args!("cannot catch signals: {error}")))?;
+            .map_err(|error| {
+                Failure::new(
+                    Status::Failed,
+                    format_args!("cannot catch signals: {error}"),
+                )
+            })?;
     }
     Ok(stop)
 }

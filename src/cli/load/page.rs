@@ -63,9 +63,21 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
     if record.tally.response.count() > 0 {
         section(&mut page, "Time by percentile", plot_percentiles(record));
         section(&mut page, "Times", times_table(record));
-        section(&mut page, "Time of answers over the run", plot_times(record));
+        section(
+            &mut page,
+            "Time of answers over the run",
+            plot_times(record),
+        );
     }
-    section(&mut page, if record.has_answers { "Answers a second" } else { "Messages a second" }, plot_rate(record));
+    section(
+        &mut page,
+        if record.has_answers {
+            "Answers a second"
+        } else {
+            "Messages a second"
+        },
+        plot_rate(record),
+    );
     section(&mut page, "Errors", errors_table(record));
     section(&mut page, "Run", run_table(setting, plan, record));
     page.push_str("</main>\n</body>\n</html>\n");
@@ -74,18 +86,44 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
 
 fn cards(page: &mut String, record: &Record) {
     let tally = &record.tally;
-    let at = |percentile| tally.response.percentile(percentile).map_or("-".to_owned(), time);
+    let at = |percentile| {
+        tally
+            .response
+            .percentile(percentile)
+            .map_or("-".to_owned(), time)
+    };
     page.push_str("<div class=\"cards\">");
     let mut card = |value: String, what: &str, is_bad: bool| {
         let class = if is_bad { "card bad" } else { "card" };
-        let _ = write!(page, "<div class=\"{class}\"><b>{}</b><span>{}</span></div>", escaped(&value), escaped(what));
+        let _ = write!(
+            page,
+            "<div class=\"{class}\"><b>{}</b><span>{}</span></div>",
+            escaped(&value),
+            escaped(what)
+        );
     };
-    card(rate(record.rate()), if record.has_answers { "answers/s" } else { "messages/s" }, false);
+    card(
+        rate(record.rate()),
+        if record.has_answers {
+            "answers/s"
+        } else {
+            "messages/s"
+        },
+        false,
+    );
     card(at(50.0), "median", false);
     card(at(99.0), "99 %", false);
     card(at(99.9), "99.9 %", false);
-    card(tally.response.max().map_or("-".to_owned(), time), "longest", false);
-    card(count(tally.troubles.total()), "errors", tally.troubles.total() > 0);
+    card(
+        tally.response.max().map_or("-".to_owned(), time),
+        "longest",
+        false,
+    );
+    card(
+        count(tally.troubles.total()),
+        "errors",
+        tally.troubles.total() > 0,
+    );
     if tally.given_up > 0 {
         card(count(tally.lost()), "datagrams lost", tally.lost() > 0);
     }
@@ -99,11 +137,21 @@ fn section(page: &mut String, heading: &str, body: String) {
 }
 
 fn times_table(record: &Record) -> String {
-    let head: String = PERCENTILES.iter().map(|percentile| format!("<th>{percentile} %</th>")).collect();
-    let mut text = format!("<table><tr><th></th>{head}<th>longest</th><th>mean</th><th>count</th></tr>");
+    let head: String = PERCENTILES
+        .iter()
+        .map(|percentile| format!("<th>{percentile} %</th>"))
+        .collect();
+    let mut text =
+        format!("<table><tr><th></th>{head}<th>longest</th><th>mean</th><th>count</th></tr>");
     for (name, times) in record.times() {
-        let cells: String = table::measures(times).map(|(_, cell)| format!("<td>{}</td>", cell.map_or("-".to_owned(), time))).collect();
-        let _ = write!(text, "<tr><td>{name}</td>{cells}<td>{}</td></tr>", count(times.count()));
+        let cells: String = table::measures(times)
+            .map(|(_, cell)| format!("<td>{}</td>", cell.map_or("-".to_owned(), time)))
+            .collect();
+        let _ = write!(
+            text,
+            "<tr><td>{name}</td>{cells}<td>{}</td></tr>",
+            count(times.count())
+        );
     }
     text + "</table>"
 }
@@ -115,7 +163,12 @@ fn errors_table(record: &Record) -> String {
     }
     let mut text = "<table class=\"words\">".to_owned();
     for (trouble, number, first) in troubles.iter() {
-        let _ = write!(text, "<tr><td>{trouble}</td><td>{}, the first: {}</td></tr>", count(number), escaped(first));
+        let _ = write!(
+            text,
+            "<tr><td>{trouble}</td><td>{}, the first: {}</td></tr>",
+            count(number),
+            escaped(first)
+        );
     }
     text + "</table>"
 }
@@ -123,7 +176,10 @@ fn errors_table(record: &Record) -> String {
 fn run_table(setting: &Setting, plan: &Plan, record: &Record) -> String {
     let (tally, machine) = (&record.tally, Machine::this());
     let mut rows = vec![
-        ("target", format!("{} ({})", setting.endpoint, record.address)),
+        (
+            "target",
+            format!("{} ({})", setting.endpoint, record.address),
+        ),
         (
             "messages",
             format!(
@@ -134,10 +190,22 @@ fn run_table(setting: &Setting, plan: &Plan, record: &Record) -> String {
                 count(tally.unsent)
             ),
         ),
-        ("bytes", format!("{} sent, {} received", count(tally.bytes_sent), count(tally.bytes_received))),
+        (
+            "bytes",
+            format!(
+                "{} sent, {} received",
+                count(tally.bytes_sent),
+                count(tally.bytes_received)
+            ),
+        ),
         (
             "connections",
-            format!("{} asked for, {} opened, {} open at the end", count(plan.connections), count(tally.opened), count(record.open)),
+            format!(
+                "{} asked for, {} opened, {} open at the end",
+                count(plan.connections),
+                count(tally.opened),
+                count(record.open)
+            ),
         ),
     ];
     if record.is_datagram && record.has_answers {
@@ -149,17 +217,41 @@ fn run_table(setting: &Setting, plan: &Plan, record: &Record) -> String {
     let late = tally
         .lateness
         .percentile(99.0)
-        .map_or(String::new(), |late| format!(", sent 99 % of the messages within {} of their time", time(late)));
-    rows.push(("generator", format!("{} threads, the busiest for {:.0} % of the time{late}", setting.threads, 100.0 * record.busy)));
-    rows.push(("machine", format!("{} × {}, {} {}", machine.processors, machine.processor, machine.system, machine.kernel)));
+        .map_or(String::new(), |late| {
+            format!(
+                ", sent 99 % of the messages within {} of their time",
+                time(late)
+            )
+        });
+    rows.push((
+        "generator",
+        format!(
+            "{} threads, the busiest for {:.0} % of the time{late}",
+            setting.threads,
+            100.0 * record.busy
+        ),
+    ));
+    rows.push((
+        "machine",
+        format!(
+            "{} × {}, {} {}",
+            machine.processors, machine.processor, machine.system, machine.kernel
+        ),
+    ));
     rows.push(("mynah", env!("CARGO_PKG_VERSION").to_owned()));
-    let rows: String = rows.iter().map(|(name, value)| format!("<tr><td>{name}</td><td>{}</td></tr>", escaped(value))).collect();
+    let rows: String = rows
+        .iter()
+        .map(|(name, value)| format!("<tr><td>{name}</td><td>{}</td></tr>", escaped(value)))
+        .collect();
     format!("<table class=\"words\">{rows}</table>")
 }
 
 /// Text as text.
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 /// Nines: how rare a time is that is longer, on a scale where 90 %, 99 % and 99.9 % are equally far apart.
@@ -177,7 +269,11 @@ impl Ranged for Nines {
 
     fn key_points<Hint: plotters::coord::ranged1d::KeyPointHint>(&self, _hint: Hint) -> Vec<f64> {
         let half = f64::log10(2.0);
-        std::iter::once(0.0).chain([half]).chain((1..=12).map(f64::from)).filter(|nines| *nines <= self.0.end).collect()
+        std::iter::once(0.0)
+            .chain([half])
+            .chain((1..=12).map(f64::from))
+            .filter(|nines| *nines <= self.0.end)
+            .collect()
     }
 
     fn range(&self) -> Range<f64> {
@@ -204,28 +300,54 @@ fn label(millis: f64) -> String {
 
 /// What a plot of times spans, on a logarithmic scale.
 fn span(curves: &[Curve]) -> Range<f64> {
-    let times = curves.iter().flat_map(|(_, points, _)| points).map(|(_, millis)| *millis);
-    let (low, high) = times.fold((f64::MAX, f64::MIN), |(low, high), time| (low.min(time), high.max(time)));
-    let (low, high) = if low > high { (0.1, 1.0) } else { (low.max(1e-5), high.max(2e-5)) };
+    let times = curves
+        .iter()
+        .flat_map(|(_, points, _)| points)
+        .map(|(_, millis)| *millis);
+    let (low, high) = times.fold((f64::MAX, f64::MIN), |(low, high), time| {
+        (low.min(time), high.max(time))
+    });
+    let (low, high) = if low > high {
+        (0.1, 1.0)
+    } else {
+        (low.max(1e-5), high.max(2e-5))
+    };
     // The names of the lines stand above them.
     low * 0.8..high * 4.0
 }
 
 fn plot_percentiles(record: &Record) -> String {
     let curve = |times: &Times| -> Vec<(f64, f64)> {
-        let points = times.histogram().iter_quantiles(8).map(|point| (point.quantile_iterated_to(), point.value_iterated_to()));
+        let points = times
+            .histogram()
+            .iter_quantiles(8)
+            .map(|point| (point.quantile_iterated_to(), point.value_iterated_to()));
         let nines = |quantile: f64| -(1.0 - quantile).log10();
         // The last one stands at 100 %, which is infinitely far away.
-        points.filter(|(quantile, _)| *quantile < 1.0).map(|(quantile, nanos)| (nines(quantile), nanos as f64 / 1e6)).collect()
+        points
+            .filter(|(quantile, _)| *quantile < 1.0)
+            .map(|(quantile, nanos)| (nines(quantile), nanos as f64 / 1e6))
+            .collect()
     };
-    let curves: Vec<Curve> =
-        record.message_times().into_iter().zip([BLUE, ORANGE]).map(|((name, times), colour)| (name, curve(times), colour)).collect();
-    let last = curves.iter().flat_map(|(_, points, _)| points).map(|(nines, _)| *nines).fold(1.0, f64::max);
+    let curves: Vec<Curve> = record
+        .message_times()
+        .into_iter()
+        .zip([BLUE, ORANGE])
+        .map(|((name, times), colour)| (name, curve(times), colour))
+        .collect();
+    let last = curves
+        .iter()
+        .flat_map(|(_, points, _)| points)
+        .map(|(nines, _)| *nines)
+        .fold(1.0, f64::max);
     let height = span(&curves);
     drawn(|root| {
-        let mut chart = frame(root).build_cartesian_2d(Nines(0.0..last), height.clone().log_scale())?;
+        let mut chart =
+            frame(root).build_cartesian_2d(Nines(0.0..last), height.clone().log_scale())?;
         let mut mesh = chart.configure_mesh();
-        mesh.x_desc("answers that took no longer").y_label_formatter(&|millis| label(*millis)).y_labels(7);
+        mesh.x_desc("answers that took no longer")
+            .y_label_formatter(&|millis| label(*millis))
+            .y_labels(7);
         style(&mut mesh)?;
         lines(&mut chart, &curves)
     })
@@ -238,12 +360,18 @@ fn middle(second: &Second) -> f64 {
 
 fn plot_times(record: &Record) -> String {
     type Pick = fn(&Second) -> Option<Duration>;
-    let picks: [(&str, Pick, RGBColor); 3] =
-        [("longest", |second| second.max, GREY), ("99 %", |second| second.p99, ORANGE), ("median", |second| second.p50, BLUE)];
+    let picks: [(&str, Pick, RGBColor); 3] = [
+        ("longest", |second| second.max, GREY),
+        ("99 %", |second| second.p99, ORANGE),
+        ("median", |second| second.p50, BLUE),
+    ];
     let curves: Vec<Curve> = picks
         .into_iter()
         .map(|(name, pick, colour)| {
-            let points = record.seconds.iter().filter_map(|second| Some((middle(second), millis(pick(second)?))));
+            let points = record
+                .seconds
+                .iter()
+                .filter_map(|second| Some((middle(second), millis(pick(second)?))));
             (name, points.collect(), colour)
         })
         .collect();
@@ -251,7 +379,9 @@ fn plot_times(record: &Record) -> String {
     over_time(record, &curves, |root, width| {
         let mut chart = frame(root).build_cartesian_2d(0.0..width, height.clone().log_scale())?;
         let mut mesh = chart.configure_mesh();
-        mesh.x_desc("seconds").y_label_formatter(&|millis| label(*millis)).y_labels(6);
+        mesh.x_desc("seconds")
+            .y_label_formatter(&|millis| label(*millis))
+            .y_labels(6);
         style(&mut mesh)?;
         lines(&mut chart, &curves)
     })
@@ -259,14 +389,23 @@ fn plot_times(record: &Record) -> String {
 
 fn plot_rate(record: &Record) -> String {
     // What was left at the end is no full second; a sliver of one would stand for a rate that nobody saw.
-    let whole = record.seconds.iter().filter(|second| second.length >= Duration::from_millis(500));
+    let whole = record
+        .seconds
+        .iter()
+        .filter(|second| second.length >= Duration::from_millis(500));
     let points: Vec<(f64, f64)> = whole.map(|second| (middle(second), second.rate)).collect();
-    let highest = points.iter().map(|(_, rate)| *rate).fold(0.0, f64::max).max(1.0);
+    let highest = points
+        .iter()
+        .map(|(_, rate)| *rate)
+        .fold(0.0, f64::max)
+        .max(1.0);
     let curves = [("", points, BLUE)];
     over_time(record, &curves, |root, width| {
         let mut chart = frame(root).build_cartesian_2d(0.0..width, 0.0..highest * 1.15)?;
         let mut mesh = chart.configure_mesh();
-        mesh.x_desc("seconds").y_label_formatter(&|value| rate(*value)).y_labels(6);
+        mesh.x_desc("seconds")
+            .y_label_formatter(&|value| rate(*value))
+            .y_labels(6);
         style(&mut mesh)?;
         line(&mut chart, "", &curves[0].1, BLUE)
     })
@@ -300,7 +439,11 @@ fn drawn(draw: impl Fn(&Root<'_>) -> Drawn) -> String {
 
 fn frame<'a, 'b>(root: &'a Root<'b>) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
     let mut chart = ChartBuilder::on(root);
-    chart.margin(6).margin_right(28).x_label_area_size(46).y_label_area_size(70);
+    chart
+        .margin(6)
+        .margin_right(28)
+        .x_label_area_size(46)
+        .y_label_area_size(70);
     chart
 }
 
@@ -310,24 +453,41 @@ where
     Y: Ranged<ValueType = YT> + ValueFormatter<YT>,
 {
     let text = ("sans-serif", 14).into_font().color(&INK);
-    mesh.label_style(text).bold_line_style(GRID).light_line_style(TRANSPARENT).axis_style(GRID).draw()?;
+    mesh.label_style(text)
+        .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
+        .axis_style(GRID)
+        .draw()?;
     Ok(())
 }
 
-fn line<X, Y>(chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<X, Y>>, name: &str, points: &[(f64, f64)], colour: RGBColor) -> Drawn
+fn line<X, Y>(
+    chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<X, Y>>,
+    name: &str,
+    points: &[(f64, f64)],
+    colour: RGBColor,
+) -> Drawn
 where
     X: Ranged<ValueType = f64>,
     Y: Ranged<ValueType = f64>,
 {
-    let drawn = chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?;
+    let drawn = chart.draw_series(LineSeries::new(
+        points.iter().copied(),
+        colour.stroke_width(2),
+    ))?;
     if !name.is_empty() {
-        drawn.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(3)));
+        drawn
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(3)));
     }
     Ok(())
 }
 
 /// All lines, and their names.
-fn lines<'a, 'b: 'a, X, Y>(chart: &mut ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>, curves: &[Curve]) -> Drawn
+fn lines<'a, 'b: 'a, X, Y>(
+    chart: &mut ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>,
+    curves: &[Curve],
+) -> Drawn
 where
     X: Ranged<ValueType = f64>,
     Y: Ranged<ValueType = f64>,

@@ -64,7 +64,12 @@ const BUSY: f64 = 0.95;
 const LATE: Duration = Duration::from_millis(1);
 
 impl Second {
-    pub(super) fn new(at: Duration, length: Duration, started: SystemTime, tally: &Tally) -> Second {
+    pub(super) fn new(
+        at: Duration,
+        length: Duration,
+        started: SystemTime,
+        tally: &Tally,
+    ) -> Second {
         Second {
             at,
             length,
@@ -81,8 +86,14 @@ impl Second {
 impl Searched {
     /// Whether the rate that it ended at is the generator's limit rather than the target's.
     pub(super) fn is_limited(&self) -> bool {
-        let (Some(Found::Between { fails, .. }) | Some(Found::Never(fails))) = self.found else { return false };
-        let mut broken = self.trials.iter().filter(|(rate, has_held, _)| *rate == fails && !has_held).peekable();
+        let (Some(Found::Between { fails, .. }) | Some(Found::Never(fails))) = self.found else {
+            return false;
+        };
+        let mut broken = self
+            .trials
+            .iter()
+            .filter(|(rate, has_held, _)| *rate == fails && !has_held)
+            .peekable();
         broken.peek().is_some() && broken.all(|(_, _, record)| record.bottleneck().is_some())
     }
 }
@@ -90,27 +101,49 @@ impl Searched {
 impl Record {
     /// The times of messages that there are, as they are called.
     pub(super) fn message_times(&self) -> Vec<(&'static str, &Times)> {
-        table::there(&[("response time", &self.tally.response), ("service time", &self.tally.service)])
+        table::there(&[
+            ("response time", &self.tally.response),
+            ("service time", &self.tally.service),
+        ])
     }
 
     /// The same, and those of connections.
     pub(super) fn times(&self) -> Vec<(&'static str, &Times)> {
-        [self.message_times(), table::there(&[("connect", &self.tally.connect), ("first byte", &self.tally.first_byte)])].concat()
+        [
+            self.message_times(),
+            table::there(&[
+                ("connect", &self.tally.connect),
+                ("first byte", &self.tally.first_byte),
+            ]),
+        ]
+        .concat()
     }
 
     /// Answers a second; where none are expected, messages.
     pub(crate) fn rate(&self) -> f64 {
-        if self.measured.is_zero() { 0.0 } else { self.tally.completed as f64 / self.measured.as_secs_f64() }
+        if self.measured.is_zero() {
+            0.0
+        } else {
+            self.tally.completed as f64 / self.measured.as_secs_f64()
+        }
     }
 
     /// A share of bytes of the window, a second.
     pub(crate) fn throughput(&self, bytes: u64) -> f64 {
-        if self.measured.is_zero() { 0.0 } else { bytes as f64 / self.measured.as_secs_f64() }
+        if self.measured.is_zero() {
+            0.0
+        } else {
+            bytes as f64 / self.measured.as_secs_f64()
+        }
     }
 
     /// Why these are the numbers of the generator rather than of the target, where they are.
     pub(crate) fn bottleneck(&self) -> Option<String> {
-        let late = self.tally.lateness.percentile(99.0).filter(|late| self.is_open_loop && *late > LATE);
+        let late = self
+            .tally
+            .lateness
+            .percentile(99.0)
+            .filter(|late| self.is_open_loop && *late > LATE);
         match (late, self.busy) {
             (Some(late), busy) if busy > BUSY => Some(format!(
                 "the generator was the bottleneck: busy for {:.0} % of the time, it sent 1 % of its messages {} late or more; add --threads",
@@ -131,7 +164,10 @@ impl Record {
 
     /// What the target, or the plan, could not keep up with.
     pub(crate) fn shortfall(&self) -> Option<String> {
-        let (unsent, all) = (table::count(self.tally.unsent), table::count(self.tally.unsent + self.tally.sent));
+        let (unsent, all) = (
+            table::count(self.tally.unsent),
+            table::count(self.tally.unsent + self.tally.sent),
+        );
         let why = if self.is_open_loop {
             "could not be sent before the end, and their times are missing; the target is too slow for the rate, or -c and --depth are too low"
         } else {
@@ -161,7 +197,10 @@ impl Record {
     /// The same, to be read.
     pub(crate) fn words(&self, measured: Measured) -> String {
         let value = self.measure(measured);
-        let is_time = matches!(measured, Measured::Percentile(_) | Measured::Max | Measured::Mean);
+        let is_time = matches!(
+            measured,
+            Measured::Percentile(_) | Measured::Max | Measured::Mean
+        );
         match value {
             None => "nothing was measured".to_owned(),
             Some(seconds) if is_time => table::time(Duration::from_secs_f64(seconds)),

@@ -17,11 +17,18 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
     let mut line = |words: &str| {
         let _ = writeln!(text, "{words}");
     };
-    [record.bottleneck(), record.shortfall()].iter().flatten().for_each(|warning| line(&format!("NOTE: {warning}")));
+    [record.bottleneck(), record.shortfall()]
+        .iter()
+        .flatten()
+        .for_each(|warning| line(&format!("NOTE: {warning}")));
     line(&headline(setting, plan, record));
     line("");
     let tally = &record.tally;
-    let what = if record.has_answers { "answers" } else { "messages" };
+    let what = if record.has_answers {
+        "answers"
+    } else {
+        "messages"
+    };
     line(&format!("  {:<12}{} {what}/s", "rate", rate(record.rate())));
     line(&format!(
         "  {:<12}{}/s sent, {}/s received",
@@ -30,16 +37,31 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
         size(record.throughput(tally.bytes_received))
     ));
     if record.has_answers {
-        line(&format!("  {:<12}{} sent, {} answered{}", "messages", count(tally.sent), count(tally.answered), rest(record)));
+        line(&format!(
+            "  {:<12}{} sent, {} answered{}",
+            "messages",
+            count(tally.sent),
+            count(tally.answered),
+            rest(record)
+        ));
     } else {
-        line(&format!("  {:<12}{} sent{}", "messages", count(tally.sent), rest(record)));
+        line(&format!(
+            "  {:<12}{} sent{}",
+            "messages",
+            count(tally.sent),
+            rest(record)
+        ));
     }
     if record.is_datagram && record.has_answers {
         line(&format!("  {:<12}{}", "datagrams", fates(tally)));
     }
     line(&format!(
         "  {:<12}{} opened, {} open at the end",
-        if record.is_datagram { "sockets" } else { "connections" },
+        if record.is_datagram {
+            "sockets"
+        } else {
+            "connections"
+        },
         count(tally.opened),
         count(record.open)
     ));
@@ -47,7 +69,13 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
         "  {:<12}{}{}",
         "generator",
         format_args!("busy for {:.0} % of the time", 100.0 * record.busy),
-        tally.lateness.percentile(99.0).map_or(String::new(), |late| format!(", sent 99 % within {} of their time", time(late)))
+        tally
+            .lateness
+            .percentile(99.0)
+            .map_or(String::new(), |late| format!(
+                ", sent 99 % within {} of their time",
+                time(late)
+            ))
     ));
     line("");
     times_table(&mut text, &record.times());
@@ -62,19 +90,31 @@ pub(super) fn headline(setting: &Setting, plan: &Plan, record: &Record) -> Strin
         Law::Closed { think } if think.is_zero() => "closed loop".to_owned(),
         Law::Closed { think } => format!("closed loop, {} between messages", time(think)),
     };
-    let threads = if setting.threads == 1 { String::new() } else { format!(", {} threads", setting.threads) };
+    let threads = if setting.threads == 1 {
+        String::new()
+    } else {
+        format!(", {} threads", setting.threads)
+    };
     let depth = match plan.depth {
         1 => String::new(),
         usize::MAX => ", any number in flight".to_owned(),
         depth => format!(", {depth} in flight each"),
     };
-    let churn = if plan.churn { ", a connection for each message" } else { "" };
+    let churn = if plan.churn {
+        ", a connection for each message"
+    } else {
+        ""
+    };
     let check = match (&plan.check, &plan.response) {
         (Check::None, Response::None) => ", no answers",
         (Check::None, _) => "",
         (Check::Echo | Check::Text(_), _) => ", every byte compared",
     };
-    let cut = if record.was_stopped { ", stopped early" } else { "" };
+    let cut = if record.was_stopped {
+        ", stopped early"
+    } else {
+        ""
+    };
     format!(
         "{}: {law}, {} × {} B{depth}{churn}{check}{threads}, {} measured{cut}",
         record.address,
@@ -85,25 +125,47 @@ pub(super) fn headline(setting: &Setting, plan: &Plan, record: &Record) -> Strin
 }
 
 fn rest(record: &Record) -> String {
-    let parts = [(record.tally.unanswered, "still on their way at the end"), (record.tally.unsent, "not sent in time")];
-    parts.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!(", {} {what}", count(*number))).collect()
+    let parts = [
+        (record.tally.unanswered, "still on their way at the end"),
+        (record.tally.unsent, "not sent in time"),
+    ];
+    parts
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| format!(", {} {what}", count(*number)))
+        .collect()
 }
 
 /// What became of datagrams.
 pub(super) fn fates(tally: &Tally) -> String {
-    let fates = [(tally.lost(), "lost"), (tally.late, "late"), (tally.duplicate, "duplicate"), (tally.reordered, "reordered")];
-    fates.map(|(number, fate)| format!("{} {fate}", count(number))).join(", ")
+    let fates = [
+        (tally.lost(), "lost"),
+        (tally.late, "late"),
+        (tally.duplicate, "duplicate"),
+        (tally.reordered, "reordered"),
+    ];
+    fates
+        .map(|(number, fate)| format!("{} {fate}", count(number)))
+        .join(", ")
 }
 
 /// What is told of times, each measure with its name.
 pub(crate) fn measures(times: &Times) -> impl Iterator<Item = (String, Option<Duration>)> {
-    let percentiles = PERCENTILES.map(|percentile| (format!("p{percentile}"), times.percentile(percentile)));
-    percentiles.into_iter().chain([("max".to_owned(), times.max()), ("mean".to_owned(), times.mean())])
+    let percentiles =
+        PERCENTILES.map(|percentile| (format!("p{percentile}"), times.percentile(percentile)));
+    percentiles.into_iter().chain([
+        ("max".to_owned(), times.max()),
+        ("mean".to_owned(), times.mean()),
+    ])
 }
 
 /// Those kinds of times of which there are any.
 pub(crate) fn there<'t>(times: &[(&'static str, &'t Times)]) -> Vec<(&'static str, &'t Times)> {
-    times.iter().copied().filter(|(_, times)| times.count() > 0).collect()
+    times
+        .iter()
+        .copied()
+        .filter(|(_, times)| times.count() > 0)
+        .collect()
 }
 
 /// A table of times.
@@ -111,10 +173,15 @@ pub(crate) fn times_table(text: &mut String, rows: &[(&str, &Times)]) {
     if rows.is_empty() {
         return;
     }
-    let head: String = PERCENTILES.iter().map(|percentile| format!("{:>10}", format!("p{percentile}"))).collect();
+    let head: String = PERCENTILES
+        .iter()
+        .map(|percentile| format!("{:>10}", format!("p{percentile}")))
+        .collect();
     let _ = writeln!(text, "  {:<14}{head}{:>10}{:>10}", "", "max", "mean");
     for (name, times) in rows {
-        let cells: String = measures(times).map(|(_, cell)| format!("{:>10}", cell.map_or("-".to_owned(), time))).collect();
+        let cells: String = measures(times)
+            .map(|(_, cell)| format!("{:>10}", cell.map_or("-".to_owned(), time)))
+            .collect();
         let _ = writeln!(text, "  {name:<14}{cells}");
     }
 }
@@ -127,19 +194,36 @@ fn troubles(text: &mut String, record: &Record) {
     }
     let _ = writeln!(text, "\n  {} errors", count(troubles.total()));
     for (trouble, number, first) in troubles.iter() {
-        let _ = writeln!(text, "    {:<20}{:>10}   first: {first}", trouble.to_string(), count(number));
+        let _ = writeln!(
+            text,
+            "    {:<20}{:>10}   first: {first}",
+            trouble.to_string(),
+            count(number)
+        );
     }
 }
 
 /// The report of a search.
 pub(super) fn render_search(setting: &Setting, plan: &Plan, searched: &Searched) -> String {
-    let Searched { goal, closed, trials, found } = searched;
+    let Searched {
+        goal,
+        closed,
+        trials,
+        found,
+    } = searched;
     let mut text = String::new();
     let answer = match found {
         Some(Found::Between { holds, fails }) => {
-            format!("{goal} is kept at {}/s, and broken at {}/s", rate(holds.get()), rate(fails.get()))
+            format!(
+                "{goal} is kept at {}/s, and broken at {}/s",
+                rate(holds.get()),
+                rate(fails.get())
+            )
         }
-        Some(Found::Always(holds)) => format!("{goal} is kept at {}/s, the highest rate that was tried", rate(holds.get())),
+        Some(Found::Always(holds)) => format!(
+            "{goal} is kept at {}/s, the highest rate that was tried",
+            rate(holds.get())
+        ),
         Some(Found::Never(fails)) => format!("{goal} is broken even at {}/s", rate(fails.get())),
         None => format!("interrupted before it was known at which rate {goal} breaks"),
     };
@@ -158,14 +242,26 @@ pub(super) fn render_search(setting: &Setting, plan: &Plan, searched: &Searched)
         count(plan.payload.size() as u64),
         plan.duration.map_or("-".to_owned(), time),
         time(plan.warmup),
-        if setting.threads == 1 { String::new() } else { format!(", {} threads", setting.threads) },
+        if setting.threads == 1 {
+            String::new()
+        } else {
+            format!(", {} threads", setting.threads)
+        },
         rate(closed.rate())
     );
-    let _ = writeln!(text, "  {:>12}  {:<8}{:>10}{:>10}{:>10}{:>12}", "rate/s", "", "p50", "p99", "max", "got/s");
+    let _ = writeln!(
+        text,
+        "  {:>12}  {:<8}{:>10}{:>10}{:>10}{:>12}",
+        "rate/s", "", "p50", "p99", "max", "got/s"
+    );
     for (tried, has_held, record) in trials {
         let response = &record.tally.response;
         let cell = |time: Option<Duration>| time.map_or("-".to_owned(), self::time);
-        let note = if record.bottleneck().is_some() { "  generator too slow" } else { "" };
+        let note = if record.bottleneck().is_some() {
+            "  generator too slow"
+        } else {
+            ""
+        };
         let _ = writeln!(
             text,
             "  {:>12}  {:<8}{:>10}{:>10}{:>10}{:>12}{note}",
@@ -199,12 +295,20 @@ fn digits(value: f64) -> String {
         value if value >= 10.0 => format!("{value:.1}"),
         value => format!("{value:.2}"),
     };
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
 }
 
 /// A rate: whole where it is large.
 pub(crate) fn rate(rate: f64) -> String {
-    if rate >= 100.0 { count(rate.round() as u64) } else { digits(rate) }
+    if rate >= 100.0 {
+        count(rate.round() as u64)
+    } else {
+        digits(rate)
+    }
 }
 
 /// A number with its thousands apart.
@@ -223,7 +327,10 @@ pub(crate) fn count(number: u64) -> String {
 /// Bytes, to three digits.
 fn size(bytes: f64) -> String {
     let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "KB")];
-    let (size, unit) = units.into_iter().find(|(size, _)| bytes >= *size).unwrap_or((1.0, "B"));
+    let (size, unit) = units
+        .into_iter()
+        .find(|(size, _)| bytes >= *size)
+        .unwrap_or((1.0, "B"));
     format!("{} {unit}", digits(bytes / size))
 }
 
@@ -244,8 +351,23 @@ mod tests {
         ] {
             assert_eq!(time(Duration::from_nanos(nanos)), expected);
         }
-        assert_eq!([count(0), count(999), count(1_000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([rate(0.5), rate(99.95), rate(123_456.7)], ["0.5", "100", "123,457"]);
-        assert_eq!([size(0.0), size(999.0), size(1_500.0), size(9.1e6), size(2.34e9)], ["0 B", "999 B", "1.5 KB", "9.1 MB", "2.34 GB"]);
+        assert_eq!(
+            [count(0), count(999), count(1_000), count(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [rate(0.5), rate(99.95), rate(123_456.7)],
+            ["0.5", "100", "123,457"]
+        );
+        assert_eq!(
+            [
+                size(0.0),
+                size(999.0),
+                size(1_500.0),
+                size(9.1e6),
+                size(2.34e9)
+            ],
+            ["0 B", "999 B", "1.5 KB", "9.1 MB", "2.34 GB"]
+        );
     }
 }

@@ -21,7 +21,11 @@ impl Dice {
 
     /// A number below `bound`; 0 where that is 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        if bound == 0 { 0 } else { (self.roll() % bound as u64) as usize }
+        if bound == 0 {
+            0
+        } else {
+            (self.roll() % bound as u64) as usize
+        }
     }
 
     /// True once in `n` times; never for 0.

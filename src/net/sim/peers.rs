@@ -47,10 +47,14 @@ impl SimNet {
     /// A peer connects to the listener that was made as number `listener`; `None` where it is closed.
     pub fn peer_connect(&mut self, listener: usize) -> Option<usize> {
         let number = self.connections.len();
-        let backlog = self.listeners.get_mut(listener).filter(|backlog| backlog.is_open)?;
+        let backlog = self
+            .listeners
+            .get_mut(listener)
+            .filter(|backlog| backlog.is_open)?;
         backlog.waiting.push_back(number);
         if std::mem::replace(&mut backlog.is_armed, false) {
-            self.pending.push(Event::new(backlog.token, Ready::READABLE));
+            self.pending
+                .push(Event::new(backlog.token, Ready::READABLE));
         }
         self.connections.push(Connection::new(self.clock));
         Some(number)
@@ -67,7 +71,9 @@ impl SimNet {
             connection.reset_by_server();
             return 0;
         }
-        let count = bytes.len().min(self.rules.buffer - connection.inbound.len());
+        let count = bytes
+            .len()
+            .min(self.rules.buffer - connection.inbound.len());
         connection.inbound.extend(&bytes[..count]);
         if count > 0 && std::mem::replace(&mut connection.read_armed, false) {
             self.announce(number, Ready::READABLE);
@@ -111,7 +117,9 @@ impl SimNet {
             End::Reset => PeerEnd::Reset,
             _ if connection.peer_reset => PeerEnd::Reset,
             End::Closed if connection.outbound.is_empty() => PeerEnd::Finished,
-            End::Open if connection.server_finished && connection.outbound.is_empty() => PeerEnd::Finished,
+            End::Open if connection.server_finished && connection.outbound.is_empty() => {
+                PeerEnd::Finished
+            }
             End::Open | End::Closed => PeerEnd::Open,
         }
     }
@@ -139,14 +147,24 @@ impl SimNet {
     /// When the server last moved a byte of a connection that it holds open and has not finished; `None` for others.
     pub fn last_moved(&self, number: usize) -> Option<Time> {
         let connection = &self.connections[number];
-        let is_held = connection.token.is_some() && connection.end == End::Open && !connection.server_finished;
+        let is_held = connection.token.is_some()
+            && connection.end == End::Open
+            && !connection.server_finished;
         is_held.then_some(connection.moved)
     }
 
     /// The server's sockets that are open: connections, listeners, datagram sockets.
     pub fn open_sockets(&self) -> usize {
-        let connections = self.connections.iter().filter(|connection| connection.is_accepted && connection.end == End::Open).count();
-        let listeners = self.listeners.iter().filter(|listener| listener.is_open).count();
+        let connections = self
+            .connections
+            .iter()
+            .filter(|connection| connection.is_accepted && connection.end == End::Open)
+            .count();
+        let listeners = self
+            .listeners
+            .iter()
+            .filter(|listener| listener.is_open)
+            .count();
         connections + listeners + self.sockets.iter().filter(|socket| socket.is_open).count()
     }
 
