@@ -18,7 +18,7 @@ use std::time::Duration;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use mynah::Time;
-use mynah::outbox::{LIMIT, Outbox};
+use mynah::stream::outbox::{LIMIT, Outbox};
 
 /// A small piece, in bytes.
 const PIECE: usize = 64;

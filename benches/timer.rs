@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
 use mynah::Token;
-use mynah::timer::{Time, Timer};
+use mynah::{Time, reactor::timer::Timer};
 
 const SOURCES: usize = 100_000;
 

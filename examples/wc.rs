@@ -35,7 +35,7 @@ impl Service for Count {
 
     fn on_eof(&mut self, cx: &mut Context<'_>) -> Action {
         cx.reply(format!("{} {} {}\n", self.lines, self.words, self.bytes).as_bytes());
-        Action::Finish
+        Action::FINISH
     }
 }
 
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     {
         println!(
             "listening on {}",
-            reactor.listen(address, 1024, Box::new(|| Box::<Count>::default()))?
+            reactor.listen(address, 1024, Box::new(|_| Box::<Count>::default()))?
         );
     }
     reactor.run();
@@ -87,7 +87,7 @@ mod tests {
                 .listen(
                     &Address::Tcp("127.0.0.1:7070".parse().unwrap()),
                     1,
-                    Box::new(|| Box::<Count>::default()),
+                    Box::new(|_| Box::<Count>::default()),
                 )
                 .unwrap();
             let peer = reactor.net_mut().peer_connect(0).unwrap();

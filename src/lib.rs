@@ -127,14 +127,14 @@
 //!
 //!     fn on_eof(&mut self, cx: &mut Context<'_>) -> Action {
 //!         cx.reply(format!("{} bytes\n", self.0).as_bytes());
-//!         Action::Finish
+//!         Action::FINISH
 //!     }
 //! }
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let mut reactor = Reactor::new(OsNet::new()?, Limits::default())?;
 //!     let address = Address::Tcp("127.0.0.1:0".parse()?);
-//!     let bound = reactor.listen(&address, 1024, Box::new(|| Box::<Count>::default()))?;
+//!     let bound = reactor.listen(&address, 1024, Box::new(|_| Box::<Count>::default()))?;
 //!     println!("listening on {bound}");
 //!
 //!     // A handle may go to another thread, and ends or asks the reactor from there.
@@ -158,46 +158,30 @@
 //!
 //! [mio]: https://docs.rs/mio
 
-mod connection;
-mod datagram;
-mod endpoint;
-mod error;
-mod escape;
-pub mod guard;
-mod handle;
-mod lifecycle;
-pub mod limits;
-mod listener;
+pub mod datagram;
 #[cfg(feature = "load")]
 pub mod load;
 pub mod net;
-pub mod outbox;
-mod peer;
-mod reactor;
-mod ready;
-mod replies;
-mod resources;
-mod run_queue;
+pub mod reactor;
 pub mod service;
-mod signals;
-mod sources;
-mod stats;
-pub mod timer;
-mod token;
+pub mod stream;
+pub mod values;
 
-pub use endpoint::{Address, Endpoint, EndpointError, HostPort};
-pub use error::{CloseReason, StartError};
-pub use escape::{Escaped, Hex};
-pub use handle::Handle;
-pub use lifecycle::Lifecycle;
-pub use limits::Limits;
-pub use peer::Peer;
+pub use reactor::handle::Handle;
+pub use reactor::lifecycle::Lifecycle;
 pub use reactor::{Ending, Reactor};
-pub use ready::Ready;
-pub use signals::Signal;
-pub use stats::{Closed, Stats};
-pub use timer::Time;
-pub use token::{Generation, Token};
+pub use values::dice::Dice;
+pub use values::endpoint::{Address, Endpoint, EndpointError, HostPort};
+pub use values::error::{CloseReason, StartError};
+pub use values::escape::{Escaped, Hex};
+pub use values::limits::{self, Limits};
+pub use values::peer::Peer;
+pub use values::ready::Ready;
+pub use values::refusal::Refusal;
+pub use values::signal::Signal;
+pub use values::stats::{Closed, Stats};
+pub use values::time::Time;
+pub use values::token::{Generation, Token};
 
 /// The README's example is compiled with the others.
 #[cfg(doctest)]

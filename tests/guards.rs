@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 
 use common::{Background, PATIENCE, Server, UDP, again, eventually, loopback, udp_client};
-use mynah::guard::Refusal;
+use mynah::Refusal;
 use mynah::{Address, Limits, service};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 

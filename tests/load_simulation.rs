@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use mynah::Dice;
 use mynah::load::{
     Check, Generator, Lanes, Law, News, Orders, Outcome, Payload, Plan, Rate, Response, Tally,
     Trouble,
 };
-use mynah::net::sim::{Dice, PeerEnd, Rules, Selector, SimNet};
+use mynah::net::sim::{PeerEnd, Rules, Selector, SimNet};
 use mynah::{Address, Limits, Reactor};
 
 /// Turns after which a run hangs.

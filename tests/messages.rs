@@ -7,7 +7,7 @@ use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mynah::net::sim::Dice;
+use mynah::Dice;
 use mynah::service::{
     Action, Context, Delimiter, Discard, Echo, Framing, Host, Messages, Rules, Service, Tap,
     Template, TemplateError, Width, Wire,
@@ -220,7 +220,7 @@ fn reference(rules: &Rules, parts: &[Part], input: &[u8]) -> (Vec<u8>, Action) {
                     .iter()
                     .fold(0, |size, byte| size * 256 + usize::from(*byte));
                 if size > rules.max_message {
-                    return (out, Action::TooLong);
+                    return (out, Action::TOO_LONG);
                 }
                 (
                     rest.get(width..width + size).unwrap_or_default(),
@@ -239,14 +239,14 @@ fn reference(rules: &Rules, parts: &[Part], input: &[u8]) -> (Vec<u8>, Action) {
                         .find(|size| rest.ends_with(&text[..*size]))
                         .unwrap_or(0)
                 }
-                _ => return (out, Action::Finish),
+                _ => return (out, Action::FINISH),
             };
             return (
                 out,
                 if rest.len() - partial > rules.max_message {
-                    Action::TooLong
+                    Action::TOO_LONG
                 } else {
-                    Action::Finish
+                    Action::FINISH
                 },
             );
         }
@@ -256,12 +256,14 @@ fn reference(rules: &Rules, parts: &[Part], input: &[u8]) -> (Vec<u8>, Action) {
             body
         };
         if unended.len() > rules.max_message {
-            return (out, Action::TooLong);
+            return (out, Action::TOO_LONG);
         }
         seq += 1;
         let answer = filled(parts, body, seq);
         match &rules.framing {
-            Framing::Prefix(width) if answer.len() > width.most() => return (out, Action::TooLong),
+            Framing::Prefix(width) if answer.len() > width.most() => {
+                return (out, Action::TOO_LONG);
+            }
             Framing::Prefix(width) => {
                 out.extend(&(answer.len() as u32).to_be_bytes()[4 - width.bytes()..])
             }
@@ -279,11 +281,11 @@ fn reference(rules: &Rules, parts: &[Part], input: &[u8]) -> (Vec<u8>, Action) {
             _ => {}
         }
         if rules.close {
-            return (out, Action::Finish);
+            return (out, Action::FINISH);
         }
         rest = &rest[size..];
     }
-    (out, Action::Finish)
+    (out, Action::FINISH)
 }
 
 /// Literal texts, with those that stand beside each other joined.
@@ -318,7 +320,9 @@ fn converse(
     limit: usize,
     pieces: &[&[u8]],
 ) -> (Vec<u8>, Option<Action>, usize) {
-    let service = Messages::factory(rules, Box::new(|| Box::new(Discard)), None)();
+    let service = Messages::factory(rules, Box::new(|_| Box::new(Discard)), None)(
+        mynah::service::Shape::Stream,
+    );
     Conversation::new(service, Narrow::new(seed, limit)).run(pieces)
 }
 
@@ -409,7 +413,7 @@ fn a_chunk_is_what_one_read_gave() {
     );
     assert_eq!(
         (&sent[..], ended),
-        (&b"got one.got two\n."[..], Some(Action::Finish))
+        (&b"got one.got two\n."[..], Some(Action::FINISH))
     );
     assert_eq!(writes, 2, "one write an answer");
 }
@@ -439,7 +443,7 @@ fn answers_that_are_larger_than_any_room_go_out_whole() {
     );
     let expected = [filled(&parts, &message, 1), filled(&parts, &message, 2)].concat();
     assert!(sent == expected);
-    assert_eq!(ended, Some(Action::Finish));
+    assert_eq!(ended, Some(Action::FINISH));
 }
 
 /// One byte in, a thousand out: what is owed stays bounded, and so does what is kept, because the input is held.
@@ -449,9 +453,9 @@ fn small_messages_with_large_answers_are_held_back() {
     let lines = b"\n".repeat(65_536);
     let service = Messages::factory(
         rules(Framing::Line, 10, &parts, false),
-        Box::new(|| Box::new(Discard)),
+        Box::new(|_| Box::new(Discard)),
         None,
-    )();
+    )(mynah::service::Shape::Stream);
     let mut conversation = Conversation::new(service, Narrow::new(0, 65_536));
     conversation.call(|service, cx| service.on_open(cx));
     conversation.call(|service, cx| service.on_data(cx, &lines));
@@ -481,7 +485,7 @@ fn a_greeting_comes_first_and_may_be_all() {
     let (sent, ended, _) = converse(rules, 0, 100, &[]);
     assert_eq!(
         (&sent[..], ended),
-        (&b"hello\n"[..], Some(Action::Finish)),
+        (&b"hello\n"[..], Some(Action::FINISH)),
         "closed after the greeting"
     );
 }
@@ -527,12 +531,14 @@ fn a_tap_sees_messages_and_the_inner_service_sees_bytes() {
             ..rules(framing, 10, &[], false)
         };
         let tap = Box::new(move || Box::new(Shown(sender.clone())) as Box<dyn Tap>);
-        let service = Messages::factory(rules, Box::new(|| Box::new(Echo)), Some(tap))();
+        let service = Messages::factory(rules, Box::new(|_| Box::new(Echo)), Some(tap))(
+            mynah::service::Shape::Stream,
+        );
         let (sent, ended, _) =
             Conversation::new(service, Narrow::new(0, 100)).run(&[b"on", b"e\r\ntwo"]);
         assert_eq!(
             (&sent[..], ended),
-            (&b"one\r\ntwo"[..], Some(Action::Finish))
+            (&b"one\r\ntwo"[..], Some(Action::FINISH))
         );
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), shown);
     }
@@ -544,11 +550,12 @@ fn a_message_that_is_too_long_ends_the_echo_as_well() {
         reply: None,
         ..rules(Framing::Line, 3, &[], false)
     };
-    let service = Messages::factory(rules, Box::new(|| Box::new(Echo)), None)();
+    let service =
+        Messages::factory(rules, Box::new(|_| Box::new(Echo)), None)(mynah::service::Shape::Stream);
     let (sent, ended, _) = Conversation::new(service, Narrow::new(0, 100)).run(&[b"abc\nabcd"]);
     assert_eq!(
         (&sent[..], ended),
-        (&b"abc\nabcd"[..], Some(Action::TooLong))
+        (&b"abc\nabcd"[..], Some(Action::TOO_LONG))
     );
 }
 
@@ -564,9 +571,9 @@ fn a_datagram_is_a_message_whatever_the_framing() {
     for framing in [Framing::Line, Framing::Prefix(Width::U8), Framing::Fixed(3)] {
         let mut service = Messages::factory(
             rules(framing, 1, parts, true),
-            Box::new(|| Box::new(Discard)),
+            Box::new(|_| Box::new(Discard)),
             None,
-        )();
+        )(mynah::service::Shape::Stream);
         let mut wire = Narrow::new(0, 65_507);
         let mut send = |message: &[u8]| {
             let action =

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{
     Server, TCP, assert_echoes, assert_within, connect_small, eventually, pattern, reset, stuff,
 };
-use mynah::outbox;
+use mynah::stream::outbox;
 
 /// What a connection may cost beside its outbox: its row in the table, its alarm, and what the allocator adds.
 const ROW: usize = 1024;

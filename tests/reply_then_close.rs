@@ -14,7 +14,8 @@ use common::{
 };
 use mynah::limits::LINGER_BYTES;
 use mynah::service::{Action, Context, Service};
-use mynah::{Address, CloseReason, Ending, Limits, outbox};
+use mynah::stream::outbox;
+use mynah::{Address, CloseReason, Ending, Limits};
 
 /// Greets and ends.
 struct Greet(&'static [u8]);
@@ -22,7 +23,7 @@ struct Greet(&'static [u8]);
 impl Service for Greet {
     fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
         cx.reply(self.0);
-        Action::Finish
+        Action::FINISH
     }
 
     fn on_data(&mut self, _cx: &mut Context<'_>, _input: &[u8]) -> Action {
@@ -36,7 +37,7 @@ struct AnswerOnce(Vec<u8>);
 impl Service for AnswerOnce {
     fn on_data(&mut self, cx: &mut Context<'_>, _input: &[u8]) -> Action {
         cx.reply(&self.0);
-        Action::Finish
+        Action::FINISH
     }
 }
 
@@ -57,7 +58,7 @@ impl Recite {
         cx.reply(part);
         self.said += part.len();
         if self.said == self.text.len() {
-            Action::Finish
+            Action::FINISH
         } else {
             Action::More
         }
@@ -84,7 +85,7 @@ struct AbortOnData;
 impl Service for AbortOnData {
     fn on_data(&mut self, cx: &mut Context<'_>, _input: &[u8]) -> Action {
         cx.reply(b"you will hardly read this");
-        Action::Abort
+        Action::ABORT
     }
 }
 

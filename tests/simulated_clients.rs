@@ -8,7 +8,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mynah::net::sim::{Dice, PeerEnd, Rules, Selector, SimNet};
+use mynah::Dice;
+use mynah::net::sim::{PeerEnd, Rules, Selector, SimNet};
 use mynah::service::{
     Action, Context, Discard, Framing, Host, Messages, Service, Template, TemplateError,
 };
@@ -119,7 +120,7 @@ impl Service for Talker {
 
     fn on_eof(&mut self, _cx: &mut Context<'_>) -> Action {
         self.talked.borrow_mut().has_ended = true;
-        Action::Finish
+        Action::FINISH
     }
 
     fn on_close(&mut self, reason: CloseReason) {
@@ -288,7 +289,7 @@ fn answers_larger_than_questions_come_back_whole() {
             close: false,
             host: Host::new("here", 1),
         };
-        let make = Messages::factory(conversation, Box::new(|| Box::new(Discard)), None);
+        let make = Messages::factory(conversation, Box::new(|_| Box::new(Discard)), None);
         reactor
             .listen(&Address::Tcp("127.0.0.1:7".parse().unwrap()), 64, make)
             .unwrap();

@@ -10,9 +10,10 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use mynah::net::sim::{Dice, PeerEnd, Rules, Selector, SimNet};
-use mynah::outbox::LIMIT;
+use mynah::Dice;
+use mynah::net::sim::{PeerEnd, Rules, Selector, SimNet};
 use mynah::service::{Action, Context, Service};
+use mynah::stream::outbox::LIMIT;
 use mynah::{Address, CloseReason, Ending, Lifecycle, Limits, Peer, Reactor, Stats, Time, service};
 
 /// A peer of a connection, as the model knows it.
@@ -50,7 +51,7 @@ struct AnswerOnce;
 impl Service for AnswerOnce {
     fn on_data(&mut self, cx: &mut Context<'_>, _input: &[u8]) -> Action {
         cx.reply(&ANSWER_TEXT);
-        Action::Finish
+        Action::FINISH
     }
 }
 
@@ -149,6 +150,7 @@ impl Run {
             spin: [0, 0, 1][dice.below(3)] * Duration::from_millis(1),
             allow_amplification: false,
             udp_rate: [None, None, None, Some(2)][dice.below(4)],
+            ..Limits::default()
         };
         let mut reactor = Reactor::new(SimNet::new(dice.roll(), rules), limits.clone()).unwrap();
         let echo = || service::factory("echo", &service::Host::new("here", 1)).unwrap();
@@ -160,7 +162,7 @@ impl Run {
             .listen(
                 &Address::Tcp("127.0.0.1:8".parse().unwrap()),
                 64,
-                Box::new(|| Box::new(AnswerOnce)),
+                Box::new(|_| Box::new(AnswerOnce)),
             )
             .unwrap();
         reactor
@@ -712,7 +714,7 @@ fn clockwork() -> (Reactor<SimNet>, usize) {
         .listen(
             &Address::Tcp("127.0.0.1:7".parse().unwrap()),
             1,
-            Box::new(|| Box::new(Clockwork)),
+            Box::new(|_| Box::new(Clockwork)),
         )
         .unwrap();
     let client = reactor.net_mut().peer_connect(0).unwrap();

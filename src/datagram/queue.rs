@@ -4,8 +4,8 @@
 
 use std::collections::VecDeque;
 
-use crate::limits::DATAGRAM_QUEUE;
-use crate::net::Path;
+use crate::values::limits::DATAGRAM_QUEUE;
+use crate::values::path::Path;
 
 /// Replies that wait for the socket.
 #[derive(Debug, Default)]

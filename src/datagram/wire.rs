@@ -8,15 +8,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::queue::charge;
-use crate::endpoint::Address;
-use crate::guard::{Rate, Refusal};
-use crate::limits::DATAGRAM_QUEUE;
+use crate::datagram::guard::Rate;
+use crate::datagram::replies::Replies;
 use crate::net::Net;
-use crate::peer::Peer;
-use crate::replies::Replies;
 use crate::service::Wire;
-use crate::stats::Stats;
-use crate::timer::Time;
+use crate::values::endpoint::Address;
+use crate::values::limits::DATAGRAM_QUEUE;
+use crate::values::peer::Peer;
+use crate::values::refusal::Refusal;
+use crate::values::stats::Stats;
+use crate::values::time::Time;
 
 /// A service's way to the replies of one burst.
 pub(super) struct DatagramWire<'a, N: Net> {

@@ -16,7 +16,7 @@ use super::tally::Trouble;
 use super::window::{Fate, Sent, Window};
 use super::{Check, HEADER};
 use crate::service::{Action, Context, Service};
-use crate::timer::Time;
+use crate::values::time::Time;
 
 /// Datagrams that are sent in one call at the most: what the kernel takes with a few calls of its own.
 const AT_ONCE: usize = 64;

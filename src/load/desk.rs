@@ -13,8 +13,8 @@ use super::response::Expected;
 use super::tally::{Tally, Trouble};
 use super::window::Sent;
 use super::{Check, Law, Plan};
-use crate::error::CloseReason;
-use crate::timer::Time;
+use crate::values::error::CloseReason;
+use crate::values::time::Time;
 
 /// How long is waited for what is on its way at the end where no timeout says so.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -28,12 +28,12 @@ use super::stream::StreamCaller;
 use super::tally::Trouble;
 use super::window::Sent;
 use super::{Law, Plan};
-use crate::endpoint::Address;
-use crate::error::StartError;
 use crate::net::Net;
 use crate::reactor::Reactor;
-use crate::timer::Time;
-use crate::token::Token;
+use crate::values::endpoint::Address;
+use crate::values::error::StartError;
+use crate::values::time::Time;
+use crate::values::token::Token;
 
 /// Connections that are being made at once: less than any backlog, so that no handshake has to wait for its second attempt.
 const CONNECTING: usize = 64;

@@ -10,7 +10,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use super::pacer::Rate;
-use crate::timer::Time;
+use crate::values::time::Time;
 
 /// How much a pace may be behind and catch up: what a sleep may end late, several times over.
 const CREDIT: Duration = Duration::from_millis(20);

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::tally::Tally;
-use crate::error::{CloseReason, StartError};
-use crate::timer::Time;
+use crate::values::error::{CloseReason, StartError};
+use crate::values::time::Time;
 
 /// The connections of one generator: `count` of all, from the number `first` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::timer::Time;
+use crate::values::time::Time;
 
 /// Messages a second, exact to a thousandth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +55,7 @@ impl FromStr for Rate {
         let wrong = || {
             format!(
                 "a rate is messages a second, such as 20000, 100k, 1.5M or 0.5, and not '{}'",
-                crate::escape::Escaped(text.as_bytes())
+                crate::values::escape::Escaped(text.as_bytes())
             )
         };
         let units = [("k", 1e3), ("M", 1e6), ("", 1.0)];

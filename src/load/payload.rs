@@ -6,7 +6,7 @@
 //! Tests: below.
 
 /// The longest piece that is had in one piece: what an outbox can take.
-pub(super) const STRETCH: usize = crate::outbox::LIMIT;
+pub(super) const STRETCH: usize = crate::stream::outbox::LIMIT;
 
 /// The period of the pattern: a prime, so that no message of a usual size looks like the next one, and a lost or doubled one shows.
 const PERIOD: usize = 65_521;
@@ -64,7 +64,7 @@ impl Payload {
         self.size
     }
 
-    /// The stream from `position` on: `most` bytes, and no more than an outbox holds ([`outbox::LIMIT`](crate::outbox::LIMIT)).
+    /// The stream from `position` on: `most` bytes, and no more than an outbox holds ([`outbox::LIMIT`](crate::stream::outbox::LIMIT)).
     #[inline]
     pub fn stretch(&self, position: u64, most: usize) -> &[u8] {
         let begin = (position % self.period as u64) as usize;

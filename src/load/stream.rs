@@ -14,10 +14,10 @@ use super::payload::STRETCH;
 use super::response::{Heard, Reader, Response};
 use super::tally::Trouble;
 use super::window::Sent;
-use crate::error::CloseReason;
-use crate::outbox;
 use crate::service::{Action, Context, Service};
-use crate::timer::Time;
+use crate::stream::outbox;
+use crate::values::error::CloseReason;
+use crate::values::time::Time;
 
 /// The service of one connection.
 pub(super) struct StreamCaller {
@@ -280,7 +280,7 @@ impl StreamCaller {
     /// Ends the connection because it has done what it was for.
     fn leave(&mut self) -> Action {
         self.is_settled = true;
-        Action::Finish
+        Action::FINISH
     }
 }
 
@@ -379,7 +379,7 @@ impl Service for StreamCaller {
         {
             let timeout = self.desk.plan.timeout.unwrap_or_default();
             self.fail(Trouble::TimedOut, &format!("no answer within {timeout:?}"));
-            return Action::Abort;
+            return Action::ABORT;
         }
         self.proceed(cx, now)
     }

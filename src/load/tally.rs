@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::error::CloseReason;
+use crate::values::error::CloseReason;
 
 /// Times in nanoseconds, to three digits, up to [`Times::LONGEST`].
 ///

@@ -15,7 +15,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::timer::Time;
+use crate::values::time::Time;
 
 /// Datagrams that were settled and are still told apart: an answer to an older one counts as late, whatever it was. One bit each.
 pub(super) const PAST: usize = 1 << 16;

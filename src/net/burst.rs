@@ -11,11 +11,10 @@
 //!
 //! A kernel that coalesces (UDP_GRO) gives several datagrams of one sender as one message, of equal size save the last: so a part has a segment size.
 
-use std::net::IpAddr;
 use std::ops::Range;
 
-use crate::limits::READ_BUFFER;
-use crate::peer::Peer;
+use crate::values::limits::READ_BUFFER;
+use crate::values::path::Path;
 
 /// Messages that one call receives or sends, at most; 1 MiB of address space in all. Beside a C loop with 32 a call, 8, 16, 32 and 64 gave the same rates
 /// (1.11 to 1.12 times that loop's with 64 datagrams in flight, 1.01 to 1.02 with 50 flows of 4) and the same processor time.
@@ -23,28 +22,6 @@ pub const BURST: usize = 16;
 
 /// Room for one message, in bytes: the longest datagram of UDP, and whatever a kernel coalesces.
 pub const SLOT: usize = READ_BUFFER;
-
-/// The way that a datagram came, and its answer goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path {
-    /// Who sent it, and is to be answered.
-    pub peer: Peer,
-    /// The address of ours that was asked, which is to answer; `None` where the socket has but one, or does not tell.
-    pub local: Option<IpAddr>,
-    /// The hop limit that it came with, or is to leave with; `None`: not told, or the system's.
-    pub hops: Option<u8>,
-}
-
-impl Path {
-    /// To or from `peer`, and nothing else is known.
-    pub fn plain(peer: Peer) -> Path {
-        Path {
-            peer,
-            local: None,
-            hops: None,
-        }
-    }
-}
 
 /// One message of the kernel: a datagram, or several of one sender.
 #[derive(Clone, Debug)]
@@ -149,6 +126,7 @@ impl<'a> Transmit<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::values::peer::Peer;
 
     #[test]
     fn a_message_is_cut_where_its_datagrams_end() {

@@ -8,7 +8,7 @@
 //!
 //! * An event may come late, may come for nothing, may carry several bits or be split, and comes in any order.
 //! * Bytes, connections and datagrams that arrive behind others which were not taken yet need not be announced: whoever stops early remembers.
-//! * What is announced again, and when, comes in two kinds ([`Net::edge_after_partial`]). epoll and kqueue announce new arrivals after `WouldBlock` *and* after
+//! * What is announced again, and when, comes in two kinds ([`Net::short_read_drains`]). epoll and kqueue announce new arrivals after `WouldBlock` *and* after
 //!   a transfer that was shorter than asked for, and an end of stream or an error whenever it comes. mio's poll(2) selector is silent after an
 //!   event until `WouldBlock` was answered, and then looks at what is there.
 //! * An end of stream that already stood behind the bytes when the event was delivered is part of that event, and gets none of its own.
@@ -19,23 +19,25 @@ mod burst;
 pub mod os;
 pub mod sim;
 mod socket;
+pub(crate) mod turn;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod udp;
 
+use std::collections::TryReserveError;
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::burst::{BURST, Burst, Part, Path, SLOT, Transmit};
+pub use self::burst::{BURST, Burst, Part, SLOT, Transmit};
 pub use self::socket::{DatagramOptions, Interface};
-use crate::endpoint::Address;
-use crate::error::StartError;
-use crate::peer::Peer;
-use crate::ready::Ready;
-use crate::signals::Signal;
-use crate::timer::Time;
-use crate::token::Token;
+use crate::values::endpoint::Address;
+use crate::values::error::StartError;
+use crate::values::peer::Peer;
+use crate::values::ready::Ready;
+use crate::values::signal::Signal;
+use crate::values::time::Time;
+use crate::values::token::Token;
 
 /// One event: a source and what it may do now. mio's own event cannot be made outside mio, and the simulator must make some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,9 +100,32 @@ pub trait Net: Debug {
     /// The events of the last wait.
     fn events(&self) -> impl Iterator<Item = Event>;
 
-    /// Whether the selector announces the next readiness after a transfer that was shorter than asked for, without our having seen
-    /// `WouldBlock`. So do epoll and kqueue; mio's poll(2) selector does not.
-    fn edge_after_partial(&self) -> bool;
+    /// Whether a read that returned less than was asked for proves that nothing is left, so that the
+    /// next arrival gives an event of its own. True for TCP on epoll and kqueue. False on Unix streams,
+    /// where control messages and out-of-band marks end a read early, and with mio's poll(2) selector,
+    /// which re-arms on `WouldBlock` alone.
+    fn short_read_drains(&self, stream: &Self::Stream) -> bool;
+
+    /// Whether a write that took less than was asked for proves that the socket is full, so that the
+    /// next room gives an event of its own.
+    fn short_write_fills(&self, stream: &Self::Stream) -> bool;
+
+    /// The same for a burst of datagrams that was shorter than there was room for.
+    fn short_burst_drains(&self, socket: &Self::Datagram) -> bool;
+
+    /// Bytes that the kernel still holds for the peer: sent by us and not taken by it. `None` where the
+    /// system does not tell.
+    fn unsent(&self, stream: &Self::Stream) -> Option<usize>;
+
+    /// Makes room for exactly `additional` more bytes in a buffer that is kept on a peer's behalf. Here,
+    /// and not with the buffer, so that the simulator can run out of memory.
+    ///
+    /// # Errors
+    ///
+    /// The allocator has no memory.
+    fn reserve(&mut self, buffer: &mut Vec<u8>, additional: usize) -> Result<(), TryReserveError> {
+        buffer.try_reserve_exact(additional)
+    }
 
     /// Something that ends a wait, and is then seen as an event of `token`.
     fn waker(&mut self, token: Token) -> io::Result<Arc<dyn Wake>>;

@@ -15,14 +15,15 @@ use mio::{Events, Interest, Poll, Waker};
 use socket2::{SockAddr, SockRef};
 
 use super::socket::{self, SocketPath};
-use super::{Burst, DatagramOptions, Event, Net, Path, SLOT, Transmit, Wake};
-use crate::endpoint::Address;
-use crate::error::StartError;
-use crate::peer::Peer;
-use crate::ready::Ready;
-use crate::signals::Signal;
-use crate::timer::Time;
-use crate::token::Token;
+use super::{Burst, DatagramOptions, Event, Net, SLOT, Transmit, Wake};
+use crate::values::endpoint::Address;
+use crate::values::error::StartError;
+use crate::values::path::Path;
+use crate::values::peer::Peer;
+use crate::values::ready::Ready;
+use crate::values::signal::Signal;
+use crate::values::time::Time;
+use crate::values::token::Token;
 
 /// The most events that one wait delivers; 12 KiB. What does not fit comes with the next wait, at most one run of each of these later.
 const EVENTS: usize = 1024;
@@ -181,8 +182,22 @@ impl Net for OsNet {
     }
 
     #[inline]
-    fn edge_after_partial(&self) -> bool {
+    fn short_read_drains(&self, stream: &Stream) -> bool {
+        EDGE_AFTER_PARTIAL && matches!(stream, Stream::Tcp(_))
+    }
+
+    #[inline]
+    fn short_write_fills(&self, _stream: &Stream) -> bool {
         EDGE_AFTER_PARTIAL
+    }
+
+    #[inline]
+    fn short_burst_drains(&self, _socket: &Datagram) -> bool {
+        EDGE_AFTER_PARTIAL
+    }
+
+    fn unsent(&self, _stream: &Stream) -> Option<usize> {
+        None
     }
 
     fn waker(&mut self, token: Token) -> io::Result<Arc<dyn Wake>> {
@@ -469,8 +484,8 @@ mod caught {
 
     use signal_hook_mio::v1_0;
 
-    use crate::signals::Signal;
-    use crate::token::Token;
+    use crate::values::signal::Signal;
+    use crate::values::token::Token;
 
     /// The signals that were caught, behind a pipe, and the name that they are registered under.
     pub struct Signals(v1_0::Signals, Token);
@@ -504,8 +519,8 @@ mod caught {
 mod caught {
     use std::io;
 
-    use crate::signals::Signal;
-    use crate::token::Token;
+    use crate::values::signal::Signal;
+    use crate::values::token::Token;
 
     /// No signals are caught without the feature `cli`.
     #[derive(Debug)]

@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 use log::{info, warn};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
-use crate::endpoint::Address;
-use crate::error::StartError;
+use crate::values::endpoint::Address;
+use crate::values::error::StartError;
 
 /// A bound socket, its address with the port that was chosen, and what must be cleaned up after it.
 #[derive(Debug)]
@@ -408,7 +408,7 @@ fn remove_stale(path: &Path, name: &SockAddr, kind: Type) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             info!(
                 "{}: nobody answers on this socket file; replaced",
-                crate::escape::Escaped(path.as_os_str().as_bytes())
+                crate::values::escape::Escaped(path.as_os_str().as_bytes())
             );
             std::fs::remove_file(path)
         }
@@ -446,7 +446,7 @@ impl Drop for SocketPath {
             if let Err(error) = std::fs::remove_file(&self.path) {
                 warn!(
                     "{}: cannot remove: {error}",
-                    crate::escape::Escaped(self.path.as_os_str().as_bytes())
+                    crate::values::escape::Escaped(self.path.as_os_str().as_bytes())
                 );
             }
         }

@@ -19,8 +19,9 @@ use std::ptr;
 
 use libc::{c_int, c_void, cmsghdr, iovec, mmsghdr, msghdr, sockaddr_in, sockaddr_in6};
 
-use super::burst::{BURST, Burst, Part, Path, SLOT, Transmit};
-use crate::peer::Peer;
+use super::burst::{BURST, Burst, Part, SLOT, Transmit};
+use crate::values::path::Path;
+use crate::values::peer::Peer;
 
 /// Room for the control messages of one datagram, aligned as they must be: address (40 bytes), hop limit (24), segment size (24), drops (24).
 type Control = [u64; 16];
@@ -322,7 +323,9 @@ fn write_name(peer: &Peer, name: &mut MaybeUninit<Name>) -> Option<libc::socklen
 
 /// Writes from where, how far and in which segments a message goes.
 fn write_control(header: &mut msghdr, control: &mut Control, transmit: &Transmit<'_>) {
-    let Path { peer, local, hops } = transmit.path;
+    let Path {
+        peer, local, hops, ..
+    } = transmit.path;
     let mut writer = ControlWriter { control, used: 0 };
     match *local {
         Some(IpAddr::V4(ip)) => {

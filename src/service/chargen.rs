@@ -115,9 +115,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::peer::Peer;
     use crate::service::tests::Kept;
-    use crate::timer::Time;
+    use crate::values::peer::Peer;
+    use crate::values::time::Time;
 
     fn with<T>(wire: &mut Kept, event: impl FnOnce(&mut Context<'_>) -> T) -> T {
         event(&mut Context::new(Time::ZERO, &Peer::unnamed(), wire))
@@ -157,7 +157,7 @@ mod tests {
             assert_eq!(with(&mut wire, |cx| service.on_writable(cx)), Action::More);
         }
         assert!(wire.sent == PATTERN.repeat(4), "not the pattern");
-        assert_eq!(with(&mut wire, |cx| service.on_eof(cx)), Action::Finish);
+        assert_eq!(with(&mut wire, |cx| service.on_eof(cx)), Action::FINISH);
     }
 
     /// Half a piece would tear the pattern, and more than there is room for would end the connection.

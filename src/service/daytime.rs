@@ -41,7 +41,7 @@ impl Service for Daytime {
     fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
         let line = line(Moment::new(cx.wall_clock()));
         cx.reply(line.as_bytes());
-        Action::Finish
+        Action::FINISH
     }
 
     /// A datagram: a stream has had its answer.
@@ -84,7 +84,7 @@ mod tests {
             ),
         ] {
             let said = open_at(&mut Daytime, Duration::from_secs(seconds));
-            assert_eq!(said, (expected.as_bytes().to_vec(), Action::Finish));
+            assert_eq!(said, (expected.as_bytes().to_vec(), Action::FINISH));
         }
     }
 

@@ -29,8 +29,8 @@ use log::debug;
 use super::framing::{Around, Frame, Framing, Next, Search};
 use super::template::{Template, Values};
 use super::{Action, Context, Factory, Host, Service};
-use crate::error::CloseReason;
-use crate::peer::Peer;
+use crate::values::error::CloseReason;
+use crate::values::peer::Peer;
 
 /// Bytes that one call says, about: then others get their turn.
 const SAY_BUDGET: usize = 64 * 1024;
@@ -54,7 +54,7 @@ pub struct Rules {
     pub framing: Framing,
     /// The longest message that is taken, in bytes.
     pub max_message: usize,
-    /// Said first on a stream; empty for nothing. At most an [outbox](crate::outbox::LIMIT).
+    /// Said first on a stream; empty for nothing. At most an [outbox](crate::stream::outbox::LIMIT).
     pub greeting: Box<[u8]>,
     /// The answer to each message; without one the inner service answers.
     pub reply: Option<Template>,
@@ -133,10 +133,10 @@ impl Messages {
             says_end,
             scratch: RefCell::default(),
         });
-        Box::new(move || {
+        Box::new(move |shape| {
             Box::new(Messages::new(
                 shared.clone(),
-                inner(),
+                inner(shape),
                 tap.as_mut().map(|tap| tap()),
             ))
         })
@@ -196,7 +196,7 @@ impl Messages {
             Worked::Off => {
                 self.hold(cx, false);
                 if self.is_ended {
-                    Action::Finish
+                    Action::FINISH
                 } else {
                     Action::Continue
                 }
@@ -224,12 +224,12 @@ impl Messages {
                 break Worked::Stalled;
             }
             if self.is_closing {
-                break Worked::Over(Action::Finish);
+                break Worked::Over(Action::FINISH);
             }
             let rest = &bytes[consumed..];
             let (frame, size) = match self.search.next(&rules.framing, rules.max_message, rest) {
                 Next::Message(frame, size) => (frame, size),
-                Next::TooLong => break Worked::Over(Action::TooLong),
+                Next::TooLong => break Worked::Over(Action::TOO_LONG),
                 Next::Incomplete if self.is_ended => match self.search.rest(&rules.framing, rest) {
                     Some(frame) => (frame, rest.len()),
                     None => break Worked::Off,
@@ -239,7 +239,7 @@ impl Messages {
             consumed += size;
             match self.answer(cx, &shared, scratch, frame, consumed == bytes.len()) {
                 Some(count) => said += count,
-                None => break Worked::Over(Action::TooLong),
+                None => break Worked::Over(Action::TOO_LONG),
             }
         };
         if !scratch.batch.is_empty() {
@@ -416,7 +416,7 @@ impl Messages {
             self.note(cx, input);
             return true;
         }
-        !matches!(self.work(cx, input), Action::TooLong)
+        !matches!(self.work(cx, input), Action::TOO_LONG)
     }
 
     fn tap_ends(&mut self) {
@@ -442,7 +442,7 @@ impl Service for Messages {
         }
         match (self.answers(), *close) {
             (true, _) => Action::Continue,
-            (false, true) => Action::Finish,
+            (false, true) => Action::FINISH,
             (false, false) => self.inner.on_open(cx),
         }
     }
@@ -456,7 +456,7 @@ impl Service for Messages {
         }
         let is_taken = self.watch(cx, input);
         let action = self.inner.on_data(cx, input);
-        if is_taken { action } else { Action::TooLong }
+        if is_taken { action } else { Action::TOO_LONG }
     }
 
     fn on_eof(&mut self, cx: &mut Context<'_>) -> Action {

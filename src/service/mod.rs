@@ -21,7 +21,7 @@
 //!   much can be said for certain. Saying more than that is a defect of the service and ends the connection.
 //! * `on_writable` and `on_alarm` may come for nothing; a service must not mind.
 //! * On a datagram socket one service answers all peers: there is no `on_open`, `on_eof` or `on_close`, each datagram is one `on_data`,
-//!   and the first [`Context::reply`] to it is the one datagram that goes back, if who sent it may be answered at all ([`guard`](crate::guard)).
+//!   and the first [`Context::reply`] to it is the one datagram that goes back, if who sent it may be answered at all ([`guard`](crate::datagram::guard)).
 
 mod calendar;
 mod chargen;
@@ -51,9 +51,9 @@ pub use self::qotd::Qotd;
 pub use self::template::{Template, TemplateError};
 pub use self::time::TimeProtocol;
 pub use self::whoami::Whoami;
-use crate::error::CloseReason;
-use crate::peer::Peer;
-use crate::timer::Time;
+use crate::values::error::CloseReason;
+use crate::values::peer::Peer;
+use crate::values::time::Time;
 
 /// One conversation, or all datagrams of one socket.
 pub trait Service {
@@ -69,7 +69,7 @@ pub trait Service {
     /// The peer has ended its sending side. To continue keeps our side open: a service that does must finish some day.
     fn on_eof(&mut self, cx: &mut Context<'_>) -> Action {
         let _ = cx;
-        Action::Finish
+        Action::FINISH
     }
 
     /// Asked for by [`Action::More`]: all that was said has left, and the socket takes more. Once a turn at the most, so that a service without
@@ -83,6 +83,20 @@ pub trait Service {
     fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
         let _ = cx;
         Action::Continue
+    }
+
+    /// The loop is about to finish the connection for `reason` (a drain, an idle timeout). The service
+    /// may say goodbye first. `Finish` goes on with the end; anything else keeps the connection open
+    /// until the service finishes it, or the loop asks again.
+    fn on_finish(&mut self, cx: &mut Context<'_>, reason: CloseReason) -> Action {
+        let _ = cx;
+        Action::Finish(reason)
+    }
+
+    /// Bytes that the service holds for the peer and has not sent yet. They count as pending output: for
+    /// the write timeout, for a drain, and for what a cut costs the peer.
+    fn pending(&self) -> usize {
+        0
     }
 
     /// A datagram socket reported an error: what was sent was refused, now or, told late by ICMP, some time ago. Datagrams alone; of a stream's
@@ -113,14 +127,21 @@ pub enum Action {
     /// socket.
     More,
     /// Send what is owed, then end of stream; input from now on is thrown away. Nothing on a datagram socket.
-    Finish,
+    Finish(CloseReason),
     /// Send what is owed, then end of stream, and go on reading to the peer's end: what a client does that has no more to ask. Nothing on a
     /// datagram socket.
     HalfClose,
-    /// As `Finish`, because the peer sent a longer message than is taken: closed for [`CloseReason::MessageTooLong`]. Nothing on a datagram socket.
-    TooLong,
-    /// Reset the connection. Nothing on a datagram socket.
-    Abort,
+    /// Reset the connection, which is then closed for this reason. Nothing on a datagram socket.
+    Abort(CloseReason),
+}
+
+impl Action {
+    /// Finish because the conversation is over.
+    pub const FINISH: Action = Action::Finish(CloseReason::Finished);
+    /// Finish because the peer sent a message that is longer than the limit.
+    pub const TOO_LONG: Action = Action::Finish(CloseReason::MessageTooLong);
+    /// Reset the connection because the service asks for it.
+    pub const ABORT: Action = Action::Abort(CloseReason::Aborted);
 }
 
 /// What a service may know and do during one call.
@@ -211,8 +232,17 @@ pub trait Wire {
     fn set_alarm(&mut self, at: Time);
 }
 
+/// What a service will talk through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A connection: bytes in order, with an end.
+    Stream,
+    /// A datagram socket: messages of any number of peers.
+    Datagram,
+}
+
 /// Makes a service for each connection, or one for a datagram socket.
-pub type Factory = Box<dyn FnMut() -> Box<dyn Service>>;
+pub type Factory = Box<dyn FnMut(Shape) -> Box<dyn Service>>;
 
 /// Where a service runs, for those that tell: the program knows, a service does not look.
 #[derive(Clone, Debug)]
@@ -250,18 +280,18 @@ pub const NAMES: [&str; 7] = [
 /// The maker of the service called `name`, on `host`; `None` where there is no such service.
 pub fn factory(name: &str, host: &Host) -> Option<Factory> {
     Some(match name {
-        "echo" => Box::new(|| Box::new(Echo)),
-        "discard" => Box::new(|| Box::new(Discard)),
-        "chargen" => Box::new(|| Box::<Chargen>::default()),
-        "daytime" => Box::new(|| Box::new(Daytime)),
-        "time" => Box::new(|| Box::new(TimeProtocol)),
+        "echo" => Box::new(|_| Box::new(Echo)),
+        "discard" => Box::new(|_| Box::new(Discard)),
+        "chargen" => Box::new(|_| Box::<Chargen>::default()),
+        "daytime" => Box::new(|_| Box::new(Daytime)),
+        "time" => Box::new(|_| Box::new(TimeProtocol)),
         "qotd" => {
             let turn = Rc::default();
-            Box::new(move || Box::new(Qotd::new(Rc::clone(&turn))))
+            Box::new(move |_| Box::new(Qotd::new(Rc::clone(&turn))))
         }
         "whoami" => {
             let host = host.clone();
-            Box::new(move || Box::new(Whoami::new(host.clone())))
+            Box::new(move |_| Box::new(Whoami::new(host.clone())))
         }
         _ => return None,
     })
@@ -370,7 +400,7 @@ pub(crate) mod tests {
         let (peer, mut wire) = (Peer::unnamed(), Kept::default());
         let mut cx = Context::new(Time::ZERO, &peer, &mut wire);
         assert_eq!(Echo.on_open(&mut cx), Action::Continue);
-        assert_eq!(Echo.on_eof(&mut cx), Action::Finish);
+        assert_eq!(Echo.on_eof(&mut cx), Action::FINISH);
         assert_eq!(wire.calls, 0);
     }
 }

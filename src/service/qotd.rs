@@ -46,7 +46,7 @@ impl Service for Qotd {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         cx.reply(SAYINGS[turn % SAYINGS.len()].as_bytes());
-        Action::Finish
+        Action::FINISH
     }
 
     /// A datagram: a stream has had its answer.
@@ -95,7 +95,7 @@ mod tests {
             };
             assert_eq!(
                 said,
-                (SAYINGS[round % SAYINGS.len()].into(), Action::Finish)
+                (SAYINGS[round % SAYINGS.len()].into(), Action::FINISH)
             );
         }
     }

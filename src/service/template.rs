@@ -9,7 +9,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use super::calendar;
-use crate::peer::Peer;
+use crate::values::peer::Peer;
 
 /// A parsed template.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ impl Service for TimeProtocol {
     fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
         let seconds = since_1900(cx.wall_clock());
         cx.reply(&seconds.to_be_bytes());
-        Action::Finish
+        Action::FINISH
     }
 
     /// A datagram: a stream has had its answer.
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn four_bytes_go_out_the_highest_first() {
         let said = open_at(&mut TimeProtocol, Duration::from_millis(999));
-        assert_eq!(said, (vec![0x83, 0xaa, 0x7e, 0x80], Action::Finish));
+        assert_eq!(said, (vec![0x83, 0xaa, 0x7e, 0x80], Action::FINISH));
         assert_eq!(feed(&mut TimeProtocol, b""), said);
     }
 }

@@ -23,7 +23,7 @@ use std::fmt::{self, Display, Write};
 
 use super::calendar::rfc3339;
 use super::{Action, Context, Host, Service};
-use crate::escape::Escaped;
+use crate::values::escape::Escaped;
 
 /// Tells the peer who it is and whom it reached, and ends.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ impl Whoami {
             "peer={peer} local={local} connection={connection} time={time} host={host} process={process}\n"
         );
         cx.reply(line.as_bytes());
-        Action::Finish
+        Action::FINISH
     }
 }
 
@@ -96,9 +96,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::peer::Peer;
     use crate::service::tests::Kept;
-    use crate::timer::Time;
+    use crate::values::peer::Peer;
+    use crate::values::time::Time;
 
     /// What is said to `peer` in the call that `event` makes.
     fn said(
@@ -113,7 +113,7 @@ mod tests {
         };
         assert_eq!(
             event(&mut Context::new(Time::ZERO, peer, &mut wire)),
-            Action::Finish
+            Action::FINISH
         );
         assert_eq!(wire.calls, 1);
         String::from_utf8(wire.sent).unwrap()

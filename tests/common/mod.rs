@@ -614,7 +614,7 @@ impl Background {
         let (sender, started) = mpsc::channel();
         let thread = thread::spawn(move || {
             let mut reactor = Reactor::new(OsNet::new().unwrap(), limits).unwrap();
-            let make: mynah::service::Factory = Box::new(move || Box::new(make()));
+            let make: mynah::service::Factory = Box::new(move |_| Box::new(make()));
             let bound = if address.is_stream() {
                 reactor.listen(&address, 128, make)
             } else {

@@ -7,7 +7,8 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use mynah::net::{DatagramOptions, Interface};
 use mynah::service::{self, Delimiter, Framing, Template, TemplateError, Width};
-use mynah::{Endpoint, Escaped, outbox};
+use mynah::stream::outbox;
+use mynah::{Endpoint, Escaped};
 
 use super::{bytes_of, usage};
 use crate::cli::charset::Charset;

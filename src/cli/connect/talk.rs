@@ -97,7 +97,7 @@ impl Talk {
         };
         let has_spoken = self.progress.borrow().sent > before || action == Action::More;
         if !has_spoken && grace <= cx.now {
-            return Action::Finish;
+            return Action::FINISH;
         }
         let grace = if has_spoken { cx.now + GRACE } else { grace };
         self.grace = Some(grace);
@@ -173,7 +173,7 @@ impl Service for Talk {
     fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
         if self.screen.is_broken() {
             self.progress.borrow_mut().is_unread = true;
-            return Action::Abort;
+            return Action::ABORT;
         }
         cx.hold_input(!self.screen.has_room(&self.bell));
         self.speak_on(cx)

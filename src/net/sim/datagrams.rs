@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::{Selector, SimNet};
-use crate::net::{BURST, Burst, Part, Path, SLOT, Transmit};
-use crate::peer::Peer;
-use crate::token::Token;
+use crate::net::{BURST, Burst, Part, SLOT, Transmit};
+use crate::values::path::Path;
+use crate::values::peer::Peer;
+use crate::values::token::Token;
 
 #[derive(Debug)]
 pub(super) struct Socket {

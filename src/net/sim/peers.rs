@@ -6,10 +6,10 @@ use std::collections::VecDeque;
 
 use super::{Connection, Dice, End, Rules, SimNet};
 use crate::net::Event;
-use crate::peer::Peer;
-use crate::ready::Ready;
-use crate::signals::Signal;
-use crate::timer::Time;
+use crate::values::peer::Peer;
+use crate::values::ready::Ready;
+use crate::values::signal::Signal;
+use crate::values::time::Time;
 
 /// What the peer's end of a connection has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,31 +22,30 @@
 //!
 //! Tests: `tests/datagrams.rs`, `tests/guards.rs`, `tests/simulation.rs`.
 
-mod queue;
-mod wire;
-
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use log::{debug, info};
 
-use self::queue::Queue;
-use self::wire::{Allowance, DatagramWire};
-use crate::endpoint::Address;
-use crate::error::CloseReason;
-use crate::guard::judge;
-use crate::limits::{
+use super::Common;
+use super::queue::Queue;
+use super::wire::{Allowance, DatagramWire};
+use crate::datagram::guard::judge;
+use crate::datagram::replies::{Replies, Run};
+use crate::net::turn::{Outcome, Turn};
+use crate::net::{Burst, Net, Transmit};
+use crate::service::{Action, Context, Service};
+use crate::values::endpoint::Address;
+use crate::values::error::CloseReason;
+use crate::values::limits::{
     DATAGRAM_BUDGET, DATAGRAM_QUEUE, DATAGRAM_RETRY, DATAGRAM_RETRY_MOST, DRAIN_QUIET,
     STARVED_RETRY,
 };
-use crate::net::{Burst, Net, Path, Transmit};
-use crate::peer::Peer;
-use crate::ready::Ready;
-use crate::replies::{Replies, Run};
-use crate::resources::{Outcome, Resources};
-use crate::service::{Action, Context, Service};
-use crate::timer::Time;
+use crate::values::path::Path;
+use crate::values::peer::Peer;
+use crate::values::ready::Ready;
+use crate::values::time::Time;
 
 /// A bound datagram socket and the service that answers on it.
 pub(crate) struct Datagram<N: Net> {
@@ -130,22 +129,27 @@ impl<N: Net> Datagram<N> {
     }
 
     /// Sends what waits, then receives and answers, within one turn's budget.
-    pub(crate) fn run(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
+    pub(crate) fn run(
+        &mut self,
+        ready: &mut Ready,
+        turn: &mut Turn<N>,
+        common: &mut Common,
+    ) -> Outcome {
         let is_due =
-            ready.take(Ready::ALARM) && (self.retry_at <= res.now || self.drain_until.is_some());
+            ready.take(Ready::ALARM) && (self.retry_at <= turn.now || self.drain_until.is_some());
         if is_due {
             *ready |= Ready::READABLE | Ready::WRITABLE;
             self.retry_at = Time::NEVER;
         }
         // A Unix datagram that is refused gives the memory taken for it back, and the kernel announces that as "writable". Whoever tries
         // again on that word turns without rest for as long as one peer does not read.
-        if is_due || !res.net.blocks_per_peer(&self.socket) {
-            self.flush(ready, res);
+        if is_due || !turn.net.blocks_per_peer(&self.socket) {
+            self.flush(ready, turn);
         }
         if self.remote.is_some() {
-            self.speak(ready, res);
+            self.speak(ready, turn, common);
         }
-        let outcome = match self.receive(ready, res) {
+        let outcome = match self.receive(ready, turn, common) {
             Outcome::Waiting if self.may_speak() => Outcome::More,
             outcome => outcome,
         };
@@ -156,7 +160,7 @@ impl<N: Net> Datagram<N> {
             return outcome;
         }
         match outcome {
-            Outcome::More if res.now < until => outcome,
+            Outcome::More if turn.now < until => outcome,
             _ => Outcome::Done(CloseReason::Drained),
         }
     }
@@ -167,29 +171,30 @@ impl<N: Net> Datagram<N> {
     }
 
     /// Calls the service of a client that has something to say, or whose time has come.
-    fn speak(&mut self, ready: &mut Ready, res: &mut Resources<N>) {
-        if self.alarm <= res.now {
+    fn speak(&mut self, ready: &mut Ready, turn: &mut Turn<N>, common: &mut Common) {
+        if self.alarm <= turn.now {
             self.alarm = Time::NEVER;
-            self.call_unasked(ready, res, |service, cx| service.on_alarm(cx));
+            self.call_unasked(ready, turn, common, |service, cx| service.on_alarm(cx));
         } else if self.may_speak() {
             self.has_more = false;
-            self.call_unasked(ready, res, |service, cx| service.on_writable(cx));
+            self.call_unasked(ready, turn, common, |service, cx| service.on_writable(cx));
         }
     }
 
     fn call_unasked(
         &mut self,
         ready: &mut Ready,
-        res: &mut Resources<N>,
+        turn: &mut Turn<N>,
+        common: &mut Common,
         event: impl FnOnce(&mut dyn Service, &mut Context<'_>) -> Action,
     ) {
         let Some(path) = self.remote.clone() else {
             return;
         };
-        let mut replies = std::mem::take(&mut res.replies);
+        let mut replies = std::mem::take(&mut common.replies);
         let mut wire = DatagramWire {
-            net: &mut res.net,
-            stats: &mut res.stats,
+            net: &mut turn.net,
+            stats: &mut turn.stats,
             replies: &mut replies,
             burst: &[],
             part: 0,
@@ -199,34 +204,35 @@ impl<N: Net> Datagram<N> {
             verdict: Ok(()),
             longest: None,
             rate: None,
-            now: res.now,
+            now: turn.now,
             alarm: Some(&mut self.alarm),
             may_send: Allowance::Any,
         };
         let action = event(
             &mut *self.service,
-            &mut Context::new(res.now, &path.peer, &mut wire),
+            &mut Context::new(turn.now, &path.peer, &mut wire),
         );
         self.has_more |= action == Action::More;
-        self.dispatch(ready, res, &mut replies, &[], |_| &path);
-        res.replies = replies;
+        self.dispatch(ready, turn, &mut replies, &[], |_| &path);
+        common.replies = replies;
     }
 
     /// Receives bursts and answers them, within the budget.
-    fn receive(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
+    fn receive(&mut self, ready: &mut Ready, turn: &mut Turn<N>, common: &mut Common) -> Outcome {
         let (mut burst, mut replies) = (
-            std::mem::take(&mut res.burst),
-            std::mem::take(&mut res.replies),
+            std::mem::take(&mut common.burst),
+            std::mem::take(&mut common.replies),
         );
-        let outcome = self.receive_bursts(ready, res, &mut burst, &mut replies);
-        (res.burst, res.replies) = (burst, replies);
+        let outcome = self.receive_bursts(ready, turn, common, &mut burst, &mut replies);
+        (common.burst, common.replies) = (burst, replies);
         outcome
     }
 
     fn receive_bursts(
         &mut self,
         ready: &mut Ready,
-        res: &mut Resources<N>,
+        turn: &mut Turn<N>,
+        common: &mut Common,
         burst: &mut Burst,
         replies: &mut Replies,
     ) -> Outcome {
@@ -235,18 +241,18 @@ impl<N: Net> Datagram<N> {
             if !ready.contains(Ready::READABLE) {
                 return Outcome::Waiting;
             }
-            match res.net.receive(&mut self.socket, burst) {
+            match turn.net.receive(&mut self.socket, burst) {
                 Ok(()) => {
                     received += burst.parts.len();
                     budget = budget.saturating_sub(burst.parts.len().max(1));
                     // An error that cut a burst short gives an event of its own, or had one already: then only the socket's word counts.
                     if burst.is_short
-                        && res.net.edge_after_partial()
+                        && turn.net.short_burst_drains(&self.socket)
                         && !ready.contains(Ready::ERROR)
                     {
                         ready.remove(Ready::READABLE);
                     }
-                    self.answer(ready, res, burst, replies);
+                    self.answer(ready, turn, common, burst, replies);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready.remove(Ready::READABLE | Ready::ERROR)
@@ -254,19 +260,19 @@ impl<N: Net> Datagram<N> {
                 // An error of an earlier reply (ICMP), told late. What is queued behind it gives no event of its own: go on.
                 Err(error) => {
                     budget -= 1;
-                    res.stats.datagram_errors += 1;
+                    turn.stats.datagram_errors += 1;
                     debug!("{}: receiving: {error}", self.address);
                     self.service.on_error(&error);
                 }
             }
         }
-        res.stats.yields += 1;
+        turn.stats.yields += 1;
         if received > 0 {
             return Outcome::More;
         }
         // A whole budget of errors: rest, rather than turn with them for ever.
         ready.remove(Ready::READABLE);
-        self.retry_at = self.retry_at.min(res.now + STARVED_RETRY);
+        self.retry_at = self.retry_at.min(turn.now + STARVED_RETRY);
         Outcome::Waiting
     }
 
@@ -274,23 +280,24 @@ impl<N: Net> Datagram<N> {
     fn answer(
         &mut self,
         ready: &mut Ready,
-        res: &mut Resources<N>,
+        turn: &mut Turn<N>,
+        common: &mut Common,
         burst: &mut Burst,
         replies: &mut Replies,
     ) {
         if let Some(dropped) = burst.dropped {
-            res.stats.datagrams_dropped +=
+            turn.stats.datagrams_dropped +=
                 u64::from(dropped.wrapping_sub(std::mem::replace(&mut self.dropped, dropped)));
         }
         let mut parts = std::mem::take(&mut burst.parts);
         // Nobody writes a Unix peer's name but the kernel.
         let is_guarded = self.remote.is_none()
-            && !res.limits.allow_amplification
+            && !turn.limits.allow_amplification
             && matches!(self.address, Address::Udp(_));
         for index in 0..parts.len() {
             let part = &mut parts[index];
             if part.is_cut {
-                res.stats.datagrams_too_long += 1;
+                turn.stats.datagrams_too_long += 1;
                 debug!(
                     "{}: {}: a datagram of {} bytes or more is too long to be known whole; dropped",
                     self.address, part.path.peer, part.size
@@ -300,16 +307,16 @@ impl<N: Net> Datagram<N> {
             let verdict = if self.remote.is_some() {
                 Ok(())
             } else {
-                judge(&part.path, &res.own)
+                judge(&part.path, &common.own)
             };
             let local = part.path.local;
             part.path.hops = part.path.hops.map(|hops| hops.saturating_sub(1));
             let (datagrams, peer) = (part.datagrams(), part.path.peer.clone());
             for datagram in datagrams {
-                res.stats.datagrams_in += 1;
+                turn.stats.datagrams_in += 1;
                 let mut wire = DatagramWire {
-                    net: &mut res.net,
-                    stats: &mut res.stats,
+                    net: &mut turn.net,
+                    stats: &mut turn.stats,
                     replies,
                     burst: burst.buffer(),
                     part: index,
@@ -318,8 +325,8 @@ impl<N: Net> Datagram<N> {
                     queued: self.queue.charged,
                     verdict,
                     longest: is_guarded.then_some(datagram.len()),
-                    rate: res.rate.as_mut().filter(|_| self.remote.is_none()),
-                    now: res.now,
+                    rate: common.rate.as_mut().filter(|_| self.remote.is_none()),
+                    now: turn.now,
                     alarm: self.remote.is_some().then_some(&mut self.alarm),
                     may_send: if self.remote.is_some() {
                         Allowance::Any
@@ -329,18 +336,18 @@ impl<N: Net> Datagram<N> {
                 };
                 // Nothing to finish or abort here: there is no connection.
                 let action = self.service.on_data(
-                    &mut Context::new(res.now, &peer, &mut wire),
+                    &mut Context::new(turn.now, &peer, &mut wire),
                     &burst.buffer()[datagram],
                 );
                 self.has_more |= action == Action::More && self.remote.is_some();
                 if replies.size().0 >= DATAGRAM_QUEUE {
-                    self.dispatch(ready, res, replies, burst.buffer(), |part| {
+                    self.dispatch(ready, turn, replies, burst.buffer(), |part| {
                         &parts[part].path
                     });
                 }
             }
         }
-        self.dispatch(ready, res, replies, burst.buffer(), |part| {
+        self.dispatch(ready, turn, replies, burst.buffer(), |part| {
             &parts[part].path
         });
         burst.parts = parts;
@@ -350,7 +357,7 @@ impl<N: Net> Datagram<N> {
     fn dispatch<'a>(
         &mut self,
         ready: &mut Ready,
-        res: &mut Resources<N>,
+        turn: &mut Turn<N>,
         replies: &mut Replies,
         burst: &[u8],
         path: impl Fn(usize) -> &'a Path,
@@ -363,7 +370,7 @@ impl<N: Net> Datagram<N> {
             .iter()
             .map(|run| transmit(run, path(run.part), &pieces))
             .collect();
-        let per_peer = res.net.blocks_per_peer(&self.socket);
+        let per_peer = turn.net.blocks_per_peer(&self.socket);
         let mut refusal = None;
         let mut sent = 0;
         while let Some(next) = transmits.get(sent) {
@@ -376,14 +383,14 @@ impl<N: Net> Datagram<N> {
                         .iter()
                         .any(|(path, _)| path.peer == next.path.peer));
             if is_behind || !ready.contains(Ready::WRITABLE) {
-                self.keep(res, next);
+                self.keep(turn, next);
                 sent += 1;
                 continue;
             }
             let most = if per_peer { sent + 1 } else { transmits.len() };
-            match res.net.send(&mut self.socket, &transmits[sent..most]) {
+            match turn.net.send(&mut self.socket, &transmits[sent..most]) {
                 Ok(count) => {
-                    res.stats.datagrams_out += transmits[sent..sent + count]
+                    turn.stats.datagrams_out += transmits[sent..sent + count]
                         .iter()
                         .map(|transmit| transmit.count() as u64)
                         .sum::<u64>();
@@ -391,19 +398,19 @@ impl<N: Net> Datagram<N> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    refusal = self.settle_refusal(ready, res, error, next).or(refusal);
+                    refusal = self.settle_refusal(ready, turn, error, next).or(refusal);
                     sent += 1;
                 }
             }
         }
         replies.clear();
-        self.conclude(res, refusal);
+        self.conclude(turn, refusal);
     }
 
     /// After sending: what waits is tried again, and the service is told of what was refused for good.
-    fn conclude(&mut self, res: &Resources<N>, refusal: Option<io::Error>) {
-        if !self.queue.replies.is_empty() && res.net.blocks_per_peer(&self.socket) {
-            self.retry_at = self.retry_at.min(res.now + self.retry_after);
+    fn conclude(&mut self, turn: &Turn<N>, refusal: Option<io::Error>) {
+        if !self.queue.replies.is_empty() && turn.net.blocks_per_peer(&self.socket) {
+            self.retry_at = self.retry_at.min(turn.now + self.retry_after);
         }
         if let Some(error) = refusal {
             self.service.on_error(&error);
@@ -415,21 +422,21 @@ impl<N: Net> Datagram<N> {
     fn settle_refusal(
         &mut self,
         ready: &mut Ready,
-        res: &mut Resources<N>,
+        turn: &mut Turn<N>,
         error: io::Error,
         refused: &Transmit<'_>,
     ) -> Option<io::Error> {
         if error.kind() == io::ErrorKind::WouldBlock {
-            if !res.net.blocks_per_peer(&self.socket) {
+            if !turn.net.blocks_per_peer(&self.socket) {
                 ready.remove(Ready::WRITABLE);
             }
-            self.keep(res, refused);
+            self.keep(turn, refused);
             return None;
         }
         if let Some(segment) = refused.segment {
-            return self.resend_singly(ready, res, &error, refused, segment);
+            return self.resend_singly(ready, turn, &error, refused, segment);
         }
-        res.stats.datagrams_refused += 1;
+        turn.stats.datagrams_refused += 1;
         debug!(
             "{}: {}: sending refused: {error}",
             self.address, refused.path.peer
@@ -441,7 +448,7 @@ impl<N: Net> Datagram<N> {
     fn resend_singly(
         &mut self,
         ready: &mut Ready,
-        res: &mut Resources<N>,
+        turn: &mut Turn<N>,
         why: &io::Error,
         refused: &Transmit<'_>,
         segment: u16,
@@ -455,15 +462,17 @@ impl<N: Net> Datagram<N> {
                 segment: None,
             };
             if !self.queue.replies.is_empty() || !ready.contains(Ready::WRITABLE) {
-                self.keep(res, &single);
+                self.keep(turn, &single);
                 continue;
             }
-            match res.net.send(&mut self.socket, &[single]) {
+            match turn.net.send(&mut self.socket, &[single]) {
                 Ok(_) => {
                     left += 1;
-                    res.stats.datagrams_out += 1;
+                    turn.stats.datagrams_out += 1;
                 }
-                Err(error) => refusal = self.settle_refusal(ready, res, error, &single).or(refusal),
+                Err(error) => {
+                    refusal = self.settle_refusal(ready, turn, error, &single).or(refusal)
+                }
             }
         }
         if left > 0 {
@@ -474,7 +483,7 @@ impl<N: Net> Datagram<N> {
             } else {
                 0
             };
-            res.stats.datagram_fallbacks += 1;
+            turn.stats.datagram_fallbacks += 1;
             info!(
                 "{}: datagrams of {segment} bytes cannot be sent together: {why}; going on one by one",
                 self.address
@@ -484,12 +493,12 @@ impl<N: Net> Datagram<N> {
     }
 
     /// Keeps the datagrams of a message for later.
-    fn keep(&mut self, res: &mut Resources<N>, message: &Transmit<'_>) {
+    fn keep(&mut self, turn: &mut Turn<N>, message: &Transmit<'_>) {
         let mut keep = |bytes: Box<[u8]>| {
             if self.queue.has_room(bytes.len()) {
                 self.queue.push(message.path.clone(), bytes);
             } else {
-                res.stats.datagrams_overflowed += 1;
+                turn.stats.datagrams_overflowed += 1;
             }
         };
         match message.segment {
@@ -509,7 +518,7 @@ impl<N: Net> Datagram<N> {
     }
 
     /// Sends the replies that wait, in order for each peer.
-    fn flush(&mut self, ready: &mut Ready, res: &mut Resources<N>) {
+    fn flush(&mut self, ready: &mut Ready, turn: &mut Turn<N>) {
         let waiting = self.queue.replies.len();
         let mut refusal = None;
         let mut blocked: Vec<Peer> = Vec::new();
@@ -519,7 +528,7 @@ impl<N: Net> Datagram<N> {
             };
             if ready.contains(Ready::WRITABLE) && !blocked.contains(&path.peer) {
                 let pieces = [IoSlice::new(&bytes)];
-                match res.net.send(
+                match turn.net.send(
                     &mut self.socket,
                     &[Transmit {
                         path: &path,
@@ -528,17 +537,17 @@ impl<N: Net> Datagram<N> {
                     }],
                 ) {
                     Ok(_) => {
-                        res.stats.datagrams_out += 1;
+                        turn.stats.datagrams_out += 1;
                         continue;
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        if !res.net.blocks_per_peer(&self.socket) {
+                        if !turn.net.blocks_per_peer(&self.socket) {
                             ready.remove(Ready::WRITABLE);
                         }
                         blocked.push(path.peer.clone());
                     }
                     Err(error) => {
-                        res.stats.datagrams_refused += 1;
+                        turn.stats.datagrams_refused += 1;
                         debug!("{}: {}: sending refused: {error}", self.address, path.peer);
                         refusal = Some(error);
                         continue;
@@ -554,7 +563,7 @@ impl<N: Net> Datagram<N> {
         } else {
             DATAGRAM_RETRY_MOST.min(2 * self.retry_after)
         };
-        self.conclude(res, refusal);
+        self.conclude(turn, refusal);
     }
 }
 

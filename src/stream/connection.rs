@@ -25,27 +25,25 @@
 //! kernel send a reset, and a reset destroys what the peer has not read yet (RFC 1122, 4.2.2.13; `tests/reply_then_close.rs`).
 //!
 //! **Edges.** A bit of [`Ready`] is cleared only by an answer of the socket. `WouldBlock` always is one. A short read is one where
-//! the selector re-arms on it ([`Net::edge_after_partial`]) *and* the event did not also say read-closed or error: an end of stream that
+//! the selector re-arms on it ([`Net::short_read_drains`]) *and* the event did not also say read-closed or error: an end of stream that
 //! already stood behind the bytes gives no event of its own (`tests/kernel_facts.rs`). It saves a third of all system calls of a ping-pong.
 //!
 //! **Deadlines.** An alarm never closes a connection on the clock's word alone: it makes the connection ask the socket first. After
 //! the process was stopped and continued, or under a full batch of events, bytes may stand there that we have not heard of.
 
-mod wire;
-
 use std::fmt;
 use std::io;
 
-use self::wire::{Flow, Line, StreamWire, settle_read};
-use crate::error::CloseReason;
-use crate::limits::{DRAIN_QUIET, LINGER_BYTES, LINGER_TIME, READ_BUDGET, READ_BUFFER};
+use super::wire::{Flow, Line, StreamWire, settle_read};
 use crate::net::Net;
-use crate::outbox::{self, Outbox};
-use crate::peer::Peer;
-use crate::ready::Ready;
-use crate::resources::{Outcome, Resources};
+use crate::net::turn::{Outcome, Turn};
 use crate::service::{Action, Context, Service};
-use crate::timer::Time;
+use crate::stream::outbox::{self, Outbox};
+use crate::values::error::CloseReason;
+use crate::values::limits::{DRAIN_QUIET, LINGER_BYTES, LINGER_TIME, READ_BUDGET, READ_BUFFER};
+use crate::values::peer::Peer;
+use crate::values::ready::Ready;
+use crate::values::time::Time;
 
 /// The receiving half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,32 +125,32 @@ impl<N: Net> Connection<N> {
     }
 
     /// Lets the service speak first.
-    pub(crate) fn open(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
-        let opened = self.call(ready, res, |service, cx, _| service.on_open(cx));
+    pub(crate) fn open(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Outcome {
+        let opened = self.call(ready, turn, |service, cx, _| service.on_open(cx));
         opened
-            .and_then(|()| self.exchange(ready, res))
+            .and_then(|()| self.exchange(ready, turn))
             .unwrap_or_else(Outcome::Done)
     }
 
     /// Does what can be done now, within one turn's budget.
     #[inline]
-    pub(crate) fn drive(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
+    pub(crate) fn drive(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Outcome {
         if ready.contains(Ready::ALARM) {
-            return self.drive_alarmed(ready, res);
+            return self.drive_alarmed(ready, turn);
         }
-        self.exchange(ready, res).unwrap_or_else(Outcome::Done)
+        self.exchange(ready, turn).unwrap_or_else(Outcome::Done)
     }
 
     /// When this connection wants to be called although nothing happened.
     #[inline]
-    pub(crate) fn deadline(&self, res: &Resources<N>) -> Time {
+    pub(crate) fn deadline(&self, turn: &Turn<N>) -> Time {
         let Tx::Open = self.tx else {
-            return self.closing_deadline(res);
+            return self.closing_deadline(turn);
         };
-        let mut at = self.idle_deadline(res).min(self.line.alarm);
+        let mut at = self.idle_deadline(turn).min(self.line.alarm);
         if !self.line.outbox.is_empty() {
-            at = at.min(self.write_deadline(res));
-        } else if res.draining {
+            at = at.min(self.write_deadline(turn));
+        } else if turn.draining {
             at = at.min(self.line.progress + DRAIN_QUIET);
         }
         at
@@ -203,65 +201,65 @@ impl<N: Net> Connection<N> {
 
     /// The alarm's way in: asks the socket before it believes the clock.
     #[cold]
-    fn drive_alarmed(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
+    fn drive_alarmed(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Outcome {
         ready.remove(Ready::ALARM);
-        self.try_drive_alarmed(ready, res)
+        self.try_drive_alarmed(ready, turn)
             .unwrap_or_else(Outcome::Done)
     }
 
-    fn try_drive_alarmed(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<Outcome> {
+    fn try_drive_alarmed(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<Outcome> {
         // The service's alarm is no verdict on the peer: there is nothing to ask the socket first, and a flood must not put it off.
-        if self.line.alarm <= res.now && self.has_service() {
+        if self.line.alarm <= turn.now && self.has_service() {
             self.line.alarm = Time::NEVER;
-            self.call(ready, res, |service, cx, _| service.on_alarm(cx))?;
+            self.call(ready, turn, |service, cx, _| service.on_alarm(cx))?;
         }
-        let is_due = self.deadline(res) <= res.now;
+        let is_due = self.deadline(turn) <= turn.now;
         if is_due {
             *ready |= Ready::READABLE | Ready::WRITABLE;
         }
-        let outcome = self.exchange(ready, res)?;
-        if outcome != Outcome::Waiting || !is_due || self.deadline(res) > res.now {
+        let outcome = self.exchange(ready, turn)?;
+        if outcome != Outcome::Waiting || !is_due || self.deadline(turn) > turn.now {
             return Ok(outcome);
         }
-        self.expire(ready, res)?;
-        self.exchange(ready, res)
+        self.expire(ready, turn)?;
+        self.exchange(ready, turn)
     }
 
     /// Writes before it reads, reads while nothing is owed, stops at the budget. A service that has more to say than there was room for is asked
     /// for it once a turn, and so has a budget as well: what the outbox holds.
     #[inline]
-    fn exchange(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<Outcome> {
+    fn exchange(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<Outcome> {
         let mut budget = READ_BUDGET;
         let mut asked = false;
         loop {
             if !self.line.outbox.is_empty() {
-                self.flush(ready, res)?;
+                self.flush(ready, turn)?;
             }
             if self.may_speak() && !asked {
                 asked = true;
-                self.speak(ready, res)?;
+                self.speak(ready, turn)?;
                 continue;
             }
             if !ready.contains(Ready::READABLE) || !self.may_read() {
                 break;
             }
             if budget == 0 {
-                res.stats.yields += 1;
+                turn.stats.yields += 1;
                 return Ok(Outcome::More);
             }
-            budget = self.read(ready, res, budget)?;
+            budget = self.read(ready, turn, budget)?;
         }
         // With reading stopped nobody else would notice an error, and a hung-up peer would be waited for until a timeout. Where who asks only
         // rests, it would lose what it has not read.
         if ready.contains(Ready::ERROR) && !self.may_read() && !self.is_resting() {
             ready.remove(Ready::ERROR);
-            self.take_error(res)?;
+            self.take_error(turn)?;
         }
         match self.tx {
             Tx::Finished(reason) if self.is_input_over() => Ok(Outcome::Done(reason)),
-            Tx::Connecting => self.establish(ready, res),
+            Tx::Connecting => self.establish(ready, turn),
             _ if self.may_speak() => {
-                res.stats.yields += 1;
+                turn.stats.yields += 1;
                 Ok(Outcome::More)
             }
             _ => Ok(Outcome::Waiting),
@@ -270,17 +268,17 @@ impl<N: Net> Connection<N> {
 
     /// Asks whether the connection is made, once the selector has said something of it.
     #[cold]
-    fn establish(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<Outcome> {
+    fn establish(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<Outcome> {
         if !ready.contains(Ready::WRITABLE) {
             return Ok(Outcome::Waiting);
         }
-        match res.net.is_connected(&mut self.line.stream) {
+        match turn.net.is_connected(&mut self.line.stream) {
             Ok(true) => {
                 self.set_tx(Tx::Open);
                 self.line.is_held = false;
-                self.line.progress = res.now;
-                self.call(ready, res, |service, cx, _| service.on_open(cx))?;
-                self.exchange(ready, res)
+                self.line.progress = turn.now;
+                self.call(ready, turn, |service, cx, _| service.on_open(cx))?;
+                self.exchange(ready, turn)
             }
             Ok(false) => {
                 ready.remove(Ready::WRITABLE);
@@ -331,22 +329,22 @@ impl<N: Net> Connection<N> {
 
     /// Asks the service for more. Kept out of line, as is whatever an echo does not need: it would cost every message registers.
     #[cold]
-    fn speak(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<()> {
+    fn speak(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<()> {
         self.has_more = false;
-        self.call(ready, res, |service, cx, _| service.on_writable(cx))
+        self.call(ready, turn, |service, cx, _| service.on_writable(cx))
     }
 
     /// Reads once, at most `budget` bytes, and lets the service answer. Returns what is left of the budget.
     #[inline]
-    fn read(&mut self, ready: &mut Ready, res: &mut Resources<N>, budget: usize) -> Flow<usize> {
+    fn read(&mut self, ready: &mut Ready, turn: &mut Turn<N>, budget: usize) -> Flow<usize> {
         if let Rx::Lingering { left } = self.rx {
-            return self.discard(ready, res, budget, left);
+            return self.discard(ready, turn, budget, left);
         }
-        let count = self.receive(ready, res, budget.min(READ_BUFFER))?;
+        let count = self.receive(ready, turn, budget.min(READ_BUFFER))?;
         if count > 0 {
-            res.stats.bytes_in += count as u64;
-            self.line.progress = res.now;
-            self.call(ready, res, |service, cx, buffer| {
+            turn.stats.bytes_in += count as u64;
+            self.line.progress = turn.now;
+            self.call(ready, turn, |service, cx, buffer| {
                 service.on_data(cx, &buffer[..count])
             })?;
         }
@@ -358,13 +356,13 @@ impl<N: Net> Connection<N> {
     fn discard(
         &mut self,
         ready: &mut Ready,
-        res: &mut Resources<N>,
+        turn: &mut Turn<N>,
         budget: usize,
         left: u32,
     ) -> Flow<usize> {
-        let count = self.receive(ready, res, budget.min(left as usize).min(READ_BUFFER))?;
+        let count = self.receive(ready, turn, budget.min(left as usize).min(READ_BUFFER))?;
         if count > 0 {
-            res.stats.bytes_lingered += count as u64;
+            turn.stats.bytes_lingered += count as u64;
             self.set_rx(Rx::Lingering {
                 left: left - count as u32,
             });
@@ -375,14 +373,17 @@ impl<N: Net> Connection<N> {
     /// Reads once, `size` bytes at the most, to the beginning of the shared buffer. Returns how many came: 0 where there are none now, and where
     /// the peer has ended its side, which has been dealt with then.
     #[inline(always)]
-    fn receive(&mut self, ready: &mut Ready, res: &mut Resources<N>, size: usize) -> Flow<usize> {
-        match res.net.read(&mut self.line.stream, &mut res.buffer[..size]) {
-            Ok(0) => self.receive_end(ready, res),
+    fn receive(&mut self, ready: &mut Ready, turn: &mut Turn<N>, size: usize) -> Flow<usize> {
+        match turn
+            .net
+            .read(&mut self.line.stream, &mut turn.buffer[..size])
+        {
+            Ok(0) => self.receive_end(ready, turn),
             Ok(count) => {
                 // Read-closed or an error behind these bytes gives no second event: then only `Ok(0)` or an error may end the reading.
                 if count < size
-                    && res.net.edge_after_partial()
-                    && !ready.intersects(Ready::READ_CLOSED | Ready::ERROR)
+                    && turn.net.short_read_drains(&self.line.stream)
+                    && !ready.intersects(Ready::READ_CLOSED | Ready::ERROR | Ready::PRIORITY)
                 {
                     ready.remove(Ready::READABLE);
                 }
@@ -394,7 +395,7 @@ impl<N: Net> Connection<N> {
 
     /// The peer has ended its side.
     #[cold]
-    fn receive_end(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<usize> {
+    fn receive_end(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<usize> {
         ready.remove(Ready::READABLE);
         // Behind a failed write, which took the socket's error, nothing is an end of stream any more.
         let is_broken =
@@ -402,7 +403,7 @@ impl<N: Net> Connection<N> {
         let is_heard = self.rx == Rx::Open && !is_broken;
         self.set_rx(Rx::Eof);
         if is_heard {
-            self.call(ready, res, |service, cx, _| service.on_eof(cx))?;
+            self.call(ready, turn, |service, cx, _| service.on_eof(cx))?;
         }
         if !self.has_service() {
             self.line.alarm = Time::NEVER;
@@ -415,13 +416,13 @@ impl<N: Net> Connection<N> {
     fn call(
         &mut self,
         ready: &mut Ready,
-        res: &mut Resources<N>,
+        turn: &mut Turn<N>,
         event: impl FnOnce(&mut dyn Service, &mut Context<'_>, &[u8]) -> Action,
     ) -> Flow<()> {
         let mut wire = StreamWire {
-            net: &mut res.net,
-            stats: &mut res.stats,
-            now: res.now,
+            net: &mut turn.net,
+            stats: &mut turn.stats,
+            now: turn.now,
             line: &mut self.line,
             ready,
             is_mute: self.tx != Tx::Open,
@@ -429,49 +430,49 @@ impl<N: Net> Connection<N> {
         };
         let action = event(
             &mut *self.service,
-            &mut Context::new(res.now, &self.peer, &mut wire),
-            &res.buffer,
+            &mut Context::new(turn.now, &self.peer, &mut wire),
+            &turn.buffer,
         );
         if let Some(reason) = wire.failed {
-            return self.fail_output(ready, res, reason);
+            return self.fail_output(ready, turn, reason);
         }
         self.has_more |= action == Action::More;
         match action {
             Action::Continue | Action::More => Ok(()),
-            Action::Finish if self.rx == Rx::Eof => {
-                self.finish(ready, res, CloseReason::PeerClosed)
+            Action::Finish(CloseReason::Finished) if self.rx == Rx::Eof => {
+                self.finish(ready, turn, CloseReason::PeerClosed)
             }
-            Action::Finish => self.finish(ready, res, CloseReason::Finished),
-            Action::HalfClose => self.half_close(ready, res),
-            Action::TooLong => self.finish(ready, res, CloseReason::MessageTooLong),
-            Action::Abort => Err(CloseReason::Aborted),
+            Action::Finish(reason) => self.finish(ready, turn, reason),
+            Action::HalfClose => self.half_close(ready, turn),
+            Action::Abort(reason) => Err(reason),
         }
     }
 
     /// Sends what is owed until it is gone or refused.
     #[inline(never)]
-    fn flush(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<()> {
+    fn flush(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<()> {
         while ready.contains(Ready::WRITABLE) && !self.line.outbox.is_empty() {
             let pending = self.line.outbox.pending();
             let size = pending.len();
-            let written = res.net.write(&mut self.line.stream, pending);
-            let count =
-                match self
-                    .line
-                    .settle_write(written, size, ready, res.net.edge_after_partial())
-                {
-                    Ok(count) => count,
-                    Err(reason) => return self.fail_output(ready, res, reason),
-                };
+            let written = turn.net.write(&mut self.line.stream, pending);
+            let count = match self.line.settle_write(
+                written,
+                size,
+                ready,
+                turn.net.short_write_fills(&self.line.stream),
+            ) {
+                Ok(count) => count,
+                Err(reason) => return self.fail_output(ready, turn, reason),
+            };
             if count > 0 {
-                self.line.outbox.sent(count, res.now);
-                self.line.progress = res.now;
-                res.stats.bytes_out += count as u64;
+                self.line.outbox.sent(count, turn.now);
+                self.line.progress = turn.now;
+                turn.stats.bytes_out += count as u64;
             }
         }
         match self.tx {
             Tx::Finishing(reason) if self.line.outbox.is_empty() => {
-                self.send_end(ready, res, reason)
+                self.send_end(ready, turn, reason)
             }
             _ => Ok(()),
         }
@@ -479,12 +480,7 @@ impl<N: Net> Connection<N> {
 
     /// No more is said and no more is heard: what is owed goes out, then our end of stream.
     #[cold]
-    fn finish(
-        &mut self,
-        ready: &mut Ready,
-        res: &mut Resources<N>,
-        reason: CloseReason,
-    ) -> Flow<()> {
+    fn finish(&mut self, ready: &mut Ready, turn: &mut Turn<N>, reason: CloseReason) -> Flow<()> {
         if self.rx == Rx::Open {
             self.set_rx(Rx::Lingering {
                 left: LINGER_BYTES as u32,
@@ -492,10 +488,10 @@ impl<N: Net> Connection<N> {
         }
         self.line.alarm = Time::NEVER;
         match self.tx {
-            Tx::Open => self.end_output(ready, res, reason),
+            Tx::Open => self.end_output(ready, turn, reason),
             // A half-close went before: the linger begins now.
             Tx::Connecting | Tx::Finishing(_) | Tx::Finished(_) => {
-                self.line.progress = res.now;
+                self.line.progress = turn.now;
                 Ok(())
             }
         }
@@ -503,9 +499,9 @@ impl<N: Net> Connection<N> {
 
     /// No more is said; what the peer says is heard to its end.
     #[cold]
-    fn half_close(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<()> {
+    fn half_close(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<()> {
         match self.tx {
-            Tx::Open => self.end_output(ready, res, CloseReason::PeerClosed),
+            Tx::Open => self.end_output(ready, turn, CloseReason::PeerClosed),
             Tx::Connecting | Tx::Finishing(_) | Tx::Finished(_) => Ok(()),
         }
     }
@@ -514,33 +510,28 @@ impl<N: Net> Connection<N> {
     fn end_output(
         &mut self,
         ready: &mut Ready,
-        res: &mut Resources<N>,
+        turn: &mut Turn<N>,
         reason: CloseReason,
     ) -> Flow<()> {
         self.set_tx(Tx::Finishing(reason));
         if self.line.outbox.is_empty() {
-            self.send_end(ready, res, reason)
+            self.send_end(ready, turn, reason)
         } else {
             Ok(())
         }
     }
 
-    fn send_end(
-        &mut self,
-        ready: &mut Ready,
-        res: &mut Resources<N>,
-        reason: CloseReason,
-    ) -> Flow<()> {
+    fn send_end(&mut self, ready: &mut Ready, turn: &mut Turn<N>, reason: CloseReason) -> Flow<()> {
         // Where the peer has ended its side there is nothing to linger for: this run ends the connection, and close sends the same end of stream
         // with one system call less.
         if self.rx != Rx::Eof {
-            if let Err(error) = res.net.finish(&mut self.line.stream) {
+            if let Err(error) = turn.net.finish(&mut self.line.stream) {
                 let reason = self.line.verdict(&error);
-                return self.fail_output(ready, res, reason);
+                return self.fail_output(ready, turn, reason);
             }
         }
         self.set_tx(Tx::Finished(reason));
-        self.line.progress = res.now;
+        self.line.progress = turn.now;
         Ok(())
     }
 
@@ -550,7 +541,7 @@ impl<N: Net> Connection<N> {
     fn fail_output(
         &mut self,
         ready: &mut Ready,
-        res: &mut Resources<N>,
+        turn: &mut Turn<N>,
         reason: CloseReason,
     ) -> Flow<()> {
         let has_gone = matches!(reason, CloseReason::PeerClosed | CloseReason::Reset);
@@ -558,7 +549,7 @@ impl<N: Net> Connection<N> {
             return Err(reason);
         }
         // A Unix peer may have closed its reading side alone, and wait for our end.
-        match res.net.finish(&mut self.line.stream) {
+        match turn.net.finish(&mut self.line.stream) {
             Err(error) if error.kind() != io::ErrorKind::NotConnected => return Err(reason),
             _ => {}
         }
@@ -567,71 +558,71 @@ impl<N: Net> Connection<N> {
             self.set_tx(Tx::Finishing(reason));
         }
         self.set_tx(Tx::Finished(reason));
-        self.line.progress = res.now;
+        self.line.progress = turn.now;
         // What stands there may have been announced long ago.
         *ready |= Ready::READABLE;
         Ok(())
     }
 
-    fn take_error(&mut self, res: &mut Resources<N>) -> Flow<()> {
-        match res.net.take_error(&mut self.line.stream) {
+    fn take_error(&mut self, turn: &mut Turn<N>) -> Flow<()> {
+        match turn.net.take_error(&mut self.line.stream) {
             Ok(None) => Ok(()),
             Ok(Some(error)) | Err(error) => Err(self.line.verdict(&error)),
         }
     }
 
     /// A deadline has passed, and the socket had nothing to say against it.
-    fn expire(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Flow<()> {
+    fn expire(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<()> {
         if self.tx == Tx::Connecting {
             return Err(CloseReason::TimedOut);
         }
         if let (Tx::Finished(reason), Rx::Lingering { .. } | Rx::Eof) = (self.tx, self.rx) {
             return Err(reason);
         }
-        if self.write_deadline(res) <= res.now {
+        if self.write_deadline(turn) <= turn.now {
             return Err(CloseReason::WriteTimeout);
         }
-        if self.idle_deadline(res) <= res.now {
+        if self.idle_deadline(turn) <= turn.now {
             return if self.line.outbox.is_empty() {
-                self.finish(ready, res, CloseReason::IdleTimeout)
+                self.finish(ready, turn, CloseReason::IdleTimeout)
             } else {
                 Err(CloseReason::IdleTimeout)
             };
         }
-        if res.draining && self.line.outbox.is_empty() && self.has_service() {
-            return self.finish(ready, res, CloseReason::Drained);
+        if turn.draining && self.line.outbox.is_empty() && self.has_service() {
+            return self.finish(ready, turn, CloseReason::Drained);
         }
         Ok(())
     }
 
     #[inline]
-    fn idle_deadline(&self, res: &Resources<N>) -> Time {
-        self.line.progress.after(res.limits.idle_timeout)
+    fn idle_deadline(&self, turn: &Turn<N>) -> Time {
+        self.line.progress.after(turn.limits.idle_timeout)
     }
 
-    fn write_deadline(&self, res: &Resources<N>) -> Time {
+    fn write_deadline(&self, turn: &Turn<N>) -> Time {
         self.line
             .outbox
             .stalled_since()
-            .after(res.limits.write_timeout)
+            .after(turn.limits.write_timeout)
     }
 
     #[cold]
-    fn closing_deadline(&self, res: &Resources<N>) -> Time {
+    fn closing_deadline(&self, turn: &Turn<N>) -> Time {
         match (self.rx, self.tx) {
-            (_, Tx::Connecting) => self.line.progress.after(res.limits.connect_timeout),
+            (_, Tx::Connecting) => self.line.progress.after(turn.limits.connect_timeout),
             (Rx::Open, Tx::Finished(_)) => {
-                let drained = if res.draining {
+                let drained = if turn.draining {
                     self.line.progress + DRAIN_QUIET
                 } else {
                     Time::NEVER
                 };
-                self.idle_deadline(res).min(self.line.alarm).min(drained)
+                self.idle_deadline(turn).min(self.line.alarm).min(drained)
             }
             (_, Tx::Finished(_)) => self.line.progress + LINGER_TIME,
             (_, Tx::Open | Tx::Finishing(_)) => self
-                .idle_deadline(res)
-                .min(self.write_deadline(res))
+                .idle_deadline(turn)
+                .min(self.write_deadline(turn))
                 .min(self.line.alarm),
         }
     }

@@ -10,7 +10,7 @@
 //!
 //! Tests: below; `tests/never_reads.rs` for the memory; `benches/outbox.rs` for the cost.
 
-use crate::timer::Time;
+use crate::values::time::Time;
 
 /// The most that one peer can be owed, in bytes: one full read of the shared buffer, so that an echo always fits.
 pub const LIMIT: usize = 64 * 1024;

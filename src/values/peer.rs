@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use crate::escape::Escaped;
+use crate::values::escape::Escaped;
 
 /// The address of a peer, as the socket told it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -6,14 +6,14 @@
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-use crate::error::CloseReason;
 use crate::net::Net;
-use crate::outbox::{Full, Outbox};
-use crate::peer::Peer;
-use crate::ready::Ready;
 use crate::service::Wire;
-use crate::stats::Stats;
-use crate::timer::Time;
+use crate::stream::outbox::{Full, Outbox};
+use crate::values::error::CloseReason;
+use crate::values::peer::Peer;
+use crate::values::ready::Ready;
+use crate::values::stats::Stats;
+use crate::values::time::Time;
 
 /// The half of a connection that its service reaches through its [`Context`](crate::service::Context), while the connection lends it out.
 pub(super) struct Line<N: Net> {
@@ -83,7 +83,7 @@ pub(super) type Flow<T> = Result<T, CloseReason>;
 pub(super) fn settle_read(error: &io::Error, ready: &mut Ready) -> Flow<usize> {
     match error.kind() {
         io::ErrorKind::WouldBlock => {
-            ready.remove(Ready::READABLE | Ready::READ_CLOSED | Ready::ERROR)
+            ready.remove(Ready::READABLE | Ready::READ_CLOSED | Ready::ERROR | Ready::PRIORITY)
         }
         io::ErrorKind::Interrupted => {}
         _ => return Err(CloseReason::of_error(error)),
@@ -113,10 +113,12 @@ impl<N: Net> StreamWire<'_, N> {
     /// Takes the answer of a write of `size` bytes; returns how many left.
     #[inline]
     fn settle(&mut self, result: io::Result<usize>, size: usize) -> usize {
-        match self
-            .line
-            .settle_write(result, size, self.ready, self.net.edge_after_partial())
-        {
+        match self.line.settle_write(
+            result,
+            size,
+            self.ready,
+            self.net.short_write_fills(&self.line.stream),
+        ) {
             Ok(count) => {
                 self.line.progress = self.now;
                 self.stats.bytes_out += count as u64;

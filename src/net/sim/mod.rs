@@ -16,7 +16,6 @@
 //! Tests: `tests/simulation.rs`.
 
 mod datagrams;
-mod dice;
 mod peers;
 
 use std::collections::VecDeque;
@@ -26,16 +25,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use self::datagrams::Socket;
-pub use self::dice::Dice;
 pub use self::peers::PeerEnd;
 use super::{Burst, Event, Net, Transmit, Wake};
-use crate::endpoint::Address;
-use crate::error::StartError;
-use crate::peer::Peer;
-use crate::ready::Ready;
-use crate::signals::Signal;
-use crate::timer::Time;
-use crate::token::Token;
+use crate::values::dice::Dice;
+use crate::values::endpoint::Address;
+use crate::values::error::StartError;
+use crate::values::peer::Peer;
+use crate::values::ready::Ready;
+use crate::values::signal::Signal;
+use crate::values::time::Time;
+use crate::values::token::Token;
 
 /// How the simulated selector announces readiness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -371,8 +370,20 @@ impl Net for SimNet {
         self.events.iter().copied()
     }
 
-    fn edge_after_partial(&self) -> bool {
+    fn short_read_drains(&self, _stream: &SimStream) -> bool {
         self.rules.selector == Selector::Edge
+    }
+
+    fn short_write_fills(&self, _stream: &SimStream) -> bool {
+        self.rules.selector == Selector::Edge
+    }
+
+    fn short_burst_drains(&self, _socket: &SimDatagram) -> bool {
+        self.rules.selector == Selector::Edge
+    }
+
+    fn unsent(&self, stream: &SimStream) -> Option<usize> {
+        Some(self.connections[stream.0].outbound.len())
     }
 
     fn waker(&mut self, token: Token) -> io::Result<Arc<dyn Wake>> {

@@ -1,6 +1,6 @@
 //! Readiness: what a source may do next, as far as we know.
 //!
-//! Owns six bits. They are *hints that stay true until the socket says otherwise*: an event sets them, and only an answer of the
+//! Owns seven bits. They are *hints that stay true until the socket says otherwise*: an event sets them, and only an answer of the
 //! socket (would block, end of stream, a short transfer where that is proof) clears them. Edge-triggered selectors announce
 //! a change once, so a bit that is cleared too early is a connection that hangs for ever.
 //!
@@ -9,8 +9,8 @@
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 
-/// A set of readiness bits. Prints as six columns, `rw-h--`: readable, writable, error, read closed (the peer's half-close),
-/// write closed (hang-up), alarm.
+/// A set of readiness bits. Prints as seven columns, `rw-h---`: readable, writable, error, read closed (the peer's half-close),
+/// write closed (hang-up), alarm, priority.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ready(u8);
 
@@ -29,6 +29,8 @@ impl Ready {
     pub const WRITE_CLOSED: Ready = Ready(1 << 4);
     /// A deadline of the source has passed.
     pub const ALARM: Ready = Ready(1 << 5);
+    /// An urgent mark may stand in the input: a read stops there with more behind it.
+    pub const PRIORITY: Ready = Ready(1 << 6);
 
     /// These bits where `holds`, none otherwise.
     #[inline]
@@ -87,8 +89,8 @@ impl BitOrAssign for Ready {
 
 impl fmt::Display for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut columns = [b'-'; 6];
-        for (bit, letter) in b"rwehHa".iter().enumerate() {
+        let mut columns = [b'-'; 7];
+        for (bit, letter) in b"rwehHap".iter().enumerate() {
             if self.0 & 1 << bit != 0 {
                 columns[bit] = *letter;
             }
@@ -109,14 +111,14 @@ mod tests {
 
     #[test]
     fn bits_print_in_columns() {
-        assert_eq!(Ready::NONE.to_string(), "------");
+        assert_eq!(Ready::NONE.to_string(), "-------");
         assert_eq!(
             (Ready::READABLE | Ready::WRITABLE | Ready::READ_CLOSED).to_string(),
-            "rw-h--"
+            "rw-h---"
         );
         assert_eq!(
             (Ready::ERROR | Ready::WRITE_CLOSED | Ready::ALARM).to_string(),
-            "--e-Ha"
+            "--e-Ha-"
         );
     }
 

@@ -23,6 +23,12 @@
 //!
 //! Tests: `tests/simulation.rs` drives this very loop over the simulator.
 
+pub(crate) mod handle;
+pub(crate) mod lifecycle;
+mod run_queue;
+mod sources;
+pub mod timer;
+
 use std::fmt;
 use std::io;
 use std::sync::mpsc;
@@ -30,23 +36,24 @@ use std::time::Duration;
 
 use log::{debug, info, trace, warn};
 
-use crate::connection::Connection;
-use crate::datagram::Datagram;
-use crate::endpoint::Address;
-use crate::error::{CloseReason, StartError};
-use crate::handle::{Command, Handle};
-use crate::lifecycle::{Lifecycle, Step};
-use crate::limits::Limits;
-use crate::listener::{Accepted, Listener};
+use self::handle::{Command, Handle};
+use self::lifecycle::{Lifecycle, Step};
+use self::sources::{Entry, Marked, Sources};
+use crate::datagram::Common;
+use crate::datagram::socket::Datagram;
 use crate::net::Net;
-use crate::ready::Ready;
-use crate::resources::{Outcome, Resources};
-use crate::service::{Factory, Service};
-use crate::signals::Signal;
-use crate::sources::{Entry, Marked, Sources};
-use crate::stats::Stats;
-use crate::timer::Time;
-use crate::token::{MAX_SOURCES, Token};
+use crate::net::turn::{Outcome, Turn};
+use crate::service::{Factory, Service, Shape};
+use crate::stream::connection::Connection;
+use crate::stream::listener::{Accepted, Listener};
+use crate::values::endpoint::Address;
+use crate::values::error::{CloseReason, StartError};
+use crate::values::limits::Limits;
+use crate::values::ready::Ready;
+use crate::values::signal::Signal;
+use crate::values::stats::Stats;
+use crate::values::time::Time;
+use crate::values::token::{MAX_SOURCES, Token};
 
 /// Everything the loop waits for. The connection is the common case and lies in the table itself; the others are few.
 #[derive(Debug)]
@@ -76,7 +83,8 @@ pub enum Ending {
 /// A server: bind endpoints, then [`run`](Reactor::run).
 pub struct Reactor<N: Net> {
     sources: Sources<Source<N>>,
-    res: Resources<N>,
+    turn: Turn<N>,
+    common: Common,
     /// The sources that a drain must end beside the connections.
     listeners: Vec<Token>,
     datagrams: Vec<Token>,
@@ -108,11 +116,13 @@ impl<N: Net> Reactor<N> {
         let waker = net.waker(sources.next_token())?;
         sources.insert(Ready::NONE, Source::Waker);
         let (handle, commands) = Handle::new(waker);
-        let res = Resources::new(net, limits);
+        let common = Common::new(&limits);
+        let turn = Turn::new(net, limits);
         Ok(Reactor {
             sources,
-            last_event: res.now,
-            res,
+            last_event: turn.now,
+            turn,
+            common,
             listeners: Vec::new(),
             datagrams: Vec::new(),
             batch: Vec::new(),
@@ -144,7 +154,7 @@ impl<N: Net> Reactor<N> {
         make: Factory,
     ) -> Result<Address, StartError> {
         let (socket, bound) = self
-            .res
+            .turn
             .net
             .listen(address, backlog, self.sources.next_token())?;
         let listener = Listener::new(socket, bound.clone(), make);
@@ -162,10 +172,10 @@ impl<N: Net> Reactor<N> {
     ///
     /// What was tried, why it failed and what to do.
     pub fn bind(&mut self, address: &Address, mut make: Factory) -> Result<Address, StartError> {
-        let (socket, bound) = self.res.net.bind(address, self.sources.next_token())?;
-        let datagram = Datagram::new(&self.res.net, socket, bound.clone(), make());
+        let (socket, bound) = self.turn.net.bind(address, self.sources.next_token())?;
+        let datagram = Datagram::new(&self.turn.net, socket, bound.clone(), make(Shape::Datagram));
         if let Address::Udp(own) = bound {
-            self.res.own.push(own);
+            self.common.own.push(own);
         }
         self.datagrams.push(
             self.sources
@@ -187,16 +197,16 @@ impl<N: Net> Reactor<N> {
         service: Box<dyn Service>,
     ) -> Result<Token, StartError> {
         let stream = self
-            .res
+            .turn
             .net
             .connect(remote, local, self.sources.next_token())?;
-        let connection = Connection::connecting(stream, remote.as_peer(), service, self.res.now);
-        let deadline = connection.deadline(&self.res);
+        let connection = Connection::connecting(stream, remote.as_peer(), service, self.turn.now);
+        let deadline = connection.deadline(&self.turn);
         let token = self
             .sources
             .insert(Ready::NONE, Source::Connection(connection));
         self.sources.arm(token, deadline);
-        self.res.stats.connects += 1;
+        self.turn.stats.connects += 1;
         debug!("{token} {remote}: connecting");
         Ok(token)
     }
@@ -214,11 +224,11 @@ impl<N: Net> Reactor<N> {
         service: Box<dyn Service>,
     ) -> Result<Token, StartError> {
         let socket = self
-            .res
+            .turn
             .net
             .associate(remote, local, self.sources.next_token())?;
         let datagram =
-            Datagram::new(&self.res.net, socket, remote.clone(), service).to(remote.as_peer());
+            Datagram::new(&self.turn.net, socket, remote.clone(), service).to(remote.as_peer());
         let token = self
             .sources
             .insert(Ready::WRITABLE, Source::Datagram(Box::new(datagram)));
@@ -232,7 +242,7 @@ impl<N: Net> Reactor<N> {
     ///
     /// The operating system's; `Unsupported` where the crate was built without the feature `cli`.
     pub fn catch_signals(&mut self) -> io::Result<()> {
-        let signals = self.res.net.catch_signals(self.sources.next_token())?;
+        let signals = self.turn.net.catch_signals(self.sources.next_token())?;
         self.sources
             .insert(Ready::NONE, Source::Signals(Box::new(signals)));
         Ok(())
@@ -251,22 +261,22 @@ impl<N: Net> Reactor<N> {
 
     /// One turn, whose wait ends at `at` at the latest: for who drives the loop, and has times of its own to keep.
     pub fn turn_by(&mut self, at: Time) -> Lifecycle {
-        let (before, spins) = (self.res.now, self.wait(at));
-        self.res.now = self.res.net.now();
+        let (before, spins) = (self.turn.now, self.wait(at));
+        self.turn.now = self.turn.net.now();
         let events = self.mark();
-        if self.res.limits.spin > Duration::ZERO {
+        if self.turn.limits.spin > Duration::ZERO {
             self.count_spinning(spins && events == 0, before);
         }
         self.run_queued();
         self.obey();
-        self.lifecycle.advance(self.res.now, self.is_idle());
-        self.res.stats.turns += 1;
+        self.lifecycle.advance(self.turn.now, self.is_idle());
+        self.turn.stats.turns += 1;
         self.lifecycle
     }
 
     /// Calls [`Service::on_alarm`] of the source that `token` names with the next turn, if it is still there.
     pub fn wake(&mut self, token: Token) {
-        let now = self.res.now;
+        let now = self.turn.now;
         match self.sources.get_mut(token).map(|entry| &mut entry.source) {
             Some(Source::Connection(connection)) => connection.alarm_at(now),
             Some(Source::Datagram(datagram)) => datagram.alarm_at(now),
@@ -277,17 +287,17 @@ impl<N: Net> Reactor<N> {
 
     /// The time of the last turn.
     pub fn now(&self) -> Time {
-        self.res.now
+        self.turn.now
     }
 
     /// The counters.
     pub fn stats(&self) -> &Stats {
-        &self.res.stats
+        &self.turn.stats
     }
 
     /// The network below, for tests that play the peers of a simulated one.
     pub fn net_mut(&mut self) -> &mut N {
-        &mut self.res.net
+        &mut self.turn.net
     }
 
     /// Bytes that all connections together are owed.
@@ -319,10 +329,10 @@ impl<N: Net> Reactor<N> {
             }
         }
         let live = self.connections().count() as u64;
-        if live != self.res.stats.live() {
+        if live != self.turn.stats.live() {
             return Err(format!(
                 "{live} connections are open, the counters say {}",
-                self.res.stats.live()
+                self.turn.stats.live()
             ));
         }
         Ok(())
@@ -340,17 +350,20 @@ impl<N: Net> Reactor<N> {
         } else if deadline == Time::NEVER {
             None
         } else {
-            Some(sleep_before(deadline - self.res.now, self.res.limits.spin))
+            Some(sleep_before(
+                deadline - self.turn.now,
+                self.turn.limits.spin,
+            ))
         };
-        let spins = self.res.limits.spin > Duration::ZERO
+        let spins = self.turn.limits.spin > Duration::ZERO
             && !self.sources.is_runnable()
             && timeout == Some(Duration::ZERO);
-        let result = self.res.net.wait(timeout);
+        let result = self.turn.net.wait(timeout);
         let failed = result
             .as_ref()
             .is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
         if failed {
-            self.res.stats.wait_errors += 1;
+            self.turn.stats.wait_errors += 1;
         }
         if let (true, false, Err(error)) = (failed, self.wait_failed, result) {
             warn!("waiting for events failed: {error}; going on");
@@ -364,33 +377,33 @@ impl<N: Net> Reactor<N> {
     fn count_spinning(&mut self, found_nothing: bool, before: Time) {
         let is_idle = found_nothing && !self.sources.is_runnable();
         if std::mem::replace(&mut self.was_spinning, is_idle) && is_idle {
-            self.res.stats.spun_nanos += (self.res.now - before).as_nanos() as u64;
+            self.turn.stats.spun_nanos += (self.turn.now - before).as_nanos() as u64;
         }
     }
 
     fn is_busy_polling(&self) -> bool {
-        self.res
+        self.turn
             .limits
             .busy_poll
-            .is_some_and(|busy| self.res.now < self.last_event + busy)
+            .is_some_and(|busy| self.turn.now < self.last_event + busy)
     }
 
     /// Phase 4. Out of line, as is phase 5: each is a loop over all events, and shares no register with the other.
     #[inline(never)]
     fn mark(&mut self) -> u64 {
         let mut events = 0;
-        for event in self.res.net.events() {
+        for event in self.turn.net.events() {
             events += 1;
             trace!("event {} {}", event.token, event.ready);
             if self.sources.mark(event.token, event.ready) == Marked::Stale {
-                self.res.stats.stale_events += 1;
+                self.turn.stats.stale_events += 1;
             }
         }
-        self.res.stats.events += events;
+        self.turn.stats.events += events;
         if events > 0 {
-            self.last_event = self.res.now;
+            self.last_event = self.turn.now;
         }
-        self.sources.mark_due(self.res.now);
+        self.sources.mark_due(self.turn.now);
         events
     }
 
@@ -412,8 +425,8 @@ impl<N: Net> Reactor<N> {
         let Source::Connection(connection) = &mut entry.source else {
             return self.run_other(token);
         };
-        let outcome = connection.drive(&mut entry.ready, &mut self.res);
-        let deadline = connection.deadline(&self.res);
+        let outcome = connection.drive(&mut entry.ready, &mut self.turn);
+        let deadline = connection.deadline(&self.turn);
         // What nearly every message comes to: the connection waits, and its alarm is set already.
         if outcome == Outcome::Waiting && entry.is_armed_for(deadline) {
             return;
@@ -427,27 +440,28 @@ impl<N: Net> Reactor<N> {
         let Some(entry) = self.sources.get_mut(token) else {
             return;
         };
-        let res = &mut self.res;
+        let turn = &mut self.turn;
         let (outcome, deadline) = match &mut entry.source {
             Source::Listener(listener) => {
-                let room = res
+                let room = turn
                     .limits
                     .max_connections
-                    .saturating_sub(res.stats.live() as usize);
+                    .saturating_sub(turn.stats.live() as usize);
                 (
-                    listener.accept(&mut entry.ready, res, room, &mut self.batch),
+                    listener.accept(&mut entry.ready, turn, room, &mut self.batch),
                     listener.deadline(),
                 )
             }
-            Source::Datagram(datagram) => {
-                (datagram.run(&mut entry.ready, res), datagram.deadline())
-            }
+            Source::Datagram(datagram) => (
+                datagram.run(&mut entry.ready, turn, &mut self.common),
+                datagram.deadline(),
+            ),
             Source::Signals(signals) => {
-                let mut terminations = 0;
-                while let Some(Signal::Terminate) = res.net.next_signal(signals) {
-                    terminations += 1;
+                let mut caught = Vec::new();
+                while let Some(signal) = turn.net.next_signal(signals) {
+                    caught.push(signal);
                 }
-                (0..terminations).for_each(|_| self.terminate());
+                caught.into_iter().for_each(|signal| self.heed(signal));
                 return;
             }
             Source::Connection(_) | Source::Waker => return,
@@ -478,18 +492,18 @@ impl<N: Net> Reactor<N> {
         } in batch.drain(..)
         {
             let token = self.sources.next_token();
-            if let Err(error) = self.res.net.register(&mut stream, token) {
-                self.res.stats.unregistered += 1;
+            if let Err(error) = self.turn.net.register(&mut stream, token) {
+                self.turn.stats.unregistered += 1;
                 warn!("{peer}: cannot register: {error}; closed");
-                self.res.net.close(stream);
+                self.turn.net.close(stream);
                 continue;
             }
             debug!("{token} {peer}: accepted");
-            let connection = Connection::new(stream, peer, service, self.res.now);
+            let connection = Connection::new(stream, peer, service, self.turn.now);
             // Fresh sockets take bytes, and whatever has arrived already gives an event once they are registered.
             self.sources
                 .insert(Ready::WRITABLE, Source::Connection(connection));
-            self.res.stats.accepted += 1;
+            self.turn.stats.accepted += 1;
             self.open(token);
         }
         self.batch = batch;
@@ -502,8 +516,8 @@ impl<N: Net> Reactor<N> {
         let Source::Connection(connection) = &mut entry.source else {
             return;
         };
-        let outcome = connection.open(&mut entry.ready, &mut self.res);
-        let deadline = connection.deadline(&self.res);
+        let outcome = connection.open(&mut entry.ready, &mut self.turn);
+        let deadline = connection.deadline(&self.turn);
         self.settle(token, outcome, deadline);
     }
 
@@ -511,24 +525,24 @@ impl<N: Net> Reactor<N> {
     fn retire(&mut self, token: Token, reason: CloseReason) {
         match self.sources.remove(token) {
             Some(Source::Connection(connection)) => {
-                self.res.stats.closed.count(reason);
+                self.turn.stats.closed.count(reason);
                 // A timeout during a drain loses what was received before it as surely as the drain's own.
                 let is_overdue =
                     matches!(reason, CloseReason::WriteTimeout | CloseReason::IdleTimeout)
                         && connection.owed() > 0;
                 self.cut +=
-                    usize::from(reason == CloseReason::Cut || self.res.draining && is_overdue);
+                    usize::from(reason == CloseReason::Cut || self.turn.draining && is_overdue);
                 debug!("{token} {}: closed: {reason}", connection.peer());
-                connection.close(&mut self.res.net, reason);
+                connection.close(&mut self.turn.net, reason);
             }
             Some(Source::Listener(listener)) => {
                 debug!("{token} {}: no longer listening", listener.address());
-                listener.close(&mut self.res.net);
+                listener.close(&mut self.turn.net);
                 self.listeners.retain(|other| *other != token);
             }
             Some(Source::Datagram(datagram)) => {
                 debug!("{token} {}: no longer receiving", datagram.address());
-                datagram.close(&mut self.res.net);
+                datagram.close(&mut self.turn.net);
                 self.datagrams.retain(|other| *other != token);
             }
             Some(Source::Signals(_) | Source::Waker) | None => {}
@@ -563,16 +577,24 @@ impl<N: Net> Reactor<N> {
                 Command::Wake(token) => self.wake(token),
                 Command::Stats(sender) => {
                     // Whoever asked may have given up; then nobody is waiting for the answer.
-                    let _ = sender.send(self.res.stats.clone());
+                    let _ = sender.send(self.turn.stats.clone());
                 }
             }
+        }
+    }
+
+    fn heed(&mut self, signal: Signal) {
+        match signal {
+            Signal::Terminate => self.terminate(),
+            Signal::Reload => info!("SIGHUP: there is no configuration file to read again"),
+            Signal::Report => info!("{}", self.turn.stats),
         }
     }
 
     fn terminate(&mut self) {
         match self
             .lifecycle
-            .terminate(self.res.now, self.res.limits.drain_timeout)
+            .terminate(self.turn.now, self.turn.limits.drain_timeout)
         {
             Step::DrainBegins => self.begin_drain(),
             Step::StopsNow => info!("stopping at once"),
@@ -581,8 +603,8 @@ impl<N: Net> Reactor<N> {
 
     /// Makes every source look once more at what stands in the kernel, with the end in mind.
     fn begin_drain(&mut self) {
-        info!("draining: {} connections are open", self.res.stats.live());
-        self.res.draining = true;
+        info!("draining: {} connections are open", self.turn.stats.live());
+        self.turn.draining = true;
         for token in self.sources.tokens() {
             let Some(entry) = self.sources.get_mut(token) else {
                 continue;
@@ -594,7 +616,7 @@ impl<N: Net> Reactor<N> {
                     Ready::READABLE
                 }
                 Source::Datagram(datagram) => {
-                    datagram.drain(self.res.now);
+                    datagram.drain(self.turn.now);
                     Ready::READABLE
                 }
                 Source::Signals(_) | Source::Waker => continue,
@@ -605,7 +627,7 @@ impl<N: Net> Reactor<N> {
 
     /// Whether a drain has nothing left to wait for.
     fn is_idle(&self) -> bool {
-        self.listeners.is_empty() && self.datagrams.is_empty() && self.res.stats.live() == 0
+        self.listeners.is_empty() && self.datagrams.is_empty() && self.turn.stats.live() == 0
     }
 
     /// Closes what is left and says how much was cut off.
@@ -626,7 +648,7 @@ impl<N: Net> Reactor<N> {
         }
         // Handles find nobody from now on: who asks gets "none" at once, not silence.
         self.commands = mpsc::channel().1;
-        info!("stopped: {}", self.res.stats);
+        info!("stopped: {}", self.turn.stats);
         if self.cut == 0 {
             return Ending::Clean;
         }
@@ -656,7 +678,7 @@ impl<N: Net> fmt::Debug for Reactor<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reactor")
             .field("lifecycle", &self.lifecycle)
-            .field("stats", &self.res.stats)
+            .field("stats", &self.turn.stats)
             .finish_non_exhaustive()
     }
 }

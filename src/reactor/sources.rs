@@ -7,10 +7,11 @@
 
 use slab::Slab;
 
-use crate::ready::Ready;
-use crate::run_queue::RunQueue;
-use crate::timer::{Time, Timer};
-use crate::token::{Generation, MAX_SOURCES, Token};
+use crate::reactor::run_queue::RunQueue;
+use crate::reactor::timer::Timer;
+use crate::values::ready::Ready;
+use crate::values::time::Time;
+use crate::values::token::{Generation, MAX_SOURCES, Token};
 
 /// One row of the table.
 #[derive(Debug)]

@@ -37,6 +37,14 @@ pub enum CloseReason {
     OutboxFull,
     /// The peer sent a longer message than is taken.
     MessageTooLong,
+    /// A message was not finished within the message timeout.
+    MessageTimeout,
+    /// All connections together had too much pending output, and this one had been stalled the longest.
+    OutputLimit,
+    /// There was no memory to keep what the peer did not take.
+    NoMemory,
+    /// The service panicked: a defect of the service.
+    Panicked,
     /// Quiet while the server was draining.
     Drained,
     /// Still at work when the drain ended: cut off.
@@ -45,7 +53,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of [`Stats::closed`](crate::Stats::closed).
-    pub const ALL: [CloseReason; 14] = [
+    pub const ALL: [CloseReason; 18] = [
         CloseReason::PeerClosed,
         CloseReason::Finished,
         CloseReason::IdleTimeout,
@@ -58,6 +66,10 @@ impl CloseReason {
         CloseReason::Aborted,
         CloseReason::OutboxFull,
         CloseReason::MessageTooLong,
+        CloseReason::MessageTimeout,
+        CloseReason::OutputLimit,
+        CloseReason::NoMemory,
+        CloseReason::Panicked,
         CloseReason::Drained,
         CloseReason::Cut,
     ];
@@ -65,12 +77,10 @@ impl CloseReason {
     /// Whether the connection must end with a reset even where nothing is owed. An end of stream would tell the peer that it has
     /// been given everything, and here that is not known.
     pub fn is_abortive(self) -> bool {
+        use CloseReason::*;
         matches!(
             self,
-            CloseReason::WriteTimeout
-                | CloseReason::Aborted
-                | CloseReason::OutboxFull
-                | CloseReason::Cut
+            WriteTimeout | Aborted | OutboxFull | OutputLimit | NoMemory | Panicked | Cut
         )
     }
 
@@ -107,6 +117,10 @@ impl fmt::Display for CloseReason {
             CloseReason::Aborted => "aborted by the service",
             CloseReason::OutboxFull => "outbox full",
             CloseReason::MessageTooLong => "message too long",
+            CloseReason::MessageTimeout => "message timeout",
+            CloseReason::OutputLimit => "total pending output limit",
+            CloseReason::NoMemory => "out of memory",
+            CloseReason::Panicked => "the service panicked",
             CloseReason::Drained => "drained",
             CloseReason::Cut => "cut at the drain timeout",
         })

@@ -22,15 +22,15 @@ use std::io;
 
 use log::{info, warn};
 
-use crate::endpoint::Address;
-use crate::error::{AcceptError, CloseReason};
-use crate::limits::{ACCEPT_BUDGET, STARVED_RETRY};
 use crate::net::Net;
-use crate::peer::Peer;
-use crate::ready::Ready;
-use crate::resources::{Outcome, Resources};
-use crate::service::{Factory, Service};
-use crate::timer::Time;
+use crate::net::turn::{Outcome, Turn};
+use crate::service::{Factory, Service, Shape};
+use crate::values::endpoint::Address;
+use crate::values::error::{AcceptError, CloseReason};
+use crate::values::limits::{ACCEPT_BUDGET, STARVED_RETRY};
+use crate::values::peer::Peer;
+use crate::values::ready::Ready;
+use crate::values::time::Time;
 
 /// Why a listener does not accept although connections may be waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl<N: Net> Listener<N> {
     pub(crate) fn accept(
         &mut self,
         ready: &mut Ready,
-        res: &mut Resources<N>,
+        turn: &mut Turn<N>,
         room: usize,
         batch: &mut Vec<Accepted<N>>,
     ) -> Outcome {
@@ -115,29 +115,29 @@ impl<N: Net> Listener<N> {
                 return Outcome::Done(CloseReason::Drained);
             }
             if batch.len() >= room {
-                return self.limited(ready, res);
+                return self.limited(ready, turn);
             }
-            match res.net.accept(&mut self.socket) {
+            match turn.net.accept(&mut self.socket) {
                 Ok((stream, peer)) => {
                     batch.push(Accepted {
                         stream,
                         peer,
-                        service: (self.make)(),
+                        service: (self.make)(Shape::Stream),
                     });
                     self.left = self.left.map(|left| left - 1);
                 }
                 Err(error) => match AcceptError::of(&error) {
                     AcceptError::Done => return self.emptied(ready),
-                    AcceptError::Again => res.stats.accept_errors += 1,
-                    AcceptError::Starved => return self.starved(ready, res, &error),
+                    AcceptError::Again => turn.stats.accept_errors += 1,
+                    AcceptError::Starved => return self.starved(ready, turn, &error),
                     AcceptError::Unknown => {
-                        res.stats.accept_unknown_errors += 1;
-                        return self.starved(ready, res, &error);
+                        turn.stats.accept_unknown_errors += 1;
+                        return self.starved(ready, turn, &error);
                     }
                 },
             }
         }
-        res.stats.yields += 1;
+        turn.stats.yields += 1;
         Outcome::More
     }
 
@@ -153,26 +153,26 @@ impl<N: Net> Listener<N> {
         }
     }
 
-    fn limited(&mut self, ready: &mut Ready, res: &mut Resources<N>) -> Outcome {
-        res.stats.accept_limited += 1;
+    fn limited(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Outcome {
+        turn.stats.accept_limited += 1;
         if !self.warned {
             warn!(
                 "{}: {} connections are open, the limit; others wait in the backlog",
-                self.address, res.limits.max_connections
+                self.address, turn.limits.max_connections
             );
         }
         self.park(ready, Pause::Limit)
     }
 
-    fn starved(&mut self, ready: &mut Ready, res: &mut Resources<N>, error: &io::Error) -> Outcome {
-        res.stats.accept_starved += 1;
+    fn starved(&mut self, ready: &mut Ready, turn: &mut Turn<N>, error: &io::Error) -> Outcome {
+        turn.stats.accept_starved += 1;
         if !self.warned {
             warn!(
                 "{}: cannot accept: {error}; others wait in the backlog",
                 self.address
             );
         }
-        self.park(ready, Pause::Starved(res.now + STARVED_RETRY))
+        self.park(ready, Pause::Starved(turn.now + STARVED_RETRY))
     }
 
     fn park(&mut self, ready: &mut Ready, pause: Pause) -> Outcome {

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::ops::Index;
 
-use crate::error::CloseReason;
-use crate::guard::Refusal;
+use crate::values::error::CloseReason;
+use crate::values::refusal::Refusal;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -77,6 +77,12 @@ counters! {
     datagram_fallbacks,
     /// Errors of receiving (refusals that ICMP reported, …).
     datagram_errors,
+    /// Turns that ended at their budget with sources left in the queue.
+    turns_cut,
+    /// Services that panicked. Each cost its own connection, or the datagrams of one burst.
+    panics,
+    /// Clients that stood in a backlog when it was closed, and were reset.
+    backlog_cut,
 }
 
 impl Stats {

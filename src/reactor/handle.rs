@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use crate::net::Wake;
-use crate::stats::Stats;
-use crate::token::Token;
+use crate::values::stats::Stats;
+use crate::values::token::Token;
 
 /// What a handle can ask for.
 #[derive(Debug)]

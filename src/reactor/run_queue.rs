@@ -9,7 +9,7 @@
 //! It is two plain lists that change places at the beginning of a turn: one is filled while the other is read. That is what the turn means (what
 //! is queued while it runs waits for the next), and costs a third of the instructions of a ring.
 
-use crate::token::Token;
+use crate::values::token::Token;
 
 /// First in, first out: a source that used up its budget goes behind all others.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ impl RunQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::Generation;
+    use crate::values::token::Generation;
 
     #[test]
     fn sources_run_in_the_order_they_came() {

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use crate::timer::Time;
+use crate::values::time::Time;
 
 /// Where the server stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::escape::Escaped;
-use crate::peer::Peer;
+use crate::values::escape::Escaped;
+use crate::values::peer::Peer;
 
 /// An endpoint as the user wrote it. Its host may be a name that stands for several addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]

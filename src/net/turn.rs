@@ -1,0 +1,67 @@
+//! What a source borrows for its part of a turn, and what it says when it has run.
+//!
+//! Owns the network, the time of this turn, its budget, the counters and the one read buffer. The reactor
+//! lends all of it to one source at a time, so no source needs a buffer of its own. It decides nothing.
+
+use crate::net::Net;
+use crate::values::error::CloseReason;
+use crate::values::limits::{BYTES_PER_UNIT, Limits, READ_BUFFER, TURN_BUDGET};
+use crate::values::stats::Stats;
+use crate::values::time::Time;
+
+/// Lent to the source that runs.
+#[derive(Debug)]
+pub(crate) struct Turn<N: Net> {
+    pub(crate) net: N,
+    /// The clock, read once after the wait.
+    pub(crate) now: Time,
+    /// Whether the server is on its way out.
+    pub(crate) draining: bool,
+    pub(crate) limits: Limits,
+    pub(crate) stats: Stats,
+    /// Every read goes here first, and in the normal case its bytes go from here to a socket.
+    pub(crate) buffer: Box<[u8]>,
+    /// Work that this turn may still do: see [`TURN_BUDGET`].
+    pub(crate) budget: u32,
+    /// Memory that all connections together hold for output that their peers have not taken.
+    pub(crate) pending: usize,
+    /// Connections whose end of stream has been sent and that only linger. A drain does not count them
+    /// against the connection limit.
+    pub(crate) lingering: usize,
+}
+
+impl<N: Net> Turn<N> {
+    pub(crate) fn new(mut net: N, limits: Limits) -> Turn<N> {
+        let now = net.now();
+        Turn {
+            net,
+            now,
+            draining: false,
+            limits,
+            stats: Stats::default(),
+            buffer: vec![0; READ_BUFFER].into(),
+            budget: TURN_BUDGET,
+            pending: 0,
+            lingering: 0,
+        }
+    }
+
+    /// Takes `units` of work and the handling of `bytes` off what this turn may still do.
+    #[inline]
+    pub(crate) fn charge(&mut self, units: u32, bytes: usize) {
+        let units = units + (bytes / BYTES_PER_UNIT) as u32;
+        self.budget = self.budget.saturating_sub(units);
+    }
+}
+
+/// How a source left its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Outcome {
+    /// An event or its alarm will mark it again.
+    Waiting,
+    /// It stopped at its budget with work left. No event will tell of that: queue it again.
+    More,
+    /// It is over.
+    Done(CloseReason),
+}

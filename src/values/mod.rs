@@ -1,0 +1,18 @@
+//! Small types that know nothing of sockets, services or the loop.
+//!
+//! Owns the words that every other room speaks: identity ([`token`]), readiness ([`ready`]), time ([`time`]), addresses ([`peer`], [`endpoint`], [`path`]), bounds
+//! ([`limits`]), reasons ([`error`], [`refusal`]), counters ([`stats`]), safe text ([`escape`]) and chance ([`dice`]). It performs no I/O and reads no clock.
+
+pub mod dice;
+pub mod endpoint;
+pub mod error;
+pub mod escape;
+pub mod limits;
+pub mod path;
+pub mod peer;
+pub mod ready;
+pub mod refusal;
+pub mod signal;
+pub mod stats;
+pub mod time;
+pub mod token;
