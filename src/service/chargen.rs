@@ -11,9 +11,9 @@
 //! ```
 //!
 //! The 95 printing characters of ASCII form a ring. Each line starts one character later than the
-//! line before it, so the pattern repeats after 95 lines. These 95 lines are one piece. A connection
-//! sends whole pieces only, so the next piece always continues the pattern, and the service need
-//! not store a position.
+//! line before it, so the pattern repeats after 95 lines. These 95 lines are one piece. The service
+//! sends whole pieces only. The next piece always continues the pattern, so the service needs no
+//! position.
 //!
 //! The reply to a datagram is the first 0 to 512 characters of the pattern. Its length is random.
 //!

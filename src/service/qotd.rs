@@ -1,8 +1,8 @@
 //! Quote of the day (RFC 865): one short quote.
 //!
 //! Owns the quotes, which are old proverbs, and their order. A quote must always be what the RFC
-//! allows: printing ASCII, lines that end with CRLF, fewer than 512 characters. The reply must never
-//! depend on the input.
+//! allows: printing ASCII, lines that end with CRLF, fewer than 512 characters. The reply must
+//! never depend on the input.
 //!
 //! Tests: below, `tests/services.rs`.
 
@@ -22,7 +22,8 @@ const QUOTES: [&str; 14] = [
     "Little by little, the bird builds its nest.\r\n    (French proverb)\r\n",
     "As one calls into the wood, so it echoes back.\r\n    (German proverb)\r\n",
     "A smooth sea never made a skilled sailor.\r\n    (English proverb)\r\n",
-    "Who asks is a fool for five minutes; who does not ask remains one.\r\n    (Chinese proverb)\r\n",
+    "Who asks is a fool for five minutes; who does not ask remains one.\r\n    \
+     (Chinese proverb)\r\n",
     "A good listener needs few words.\r\n    (Spanish proverb)\r\n",
     "Two ears, one mouth: hear twice as much as you say.\r\n    (after Zeno of Citium)\r\n",
     "Haste has no blessing.\r\n    (Swahili proverb)\r\n",
