@@ -103,7 +103,7 @@ impl Template {
             let Some(inside) = rest.strip_prefix('{') else {
                 return Err(TemplateError::new(
                     at,
-                    "a brace is never opened; write }} for a literal brace",
+                    "a brace closes nothing; write }} for a literal brace",
                 )
                 .into());
             };
@@ -287,8 +287,8 @@ mod tests {
         for (text, at, words) in [
             ("ab{", 2, "never closed"),
             ("a{peer", 1, "never closed"),
-            ("a}b", 1, "never opened"),
-            ("{{}", 2, "never opened"),
+            ("a}b", 1, "closes nothing"),
+            ("{{}", 2, "closes nothing"),
             ("é{user}", 2, "no field {user}"),
             ("{ }", 0, "no field { }"),
         ] {
