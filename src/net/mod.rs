@@ -16,6 +16,7 @@
 //! `tests/kernel_facts.rs` checks that the kernel under us is no more unfriendly than this.
 
 mod burst;
+mod names;
 mod options;
 pub mod os;
 mod signals;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::burst::{BURST, Burst, Part, SLOT, Transmit};
+pub use self::names::bind_each;
 pub use self::options::{DatagramOptions, Interface, Keepalive, StreamOptions};
 use crate::values::endpoint::Address;
 use crate::values::error::StartError;
