@@ -14,6 +14,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("values", &[]),
     // The seam. What stands above it knows the trait alone, never the operating system or the simulator.
     ("net::burst", &["values"]),
+    ("net::names", &["values"]),
     ("net::options", &[]),
     ("net::signals", &["values"]),
     ("net::sys", &["net::burst", "values"]),
@@ -23,7 +24,10 @@ const TABLE: &[(&str, &[&str])] = &[
         "net::socket",
         &["net::options", "net::sys", "net::unix_path", "values"],
     ),
-    ("net", &["net::burst", "net::options", "values"]),
+    (
+        "net",
+        &["net::burst", "net::names", "net::options", "values"],
+    ),
     (
         "net::os",
         &[
