@@ -78,8 +78,13 @@ impl Lock {
             _ => Path::new("."),
         };
         let locked = File::open(directory).and_then(|opened| lock(&opened).map(|()| opened));
-        if let Err(error) = &locked {
-            debug!("{}: cannot lock: {error}", shown(directory));
+        match &locked {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => warn!(
+                "{}: another program keeps a lock on this directory; going on without",
+                shown(directory)
+            ),
+            Err(error) => debug!("{}: cannot lock: {error}", shown(directory)),
+            Ok(_) => {}
         }
         Lock(locked.ok())
     }
