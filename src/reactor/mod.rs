@@ -39,11 +39,10 @@ use log::{debug, info, trace, warn};
 use self::handle::{Command, Handle};
 use self::lifecycle::{Lifecycle, Step};
 use self::sources::{Entry, Marked, Sources};
-use crate::datagram::Common;
-use crate::datagram::socket::Datagram;
+use crate::datagram::{Common, Datagram};
 use crate::net::Net;
 use crate::net::turn::{Outcome, Turn};
-use crate::service::{Factory, Service, Shape};
+use crate::service::{Factory, Service};
 use crate::stream::connection::Connection;
 use crate::stream::listener::{Accepted, Listener};
 use crate::values::endpoint::Address;
@@ -171,12 +170,10 @@ impl<N: Net> Reactor<N> {
     /// # Errors
     ///
     /// What was tried, why it failed and what to do.
-    pub fn bind(&mut self, address: &Address, mut make: Factory) -> Result<Address, StartError> {
+    pub fn bind(&mut self, address: &Address, make: Factory) -> Result<Address, StartError> {
         let (socket, bound) = self.turn.net.bind(address, self.sources.next_token())?;
-        let datagram = Datagram::new(&self.turn.net, socket, bound.clone(), make(Shape::Datagram));
-        if let Address::Udp(own) = bound {
-            self.common.own.push(own);
-        }
+        let datagram = Datagram::server(&self.turn.net, socket, bound.clone(), make);
+        self.common.own.add(&bound);
         self.datagrams.push(
             self.sources
                 .insert(Ready::WRITABLE, Source::Datagram(Box::new(datagram))),
@@ -227,8 +224,7 @@ impl<N: Net> Reactor<N> {
             .turn
             .net
             .associate(remote, local, self.sources.next_token())?;
-        let datagram =
-            Datagram::new(&self.turn.net, socket, remote.clone(), service).to(remote.as_peer());
+        let datagram = Datagram::client(&self.turn.net, socket, remote.clone(), service);
         let token = self
             .sources
             .insert(Ready::WRITABLE, Source::Datagram(Box::new(datagram)));
@@ -639,7 +635,7 @@ impl<N: Net> Reactor<N> {
             let reason = match &entry.source {
                 Source::Connection(connection) => connection.finished().unwrap_or(CloseReason::Cut),
                 Source::Datagram(datagram) => {
-                    self.cut += usize::from(datagram.owed() > 0);
+                    self.cut += usize::from(datagram.pending() > 0);
                     CloseReason::Drained
                 }
                 _ => CloseReason::Drained,
