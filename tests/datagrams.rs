@@ -3,13 +3,15 @@
 mod common;
 
 use std::io::{ErrorKind, IoSlice};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use common::{PATIENCE, Scratch, Server, TCP, UDP, assert_echoes, loopback, pattern};
+use mynah::net::os::OsNet;
+use mynah::{Address, Limits, Reactor, service};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 const UDP6: &str = "udp://[::1]:0";
@@ -267,6 +269,23 @@ fn the_address_that_was_asked_is_the_one_that_answers() {
     assert_answers(&client, b"::1");
 }
 
+/// A wildcard socket has many addresses, and each datagram may have been sent to another one.
+#[test]
+fn a_text_names_the_address_that_this_datagram_was_sent_to() {
+    let server = Server::start(&["udp://0.0.0.0:0", "--reply", "{local}"]);
+    let port = server.address(0).port();
+    for asked in ["127.0.0.1", "127.0.0.2", "127.0.0.1"] {
+        let client = common::udp_client((asked.parse::<IpAddr>().unwrap(), port).into());
+        client
+            .send(b"a question that is longer than the answer")
+            .unwrap();
+        let mut got = [0; 64];
+        let size = common::again(|| client.recv(&mut got)).unwrap();
+        let due = format!("{asked}:{port}");
+        assert_eq!(String::from_utf8_lossy(&got[..size]), due);
+    }
+}
+
 /// A network of our own, where the tools are there that make interfaces in it.
 fn isolated() -> Option<&'static [&'static str]> {
     let has_tools = ["nsenter", "ip"].iter().all(|tool| common::has_tool(tool));
@@ -407,6 +426,63 @@ fn datagrams_that_were_cut_by_the_kernel_come_back_as_they_were() {
                 "{size} bytes came back, not {}",
                 datagram.len()
             );
+        }
+    }
+}
+
+/// One message of the kernel may be many datagrams, and one call of it many messages. Still no run
+/// answers more datagrams than its budget, and what it leaves is answered later: in order, to the
+/// right peer, although the other socket receives in between.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_answers_no_more_datagrams_than_its_budget() {
+    use mynah::limits::DATAGRAM_BUDGET;
+    use nix::sys::socket::{setsockopt, sockopt};
+
+    const MESSAGES: usize = 12;
+    const SEGMENTS: usize = 60;
+    let mut reactor = Reactor::new(OsNet::new().unwrap(), Limits::default()).unwrap();
+    let mut bind = || {
+        let make: service::Factory = Box::new(|_| Box::new(service::Echo));
+        match reactor.bind(&Address::Udp(loopback()), make).unwrap() {
+            Address::Udp(bound) => common::udp_client(bound),
+            other => panic!("{other} is not UDP"),
+        }
+    };
+    let clients = [bind(), bind()];
+    for (number, client) in clients.iter().enumerate() {
+        if setsockopt(client, sockopt::UdpGsoSegment, &4).is_err() {
+            eprintln!("skipped: this kernel does not cut datagrams");
+            return;
+        }
+        client.set_nonblocking(true).unwrap();
+        for message in 0..MESSAGES {
+            let datagrams = (0..SEGMENTS).flat_map(|segment| {
+                let place = (message * SEGMENTS + segment) as u16;
+                [place.to_be_bytes(), (number as u16).to_be_bytes()].concat()
+            });
+            client.send(&datagrams.collect::<Vec<u8>>()).unwrap();
+        }
+    }
+    let mut next = [0; 2];
+    let due = (MESSAGES * SEGMENTS) as u16;
+    while next != [due, due] {
+        let before = reactor.stats().datagrams_in;
+        reactor.turn_by(reactor.now() + PATIENCE);
+        let count = reactor.stats().datagrams_in - before;
+        assert!(count > 0, "{next:?} came back, then nothing");
+        common::assert_within(
+            "datagrams in one turn of two sockets",
+            count,
+            2 * DATAGRAM_BUDGET as u64,
+        );
+        for (number, client) in clients.iter().enumerate() {
+            let mut got = [0; 16];
+            while let Ok(size) = client.recv(&mut got) {
+                let due = [next[number].to_be_bytes(), (number as u16).to_be_bytes()].concat();
+                assert_eq!(got[..size], due);
+                next[number] += 1;
+            }
         }
     }
 }

@@ -1,11 +1,17 @@
-//! A datagram says where it comes from, and ours believe it only as far as it can do no harm.
+//! A datagram says where it comes from, and our servers believe it only if that can do no harm.
 
 mod common;
 
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Command;
 
-use common::{Background, PATIENCE, Server, UDP, again, eventually, loopback, udp_client};
+use common::{
+    Background, PATIENCE, Scratch, Server, UDP, again, binary, eventually, loopback, udp_client,
+};
 use mynah::Refusal;
 use mynah::{Address, Limits, service};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -205,6 +211,131 @@ fn an_answer_is_no_longer_than_its_request_unless_that_is_allowed() {
             server.log()
         );
     }
+}
+
+fn unix_echo(path: &Path, limits: Limits) -> Background {
+    Background::start(Address::Unixgram(path.into()), limits, || service::Echo)
+}
+
+/// A socket whose name resolves to the socket at `target`: what is sent to its name arrives there.
+fn impostor(scratch: &Scratch, target: &Path) -> UnixDatagram {
+    let path = scratch.path("impostor");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    symlink(target, &path).unwrap();
+    socket
+}
+
+#[track_caller]
+fn assert_unix_answers(scratch: &Scratch, name: &str, server: &Path, message: &[u8]) {
+    let client = UnixDatagram::bind(scratch.path(name)).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.send_to(message, server).unwrap();
+    let mut got = [0; 64];
+    let size = again(|| client.recv(&mut got)).unwrap();
+    assert_eq!(&got[..size], message);
+}
+
+/// A name can be a link to the server itself. The answer comes back to the server, and that is all.
+#[test]
+fn a_unix_server_does_not_answer_itself() {
+    let scratch = Scratch::new();
+    let path = scratch.path("echo");
+    let server = unix_echo(&path, Limits::default());
+    let impostor = impostor(&scratch, &path);
+    impostor.send_to(b"forever?", &path).unwrap();
+    eventually("the server has heard itself", || {
+        (server.stats().unanswered[Refusal::Ourselves] == 1).then_some(())
+    });
+    assert_unix_answers(&scratch, "honest", &path, b"quiet");
+    let stats = server.stats();
+    assert_eq!((stats.datagrams_in, stats.datagrams_out), (3, 2), "{stats}");
+}
+
+/// The same with an abstract name, and with another socket of the same server.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_unix_server_does_not_answer_its_abstract_names() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+
+    let scratch = Scratch::new();
+    let path = scratch.path("echo");
+    let name = format!("mynah-guards-{}", std::process::id());
+    let abstract_name = format!("unixgram:@{name}");
+    let mut server = Server::start(&[&scratch.endpoint("unixgram", "echo"), &abstract_name]);
+    let to = SocketAddr::from_abstract_name(&name).unwrap();
+    impostor(&scratch, &path)
+        .send_to_addr(b"forever?", &to)
+        .unwrap();
+    // The first answer comes behind the datagram, the second behind all that it may have caused.
+    for name in ["one", "two", "three"] {
+        assert_unix_answers(&scratch, name, &path, b"quiet");
+    }
+    assert_eq!(server.stop(), 0);
+    server.wait_for_log("stopped: ");
+    let log = server.log();
+    assert!(log.contains("datagrams in 5, datagrams out 4,"), "{log}");
+    assert!(log.contains("unanswered (from our own address) 1"), "{log}");
+}
+
+/// An honest client in another directory has the relative name of the server: what the server sends
+/// to that name comes to itself. If the names are spelled alike, it sends nothing.
+#[test]
+fn a_unix_server_does_not_answer_a_client_that_has_its_own_name() {
+    for (endpoint, bounces) in [("unixgram:./echo", 0), ("unixgram:echo", 1)] {
+        let scratch = Scratch::new();
+        let (here, there) = (scratch.path("here"), scratch.path("there"));
+        std::fs::create_dir(&here).unwrap();
+        std::fs::create_dir(&there).unwrap();
+        std::fs::write(there.join("line"), "hello\n").unwrap();
+        let mut server = Server::start_after(&format!("cd {}", here.display()), &[endpoint]);
+        let client = Command::new(binary())
+            .args(["connect", "-q", "--wait", "0s", "--bind", "./echo"])
+            .arg(format!("unixgram:{}", here.join("echo").display()))
+            .current_dir(&there)
+            .stdin(std::fs::File::open(there.join("line")).unwrap())
+            .status();
+        assert!(client.unwrap().success());
+        // The first answer comes behind the line, the second behind all that it may have caused.
+        for name in ["one", "two", "three"] {
+            assert_unix_answers(&scratch, name, &here.join("echo"), b"quiet");
+        }
+        assert_eq!(server.stop(), 0);
+        server.wait_for_log("stopped: ");
+        let (log, count) = (server.log(), 3 + bounces);
+        let due = format!("datagrams in {}, datagrams out {count},", count + 1);
+        assert!(log.contains(&due), "{due}: {log}");
+        assert!(log.contains("unanswered (from our own address) 1"), "{log}");
+    }
+}
+
+/// Two servers that name each other: Unix datagrams have no hop limit, so only the cap ends it.
+#[test]
+fn a_loop_between_two_unix_servers_ends_at_the_cap() {
+    let scratch = Scratch::new();
+    let limits = Limits {
+        unixgram_rate: Some(50),
+        ..Limits::default()
+    };
+    let (path, other_path) = (scratch.path("one"), scratch.path("other"));
+    let (one, other) = (
+        unix_echo(&path, limits.clone()),
+        unix_echo(&other_path, limits),
+    );
+    let impostor = impostor(&scratch, &other_path);
+    impostor.send_to(b"forever?", &path).unwrap();
+    eventually("one of them has had enough", || {
+        let refused = |server: &Background| server.stats().unanswered[Refusal::Rate];
+        (refused(&one) + refused(&other) == 1).then_some(())
+    });
+    let (one, other) = (one.stats(), other.stats());
+    // There was one datagram, and it has not been answered.
+    assert_eq!(
+        one.datagrams_in + other.datagrams_in,
+        1 + one.datagrams_out + other.datagrams_out,
+        "{one}; {other}"
+    );
 }
 
 /// All of 127.0.0.0/8 is here, so each source can be a socket of its own.
