@@ -1,4 +1,5 @@
-//! In the steady state a message costs no allocation: on TCP, and on UDP one by one and many at once.
+//! In the steady state a message costs no allocation: on TCP, and on UDP one by one and many at
+//! once.
 //!
 //! The allocator of this program counts what the thread of the reactor allocates. The peers play on
 //! the same thread, with calls of the standard library that allocate nothing.

@@ -16,11 +16,11 @@ use mynah::Refusal;
 use mynah::{Address, Limits, service};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-/// Writes datagrams with any source there is.
+/// Writes datagrams with any source.
 struct Forger(Socket);
 
 impl Forger {
-    /// `None`, with a word, where raw sockets may not be made.
+    /// `None`, and a line that says so, if raw sockets are not allowed.
     fn new() -> Option<Forger> {
         let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP))
             .and_then(|raw| raw.set_header_included_v4(true).map(|()| raw));
@@ -41,7 +41,8 @@ impl Forger {
             panic!("{to} is not IPv4")
         };
         let length = (28 + payload.len()) as u16;
-        // The kernel writes the checksum of the header, and a checksum of zero over UDP is none (RFC 768).
+        // The kernel writes the checksum of the header. Over UDP a checksum of zero is none (RFC
+        // 768).
         let mut packet = vec![0x45, 0];
         packet.extend(length.to_be_bytes());
         packet.extend([0, 0, 0, 0, hops, 17, 0, 0]);
@@ -75,7 +76,7 @@ fn assert_answers(client: &UdpSocket, message: &[u8]) {
     assert_eq!(&got[..size], message);
 }
 
-/// One forged packet of each kind, and an honest one behind it, which is all that is answered.
+/// One forged packet of each kind, and an honest one behind them: only that one gets an answer.
 #[test]
 fn no_forged_source_is_answered() {
     let Some(forger) = Forger::new() else { return };
@@ -95,7 +96,8 @@ fn no_forged_source_is_answered() {
     }
     forger.forge(local(40_000), address, 1, b"forged").unwrap();
     due.push((Refusal::Loop, local(40_000)));
-    // A kernel may drop these by itself (martian sources), and writes its own address where a source is 0.0.0.0; where it does not, we refuse.
+    // A kernel may drop these by itself (martian sources), and replaces the source 0.0.0.0 with its
+    // own address. If it delivers them, we refuse.
     for ip in ["0.1.2.3", "255.255.255.255", "240.0.0.1", "224.0.0.1"] {
         let _ = forger.forge(
             SocketAddrV4::new(ip.parse().unwrap(), 40_000),
@@ -122,7 +124,8 @@ fn no_forged_source_is_answered() {
     }
 }
 
-/// The packet that would keep two echo servers busy for ever: each bounce has one hop less, and the last has none.
+/// One packet could keep two echo servers busy for ever: but each bounce has one hop less, and the
+/// last has none.
 #[test]
 fn a_loop_between_two_servers_dies_by_itself() {
     let Some(forger) = Forger::new() else { return };
@@ -137,7 +140,7 @@ fn a_loop_between_two_servers_dies_by_itself() {
         eventually("it has bounced as often as it can", || {
             (one.stats().datagrams_in + other.stats().datagrams_in == bounces).then_some(())
         });
-        // What is behind these in the sockets would have been a bounce too many.
+        // These come behind any bounce that would be one too many.
         assert_answers(&udp_client(to), b"quiet");
         assert_answers(&udp_client(from.into()), b"quiet");
         bounces += 2;
@@ -155,10 +158,10 @@ fn a_loop_between_two_servers_dies_by_itself() {
     }
 }
 
-/// An honest client sends with 64 hops, and an answer that has 63 reaches it wherever it is within 31.
+/// An honest client sends with 64 hops, and an answer with 63 reaches it.
 #[test]
 fn an_answer_has_one_hop_less_than_its_request() {
-    // A raw socket is given a copy of every packet, with its header.
+    // A raw socket gets a copy of every packet, with its header.
     let Ok(mut raw) = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)) else {
         eprintln!("skipped: raw sockets need root");
         return;
@@ -199,7 +202,7 @@ fn an_answer_is_no_longer_than_its_request_unless_that_is_allowed() {
             let size = again(|| client.recv(&mut got)).unwrap();
             assert_eq!(&got[..size], b"<hello>");
         }
-        // The kernel hands over what it holds before the end.
+        // The server reads what the kernel holds before it ends.
         assert_eq!(server.stop(), 0);
         server.wait_for_log("stopped: ");
         assert_eq!(
@@ -355,7 +358,7 @@ fn each_source_gets_its_answers_of_a_second_and_no_more() {
     let stats = eventually("all have come", || {
         Some(server.stats()).filter(|stats| stats.datagrams_in == 200)
     });
-    // However slow we are, no second has passed more often than the refusals say.
+    // On a slow machine more than one second may have passed. The counts still add up.
     assert_eq!(
         stats.datagrams_out + stats.unanswered[Refusal::Rate],
         200,
@@ -365,7 +368,8 @@ fn each_source_gets_its_answers_of_a_second_and_no_more() {
         stats.unanswered[Refusal::Rate] > 0 && stats.datagrams_out >= u64::from(MOST),
         "{stats}"
     );
-    // Another source has a share of its own, unless it falls on the same slot of 16,384; then the third does not.
+    // Another source has a share of its own, unless it falls on the same one of 16,384 slots. Then
+    // the third does not.
     let others =
         ["127.0.0.2:0", "127.0.0.3:0", "127.0.0.4:0"].map(|from| UdpSocket::bind(from).unwrap());
     for other in &others {

@@ -1,10 +1,11 @@
 //! Which datagrams get no answer, and why.
 //!
-//! A datagram says where it comes from, and anybody can write anything there. A server that believes
-//! it is a weapon: somebody can make it shout at a third party, at another server that shouts back,
-//! or at itself. This module owns the rules against that. [`judge`] is a pure function over source and
-//! destination, for UDP and Unix sockets alike, and each refusal has a counter of its own. It must
-//! never refuse a peer that is merely unusual: an honest client sends from a port of its own choice.
+//! A datagram says where it comes from, and anybody can write anything there. A server that
+//! believes it is a weapon: somebody can make it shout at a third party, at another server that
+//! shouts back, or at itself. This module owns the rules against that. [`judge`] is a pure function
+//! over source and destination, for UDP and Unix sockets alike, and each refusal has a counter of
+//! its own. It must never refuse a peer that is merely unusual: an honest client sends from a port
+//! of its own choice.
 //!
 //! | attack | what ends it |
 //! |---|---|
@@ -16,8 +17,8 @@
 //!
 //! What the rules cannot stop:
 //!
-//! * A loop with a UDP server whose port is in no table *and* that sends each answer with a fresh hop
-//!   limit.
+//! * A loop with a UDP server whose port is in no table *and* that sends each answer with a fresh
+//!   hop limit.
 //! * A sender that names a victim as its source. It costs the victim as many bytes as it costs the
 //!   sender, unless `--udp-rate` caps that.
 //! * A loop of two Unix servers that name each other. Unix datagrams have no hop limit, and such a
@@ -92,13 +93,14 @@ impl Own {
         }
     }
 
-    /// Whether a Unix socket of ours is bound to `name`. The kernel tells a source by the name that it
-    /// was bound to, so no path is resolved.
+    /// Whether a Unix socket of ours is bound to `name`. The kernel tells a source by the name that
+    /// it was bound to, so no path is resolved.
     fn has_name(&self, name: &[u8]) -> bool {
         self.unix.iter().any(|own| **own == *name)
     }
 
-    /// Whether `source` is a UDP socket of ours. `asked`: the address that the datagram was sent to.
+    /// Whether `source` is a UDP socket of ours. `asked`: the address that the datagram was sent
+    /// to.
     fn has_address(&self, source: SocketAddr, asked: Option<IpAddr>) -> bool {
         self.udp
             .iter()
@@ -119,16 +121,17 @@ pub(crate) fn judge(path: &Path, bound: &Address, own: &Own) -> Result<(), Refus
     match source.ip() {
         _ if source.port() == 0 => Err(Refusal::PortZero),
         _ if is_service(source.port()) => Err(Refusal::ServicePort),
-        // All of 0.0.0.0/8 is "this host" (RFC 1122, 3.2.1.3). All of 240.0.0.0/4 is reserved, and its
-        // last address is the broadcast address.
+        // All of 0.0.0.0/8 is "this host" (RFC 1122, 3.2.1.3). All of 240.0.0.0/4 is reserved, and
+        // its last address is the broadcast address.
         IpAddr::V4(ip) if ip.octets()[0] == 0 => Err(Refusal::Unspecified),
         IpAddr::V4(ip) if ip.octets()[0] >= 240 => Err(Refusal::Broadcast),
         IpAddr::V6(ip) if ip.is_unspecified() => Err(Refusal::Unspecified),
         ip if ip.is_multicast() => Err(Refusal::Multicast),
         _ if own.has_address(source, path.local) => Err(Refusal::Ourselves),
         _ if path.to_group && takes_all(bound) => Err(Refusal::ToGroup),
-        // The answer has one hop less. So a loop between two of our servers ends within 255 bounces,
-        // and a client that sends with 64 hops, as systems do, gets its answer 31 hops away.
+        // The answer has one hop less. So a loop between two of our servers ends within 255
+        // bounces, and a client that sends with 64 hops, as systems do, gets its answer 31 hops
+        // away.
         _ if path.hops.is_some_and(|hops| hops <= 1) => Err(Refusal::Loop),
         _ => Ok(()),
     }
@@ -146,8 +149,8 @@ fn takes_all(bound: &Address) -> bool {
     matches!(bound, Address::Udp(bound) if bound.ip().is_unspecified())
 }
 
-/// Whether `ip` is the address `own`. If `own` stands for all addresses: whether `ip` is the address
-/// that was asked, or one that is always ours.
+/// Whether `ip` is the address `own`. If `own` stands for all addresses: whether `ip` is the
+/// address that was asked, or one that is always ours.
 fn is_ours(own: IpAddr, ip: IpAddr, asked: Option<IpAddr>) -> bool {
     own == ip
         || own.is_unspecified()
@@ -158,12 +161,12 @@ fn is_ours(own: IpAddr, ip: IpAddr, asked: Option<IpAddr>) -> bool {
 /// How many answers each source has had in this second.
 ///
 /// The table has a fixed size, however many sources are forged. Sources that fall on one slot share
-/// its answers, so no source ever gets more than its cap, and nobody can know beforehand which sources
-/// share.
+/// its answers, so no source ever gets more than its cap, and nobody can know beforehand which
+/// sources share.
 #[derive(Debug)]
 pub(crate) struct Rate {
-    /// The most for a UDP source: an IPv4 address, or the /64 network of an IPv6 address, because one
-    /// host owns all of that.
+    /// The most for a UDP source: an IPv4 address, or the /64 network of an IPv6 address, because
+    /// one host owns all of that.
     udp: Option<u32>,
     /// The most for a Unix peer.
     unix: Option<u32>,

@@ -2,17 +2,17 @@
 //!
 //! Owns the way of a datagram from the socket to its service and back, and the rules that say which
 //! peers get an answer ([`guard`]). Must never cut a datagram, never answer one with two, and never
-//! let one packet, peer or errno end the socket: a failure is counted and costs that datagram alone.
-//! It is generic over [`Net`], and never names the loop.
+//! let one packet, peer or errno end the socket: a failure is counted and costs that datagram
+//! alone. It is generic over [`Net`], and never names the loop.
 //!
 //! ```text
 //!   socket ──▶ burst ──▶ judge ──▶ service ──▶ replies ──▶ socket
 //!             receiving  guard     wire        replies     sending └─▶ queue, if the socket is full
 //! ```
 //!
-//! A socket has one of two roles. In the server role it answers any peer, and only when asked. In the
-//! client role it talks to one peer, and its service may also speak unasked: when its alarm is due,
-//! and when everything it said has left.
+//! A socket has one of two roles. In the server role it answers any peer, and only when asked. In
+//! the client role it talks to one peer, and its service may also speak unasked: when its alarm is
+//! due, and when everything it said has left.
 //!
 //! Tests: below; `tests/datagrams.rs`, `tests/guards.rs`, `tests/allocations.rs`,
 //! `tests/simulation.rs`.
@@ -345,7 +345,8 @@ mod tests {
             self.ready |= Ready::READABLE;
         }
 
-        /// Runs the socket as the reactor does, and has it recover from panics. Returns how it ends.
+        /// Runs the socket as the reactor does, and has it recover from panics. Returns how it
+        /// ends.
         fn run(&mut self) -> Outcome {
             loop {
                 let outcome = catch_unwind(AssertUnwindSafe(|| {

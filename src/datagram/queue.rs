@@ -82,8 +82,8 @@ impl Queue {
     }
 }
 
-/// What a reply of `size` bytes counts for. A small one counts as a kibibyte, so that the queue stays
-/// short enough to be searched for a peer.
+/// What a reply of `size` bytes counts for. A small one counts as a kibibyte, so that the queue
+/// stays short enough to be searched for a peer.
 pub(super) fn charge(size: usize) -> usize {
     size.max(1024)
 }

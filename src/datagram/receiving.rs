@@ -1,11 +1,13 @@
 //! The way into a datagram socket: receiving bursts and answering them, within a budget.
 //!
-//! Owns how far a burst is answered. A burst may hold more datagrams than the budget of a run, because
-//! a kernel that coalesces (UDP_GRO) makes one message of up to 128: what the budget leaves is kept,
-//! and the next run goes on with it. So no sender decides how long a run takes.
+//! Owns how far a burst is answered. One message of the kernel may be 128 datagrams (UDP_GRO), and
+//! one call receives many messages: more than the budget of a run allows. The messages that the
+//! budget leaves are kept for the next run, without a copy: the socket keeps the whole burst, and the
+//! other sockets get another one. So no sender decides how long a run takes. A message is answered
+//! whole, because cut in two it would cost two calls, and the answers two messages.
 //!
-//! A datagram that is longer than its slot is dropped, because half of it would be a lie. An empty one
-//! is data.
+//! A datagram that is longer than its slot is dropped, because half of it would be a lie. An empty
+//! one is data.
 
 use std::io;
 use std::ops::Range;
@@ -38,20 +40,30 @@ pub(super) struct Inbound {
 }
 
 impl Inbound {
-    /// Where the next datagram stands in the buffer.
-    fn next(&self) -> Option<Range<usize>> {
-        let part = self.burst.parts.get(self.part)?;
-        let end = part.size.min(self.done + part.segment);
-        Some(part.at + self.done..part.at + end)
+    /// Whether a part is left.
+    fn is_pending(&self) -> bool {
+        self.part < self.burst.parts.len()
     }
 
-    /// Goes on to the datagram behind the next one. An empty datagram is one.
-    fn advance(&mut self) {
+    /// Where the next datagram stands in the buffer.
+    #[inline]
+    fn datagram(&self) -> Range<usize> {
+        let part = &self.burst.parts[self.part];
+        let end = part.size.min(self.done + part.segment);
+        part.at + self.done..part.at + end
+    }
+
+    /// Goes on behind the next datagram. An empty one is one. Returns whether it was the last of its
+    /// part.
+    #[inline]
+    fn advance(&mut self) -> bool {
         let part = &self.burst.parts[self.part];
         self.done += part.segment;
-        if self.done >= part.size {
+        let is_last = self.done >= part.size;
+        if is_last {
             self.advance_part();
         }
+        is_last
     }
 
     fn advance_part(&mut self) {
@@ -63,8 +75,8 @@ impl Inbound {
     pub(super) fn left(&self) -> usize {
         let parts = self.burst.parts.iter().skip(self.part);
         let datagrams: usize = parts.map(|part| part.datagrams().count()).sum();
-        let done = self.burst.parts.get(self.part);
-        datagrams - done.map_or(0, |part| self.done / part.segment)
+        let current = self.burst.parts.get(self.part);
+        datagrams - current.map_or(0, |part| self.done / part.segment)
     }
 
     /// Forgets what is left, and returns how many datagrams that is.
@@ -118,7 +130,7 @@ impl<N: Net> Datagram<N> {
         let lent = rest.map(|rest| std::mem::replace(&mut common.inbound, rest));
         let mut budget = Budget::WHOLE;
         let outcome = self.receive_bursts(ready, turn, common, &mut budget);
-        if common.inbound.next().is_some() {
+        if common.inbound.is_pending() {
             let lent = lent.unwrap_or_default();
             self.rest = Some(std::mem::replace(&mut common.inbound, lent));
         }
@@ -136,11 +148,11 @@ impl<N: Net> Datagram<N> {
     ) -> Outcome {
         let mut has_answered = false;
         loop {
-            if common.inbound.next().is_some() {
+            if common.inbound.is_pending() {
                 self.answer(ready, turn, common, budget);
                 has_answered = true;
             }
-            if common.inbound.next().is_none() && !ready.contains(Ready::READABLE) {
+            if !common.inbound.is_pending() && !ready.contains(Ready::READABLE) {
                 return Outcome::Waiting;
             }
             if budget.is_spent() {
@@ -186,8 +198,8 @@ impl<N: Net> Datagram<N> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 ready.remove(Ready::READABLE | Ready::ERROR);
             }
-            // The error of an earlier reply (ICMP), told late. Datagrams that stand behind it give no
-            // event of their own: go on.
+            // The error of an earlier reply (ICMP), told late. Datagrams that stand behind it give
+            // no event of their own: go on.
             Err(error) => {
                 budget.spend(0);
                 turn.stats.datagram_errors += 1;
@@ -205,27 +217,43 @@ impl<N: Net> Datagram<N> {
         common: &mut Common,
         budget: &mut Budget,
     ) {
-        while let (false, Some(datagram)) = (budget.is_spent(), common.inbound.next()) {
-            budget.spend(datagram.len());
-            if common.inbound.done == 0 && !self.begin_part(turn, common) {
-                continue;
-            }
-            self.answer_one(turn, common, datagram);
-            common.inbound.advance();
-            turn.stats.datagrams_in += 1;
-            common.replies.settle();
-            if common.replies.size().0 >= DATAGRAM_QUEUE {
-                self.dispatch(ready, turn, common);
+        while common.inbound.is_pending() && !budget.is_spent() {
+            if self.begin_part(turn, common, budget) {
+                self.answer_part(ready, turn, common, budget);
             }
         }
         self.dispatch(ready, turn, common);
     }
 
+    fn answer_part(
+        &mut self,
+        ready: &mut Ready,
+        turn: &mut Turn<N>,
+        common: &mut Common,
+        budget: &mut Budget,
+    ) {
+        loop {
+            let datagram = common.inbound.datagram();
+            budget.spend(datagram.len());
+            self.answer_one(turn, common, datagram);
+            turn.stats.datagrams_in += 1;
+            common.replies.settle();
+            let is_last = common.inbound.advance();
+            if common.replies.size().0 >= DATAGRAM_QUEUE {
+                self.dispatch(ready, turn, common);
+            }
+            if is_last {
+                return;
+            }
+        }
+    }
+
     /// Judges the peer of the next part. `false`: the part was dropped.
-    fn begin_part(&self, turn: &mut Turn<N>, common: &mut Common) -> bool {
+    fn begin_part(&self, turn: &mut Turn<N>, common: &mut Common, budget: &mut Budget) -> bool {
         let inbound = &mut common.inbound;
         let part = &mut inbound.burst.parts[inbound.part];
         if part.is_cut {
+            budget.spend(part.size);
             turn.stats.datagrams_too_long += 1;
             debug!(
                 "{}: {}: dropped a datagram that is longer than {} bytes",
@@ -245,7 +273,8 @@ impl<N: Net> Datagram<N> {
 
     /// Calls the service with the next datagram.
     fn answer_one(&mut self, turn: &mut Turn<N>, common: &mut Common, datagram: Range<usize>) {
-        // Only the kernel writes the name of a Unix peer, so nobody can make us shout at a third one.
+        // Only the kernel writes the name of a Unix peer, so nobody can make us shout at a third
+        // one.
         let is_guarded =
             !turn.limits.allow_amplification && matches!(self.out.address, Address::Udp(_));
         let inbound = &common.inbound;
@@ -302,7 +331,7 @@ mod tests {
     #[test]
     fn every_datagram_of_a_burst_is_next_once() {
         let mut inbound = Inbound::default();
-        assert_eq!((inbound.next(), inbound.left()), (None, 0));
+        assert_eq!((inbound.is_pending(), inbound.left()), (false, 0));
         for (at, size, segment) in [(0, 10, 4), (100, 0, 1), (200, 8, 4), (300, 3, 3)] {
             inbound.burst.parts.push(Part {
                 path: Path::plain(Peer::unnamed()),
@@ -314,11 +343,11 @@ mod tests {
         }
         let due = [0..4, 4..8, 8..10, 100..100, 200..204, 204..208, 300..303];
         for (index, datagram) in due.iter().enumerate() {
-            assert_eq!(inbound.next().as_ref(), Some(datagram));
+            assert_eq!(inbound.datagram(), *datagram);
             assert_eq!(inbound.left(), due.len() - index);
-            inbound.advance();
+            assert_eq!(inbound.advance(), [2, 3, 5, 6].contains(&index));
         }
-        assert_eq!((inbound.next(), inbound.left()), (None, 0));
+        assert_eq!((inbound.is_pending(), inbound.left()), (false, 0));
     }
 
     #[test]
@@ -333,6 +362,6 @@ mod tests {
         });
         inbound.advance();
         assert_eq!(inbound.abandon(), 2);
-        assert_eq!((inbound.next(), inbound.left()), (None, 0));
+        assert_eq!((inbound.is_pending(), inbound.left()), (false, 0));
     }
 }

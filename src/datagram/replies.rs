@@ -103,8 +103,8 @@ impl Replies {
         settled
     }
 
-    /// Says the pieces as one datagram, in answer to `part`. A single piece that stands in `burst` is
-    /// not copied.
+    /// Says the pieces as one datagram, in answer to `part`. A single piece that stands in `burst`
+    /// is not copied.
     pub(super) fn push(&mut self, part: usize, pieces: &[IoSlice<'_>], burst: &[u8]) {
         let place = match pieces {
             [piece] => place_in(burst, piece).map(Place::Burst),
@@ -125,8 +125,8 @@ impl Replies {
         });
     }
 
-    /// Puts the datagrams into runs. `is_same` says whether two parts have one path. No datagram that
-    /// is longer than `longest` shares a message.
+    /// Puts the datagrams into runs. `is_same` says whether two parts have one path. No datagram
+    /// that is longer than `longest` shares a message.
     pub(super) fn gather(&mut self, longest: usize, is_same: impl Fn(usize, usize) -> bool) {
         self.runs.clear();
         for index in 0..self.entries.len() {
@@ -146,8 +146,8 @@ impl Replies {
         self.join();
     }
 
-    /// Writes down the bytes of each run. Datagrams that came together stand together, and go as one
-    /// span: 50 spans instead of one cost 6 % of the rate (1,200 bytes each).
+    /// Writes down the bytes of each run. Datagrams that came together stand together, and go as
+    /// one span: 50 spans instead of one cost 6 % of the rate (1,200 bytes each).
     fn join(&mut self) {
         self.spans.clear();
         for run in &mut self.runs {
@@ -167,8 +167,8 @@ impl Replies {
         }
     }
 
-    /// Hands the messages of the gathered runs to `send`, in their order: at most [`BURST`] at once,
-    /// and as many as fit into arrays on the stack. `path` gives the path of a part.
+    /// Hands the messages of the gathered runs to `send`, in their order: at most [`BURST`] at
+    /// once, and as many as fit into arrays on the stack. `path` gives the path of a part.
     pub(super) fn each_batch<'a>(
         &self,
         burst: &[u8],

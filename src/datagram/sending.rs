@@ -5,15 +5,15 @@
 //!
 //! * An answer goes back the way its question came: from the address that was asked, with one hop
 //!   less. Answers to one peer, of one size, share a message if the kernel can cut them
-//!   ([`Net::offloads`]). Some interfaces promise to cut and cannot (EIO, EINVAL, EMSGSIZE). Then the
-//!   datagrams go one by one, and the socket remembers what it cannot do.
+//!   ([`Net::offloads`]). Some interfaces promise to cut and cannot (EIO, EINVAL, EMSGSIZE). Then
+//!   the datagrams go one by one, and the socket remembers what it cannot do.
 //! * Replies that the socket refuses wait in a queue, in order for each peer. A full UDP socket is
 //!   full for every peer, and an event tells when it has room again. A Unix datagram is refused
 //!   because *that peer's* queue is full, and no event tells when it is not. So it is tried again
 //!   soon, and meanwhile the other peers get their replies.
-//! * A limit of Linux that no program can lift: Unix datagrams that a peer leaves unread are charged
-//!   to *our* send buffer (208 KiB). Once peers leave that much unread, the kernel refuses every
-//!   reply on that socket until one of them reads or goes.
+//! * A limit of Linux that no program can lift: Unix datagrams that a peer leaves unread are
+//!   charged to *our* send buffer (208 KiB). Once peers leave that much unread, the kernel refuses
+//!   every reply on that socket until one of them reads or goes.
 
 use std::io::{self, IoSlice};
 use std::time::Duration;
@@ -65,7 +65,8 @@ impl<N: Net> Outbound<N> {
         self.queue.len()
     }
 
-    /// What the waiting replies count for: see [`DATAGRAM_QUEUE`](crate::values::limits::DATAGRAM_QUEUE).
+    /// What the waiting replies count for: see
+    /// [`DATAGRAM_QUEUE`](crate::values::limits::DATAGRAM_QUEUE).
     pub(super) fn charged(&self) -> usize {
         self.queue.charged()
     }
@@ -90,9 +91,9 @@ impl<N: Net> Outbound<N> {
 
     /// Tries the replies that wait once more, in order for each peer.
     ///
-    /// When a Unix peer refuses a datagram, the kernel gives back the memory that was taken for it, and
-    /// announces that as "writable". A retry at that word would turn without rest for as long as one
-    /// peer does not read. So replies to Unix peers are retried only if `is_due`.
+    /// When a Unix peer refuses a datagram, the kernel gives back the memory that was taken for it,
+    /// and announces that as "writable". A retry at that word would turn without rest for as long
+    /// as one peer does not read. So replies to Unix peers are retried only if `is_due`.
     pub(super) fn flush(&mut self, ready: &mut Ready, turn: &mut Turn<N>, is_due: bool) {
         let waiting = self.queue.len();
         if waiting == 0 || !is_due && turn.net.blocks_per_peer(&self.socket) {
@@ -125,8 +126,8 @@ impl<N: Net> Outbound<N> {
         }
     }
 
-    /// Sends messages in their order, and settles each one: it left, it waits in the queue, or it was
-    /// refused for good.
+    /// Sends messages in their order, and settles each one: it left, it waits in the queue, or it
+    /// was refused for good.
     fn deliver(&mut self, ready: &mut Ready, turn: &mut Turn<N>, messages: &[Transmit<'_>]) {
         let mut rest = messages;
         while let Some(next) = rest.first() {
@@ -151,8 +152,8 @@ impl<N: Net> Outbound<N> {
         !ready.contains(Ready::WRITABLE) || !self.queue.is_empty() && is_behind()
     }
 
-    /// Sends the first message, and those behind it that the socket takes with it. Returns how many are
-    /// settled. `None`: the first one is blocked, and the caller keeps it.
+    /// Sends the first message, and those behind it that the socket takes with it. Returns how many
+    /// are settled. `None`: the first one is blocked, and the caller keeps it.
     fn send(
         &mut self,
         ready: &mut Ready,
@@ -186,7 +187,8 @@ impl<N: Net> Outbound<N> {
         }
     }
 
-    /// The socket refused a message for good. If it is several datagrams, each gets a try of its own.
+    /// The socket refused a message for good. If it is several datagrams, each gets a try of its
+    /// own.
     #[cold]
     fn settle_refused(
         &mut self,

@@ -1,7 +1,7 @@
 //! The way of a service to the peer of a datagram.
 //!
-//! Owns the last word on whether an answer goes: the verdict on its peer, its length, the rate of its
-//! source. Must never send: the replies to a burst are sent together.
+//! Owns the last word on whether an answer goes: the verdict on its peer, its length, the rate of
+//! its source. Must never send: the replies to a burst are sent together.
 
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
