@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 #[cfg(test)]
 mod tests {
     use mynah::Address;
-    use mynah::net::sim::{PeerEnd, Rules, SimNet};
+    use mynah::net::sim::{Conditions, PeerEnd, SimNet};
 
     use super::*;
 
@@ -77,9 +77,9 @@ mod tests {
         for buffer in 8..100 {
             let net = SimNet::new(
                 1,
-                Rules {
+                Conditions {
                     buffer,
-                    ..Rules::default()
+                    ..Conditions::default()
                 },
             );
             let mut reactor = Reactor::new(net, Limits::default()).unwrap();
