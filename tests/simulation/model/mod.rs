@@ -6,8 +6,8 @@
 
 mod client;
 mod datagrams;
-mod rules;
-mod services;
+pub(crate) mod rules;
+pub(crate) mod services;
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use super::{LEARNED, LISTENERS, Run};
 
 /// The most datagrams that one turn may handle: what its budget allows, and the one message of the
 /// kernel that the budget ran out in.
-const DATAGRAMS: u64 = TURN_BUDGET as u64 / DATAGRAM_COST as u64 + COALESCED as u64;
+pub(crate) const DATAGRAMS: u64 = TURN_BUDGET as u64 / DATAGRAM_COST as u64 + COALESCED as u64;
 
 const _: () = assert!(DATAGRAM_BUDGET <= COALESCED);
 
