@@ -100,7 +100,7 @@ fn conditions(dice: &mut Dice) -> Conditions {
 
 fn limits(dice: &mut Dice) -> Limits {
     let unlimited = Limits::default().max_pending_output;
-    let max_pending_output = [unlimited, unlimited, 100_000][dice.below(3)];
+    let max_pending_output = [unlimited, unlimited, unlimited, 20_000][dice.below(4)];
     Limits {
         max_connections: [1000, 8][dice.below(2)],
         idle_timeout: [None, Some(Duration::from_secs(3))][dice.below(2)],
@@ -224,12 +224,15 @@ impl Run {
         }
     }
 
+    /// Some clients connect to one listener.
     fn connect(&mut self) {
-        let talking = self.clients.iter().filter(|client| !client.has_finished);
         let listener = self.dice.below(LISTENERS.len());
-        if talking.count() < CLIENTS {
-            if let Some(number) = self.reactor.net_mut().peer_connect(listener) {
-                self.clients.push(Client::new(number, LISTENERS[listener]));
+        for _ in 0..1 + self.dice.below(4) {
+            let talking = self.clients.iter().filter(|client| !client.has_finished);
+            if talking.count() < CLIENTS {
+                if let Some(number) = self.reactor.net_mut().peer_connect(listener) {
+                    self.clients.push(Client::new(number, LISTENERS[listener]));
+                }
             }
         }
     }

@@ -16,7 +16,7 @@ pub(crate) const DATAGRAMS: u64 = TURN_BUDGET as u64 / DATAGRAM_COST as u64 + CO
 const _: () = assert!(DATAGRAM_BUDGET <= COALESCED);
 
 /// Connections that other listeners may accept while clients wait on one, before it has its turn.
-const OTHERS: usize = 40;
+const OTHERS: usize = 20;
 
 /// What was so before the last turn.
 #[derive(Debug, Default)]
