@@ -111,7 +111,7 @@ fn limits(dice: &mut Dice) -> Limits {
         spin: [0, 0, 1][dice.below(3)] * Duration::from_millis(1),
         allow_amplification: false,
         udp_rate: [None, None, None, Some(2)][dice.below(4)],
-        unixgram_rate: [Some(50_000), Some(2)][dice.below(2)],
+        unixgram_rate: [Some(50), Some(2)][dice.below(2)],
         max_pending_output: if LEARNED.output_limit {
             max_pending_output
         } else {
