@@ -48,11 +48,7 @@ fn datagrams_that_cannot_be_cut_leave_one_by_one() {
 /// Two names lead to the server: its own, and one that only the file system knows to be the same.
 #[test]
 fn a_unix_datagram_server_does_not_answer_itself_for_ever() {
-    let limits = Limits {
-        unixgram_rate: Some(100),
-        ..Limits::default()
-    };
-    let mut reactor = reactor(1, Conditions::default(), limits);
+    let mut reactor = reactor(1, Conditions::default(), Limits::default());
     let address = Address::Unixgram("/sim".into());
     reactor.bind(&address, echo()).unwrap();
     let names = ["/sim", "/link"].map(|name| Peer::Unix(Box::from(name.as_bytes())));
@@ -60,17 +56,18 @@ fn a_unix_datagram_server_does_not_answer_itself_for_ever() {
     for name in names {
         reactor.net_mut().deliver(0, Path::plain(name), vec![1]);
     }
-    (0..100_000).for_each(|_| _ = reactor.turn());
-    assert_eq!(reactor.net_mut().unread(0), 0, "the loop goes on");
-    let looped = reactor.net_mut().looped();
-    assert!(looped <= 200, "{looped} answers to ourselves");
+    rest(&mut reactor);
+    // The answer to the second name comes back from the first, and ends there.
+    assert_eq!(reactor.net_mut().looped(), 1);
+    assert_eq!(reactor.stats().unanswered[Refusal::Ourselves], 2);
 }
 
 /// A datagram to a broadcast or group address is answered by members of that group alone.
 #[test]
 fn a_socket_outside_the_group_does_not_answer_the_group() {
     let mut reactor = reactor(1, Conditions::default(), Limits::default());
-    reactor.bind(&udp(), echo()).unwrap();
+    let everywhere = Address::Udp(([0, 0, 0, 0], 7).into());
+    reactor.bind(&everywhere, echo()).unwrap();
     let group = Address::Udp(([239, 1, 2, 3], 7).into());
     reactor.bind(&group, echo()).unwrap();
     for socket in 0..2 {

@@ -8,7 +8,7 @@ use mynah::{Address, CloseReason, Dice, Peer, Stats};
 use super::LEARNED;
 use super::services::MAGIC;
 
-/// An echo over UDP.
+/// An echo over UDP, on all addresses.
 pub(crate) const PLAIN: usize = 0;
 /// An echo over Unix datagrams.
 pub(crate) const UNIX: usize = 1;
@@ -25,7 +25,7 @@ pub(crate) struct Datagrams([u32; 3]);
 /// The address of a socket.
 pub(crate) fn address(socket: usize) -> Address {
     match socket {
-        PLAIN => Address::Udp("127.0.0.1:7".parse().unwrap()),
+        PLAIN => Address::Udp("0.0.0.0:7".parse().unwrap()),
         UNIX => Address::Unixgram("/sim".into()),
         _ => Address::Udp("239.1.2.3:7".parse().unwrap()),
     }
