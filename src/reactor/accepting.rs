@@ -130,35 +130,37 @@ impl<N: Net> Reactor<N> {
         self.settle(self.accepting, outcome, deadline);
     }
 
-    /// Lets the parked listeners try again.
+    /// Lets the parked listeners try again: something that they may wait for was freed.
     pub(super) fn wake_parked_listeners(&mut self) {
-        for index in 0..self.listeners.len() {
-            let token = self.listeners[index];
-            if self.is_parked(token) {
-                self.sources.mark(token, Ready::ALARM);
-            }
-        }
+        self.wake_listeners(|_| true);
     }
 
     /// A connection that begins to linger during a drain makes room, and nothing else tells of it.
     #[cold]
     pub(super) fn wake_limited_listeners(&mut self) {
+        self.wake_listeners(Listener::is_limited);
+    }
+
+    fn wake_listeners(&mut self, is_meant: fn(&Listener<N>) -> bool) {
         for index in 0..self.listeners.len() {
             let token = self.listeners[index];
-            if self.is_listener(token, Listener::is_limited) {
-                self.sources.mark(token, Ready::ALARM);
+            let Some(entry) = self.sources.get_mut(token) else {
+                continue;
+            };
+            let Source::Listener(listener) = &mut entry.source else {
+                continue;
+            };
+            if is_meant(listener) && listener.wake() {
+                self.sources.mark(token, Ready::READABLE);
             }
         }
     }
 
     fn is_parked(&self, token: Token) -> bool {
-        self.is_listener(token, Listener::is_parked)
-    }
-
-    fn is_listener(&self, token: Token, is_such: impl FnOnce(&Listener<N>) -> bool) -> bool {
-        match self.sources.get(token).map(|entry| &entry.source) {
-            Some(Source::Listener(listener)) => is_such(listener),
+        let entry = self.sources.get(token);
+        entry.is_some_and(|entry| match &entry.source {
+            Source::Listener(listener) => listener.is_parked(),
             _ => false,
-        }
+        })
     }
 }
