@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::args;
 use super::status::{Failure, Status};
+use super::{args, sink};
 
 /// Writes one manual page for the program and all its commands.
 pub(crate) fn man() -> Result<Status, Failure> {
@@ -72,8 +72,7 @@ fn section(command: &clap::Command) -> io::Result<Vec<u8>> {
 }
 
 fn print(text: &[u8]) -> Result<Status, Failure> {
-    let mut output = io::stdout().lock();
-    match output.write_all(text).and_then(|()| output.flush()) {
+    match sink::write_all(io::stdout(), text) {
         // A reader that has seen enough (`mynah man | head -1`) is no failure.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(error)),
         _ => Ok(Status::Done),

@@ -21,7 +21,7 @@ mod talk;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -41,6 +41,7 @@ use super::charset::Charset;
 use super::outlet::Outlet;
 use super::reach::{Unreached, hint, reason_of, status_of, unconnected, words_of};
 use super::serve::resolve;
+use super::sink::{self, Descriptor};
 use super::status::{Failure, Status};
 
 /// Whom to talk to, and how.
@@ -154,7 +155,7 @@ impl Client<'_> {
         let reactor = net
             .and_then(|net| Reactor::new(net, limits))
             .map_err(|error| failed("start the loop", error))?;
-        let outlet = Outlet::new("output", io::stdout())
+        let outlet = Outlet::bytes("output", Descriptor(io::stdout()))
             .map_err(|error| failed("start the output", error))?;
         let bell = Bell::new(reactor.handle());
         let is_interactive = io::stdin().is_terminal() && io::stderr().is_terminal();
@@ -233,6 +234,7 @@ impl Client<'_> {
     /// How a conversation ended that had begun.
     fn conclude(&self, address: &Address, progress: &Progress) -> Result<Status, Failure> {
         let (sent, received) = (progress.sent, progress.received);
+        self.check_output()?;
         if progress.is_unread {
             return Ok(Status::Done);
         }
@@ -255,6 +257,17 @@ impl Client<'_> {
                     ),
                 ))
             }
+        }
+    }
+
+    /// A reader that has seen enough (`| head -1`) is no failure; a full disk is one.
+    fn check_output(&self) -> Result<(), Failure> {
+        match self.outlet.failure() {
+            None => Ok(()),
+            Some(error) => Err(Failure::new(
+                Status::Failed,
+                format_args!("cannot write to standard output: {error}"),
+            )),
         }
     }
 
@@ -318,6 +331,7 @@ impl Client<'_> {
         peers: &[(Address, Option<Address>)],
         progress: &mut Progress,
     ) -> Result<Status, Failure> {
+        self.check_output()?;
         if progress.is_unread {
             return Ok(Status::Done);
         }
@@ -386,8 +400,9 @@ impl Client<'_> {
     /// A word to somebody who sits at a terminal.
     fn tell(&self, words: std::fmt::Arguments<'_>) {
         if self.is_interactive {
-            // In one piece, or what is typed meanwhile stands in the middle of it. Whoever closed standard error does not want to know.
-            let _ = io::stderr().write_all(format!("mynah: {words}\n").as_bytes());
+            // In one piece, or what is typed meanwhile stands in the middle of it. If standard error
+            // is closed there is nobody left to tell.
+            let _ = sink::write_all(io::stderr(), format!("mynah: {words}\n").as_bytes());
         }
     }
 }

@@ -35,6 +35,7 @@ use self::live::Live;
 use self::record::{Record, Searched};
 use super::descriptors::{SPARE_DESCRIPTORS, raise_descriptor_limit};
 use super::serve::resolve;
+use super::sink;
 use super::status::{Failure, Status};
 
 /// What to load, how, and what to say of it.
@@ -364,11 +365,7 @@ fn write_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
 
 /// Prints a report.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut output = io::stdout().lock();
-    match output
-        .write_all(text.as_bytes())
-        .and_then(|()| output.flush())
-    {
+    match sink::write_all(io::stdout(), text.as_bytes()) {
         // A reader that has seen enough (`mynah load … | head -1`) is no failure.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
             Status::Failed,
