@@ -13,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 use common::{
     PATIENCE, Scratch, Server, TCP, UDP, assert_echoes, assert_within, binary, connect, eventually,
@@ -194,7 +194,7 @@ fn a_standard_output_that_was_closed_does_not_end_the_server() {
 }
 
 /// A pipe whose write end is non-blocking, as a program may leave it that shares it with us.
-fn non_blocking_pipe(scratch: &Scratch) -> (BufReader<File>, File) {
+fn non_blocking_pipe(scratch: &Scratch) -> (File, File) {
     let path = scratch.path("pipe");
     assert!(
         Command::new("mkfifo")
@@ -205,10 +205,20 @@ fn non_blocking_pipe(scratch: &Scratch) -> (BufReader<File>, File) {
     );
     let mut non_blocking = OpenOptions::new();
     non_blocking.custom_flags(libc::O_NONBLOCK);
-    // Either end alone would wait for the other one; a non-blocking read end does not.
+    // A write end alone could not be opened; a non-blocking read end can.
     let _first = non_blocking.clone().read(true).open(&path).unwrap();
     let near = non_blocking.write(true).open(&path).unwrap();
-    (BufReader::new(File::open(&path).unwrap()), near)
+    (File::open(&path).unwrap(), near)
+}
+
+/// The lines that come out of a pipe. It gives up on one that does not come.
+fn lines_of(far: File) -> impl Iterator<Item = String> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        let lines = BufReader::new(far).lines().map(Result::unwrap);
+        lines.for_each(|line| drop(sender.send(line)));
+    });
+    std::iter::from_fn(move || lines.recv_timeout(PATIENCE).ok())
 }
 
 /// A running `mynah receive unix:… --frame line`, and what it says on standard error.
@@ -274,7 +284,7 @@ fn a_non_blocking_standard_output_misses_nothing_that_the_queue_holds() {
     let mut receiver = Receiver::start(scratch, near);
     // Five times what the pipe holds, and a third of what the queue does, before anybody reads.
     receiver.send((0..SENT).map(|number| format!("{number:0100}\n")));
-    let mut lines = far.lines().map(Result::unwrap);
+    let mut lines = lines_of(far);
     lines.next().unwrap();
     for number in 0..SENT {
         let line = lines.next().expect("another line");
@@ -292,7 +302,7 @@ fn what_a_non_blocking_standard_output_costs_is_counted_and_a_failure() {
     let (far, near) = non_blocking_pipe(&scratch);
     let mut receiver = Receiver::start(scratch, near);
     receiver.send((0..SENT).map(|number| format!("{number:04000}\n")));
-    let mut lines = far.lines().map(Result::unwrap);
+    let mut lines = lines_of(far);
     lines.next().unwrap();
     let (mut printed, mut dropped) = (0, 0);
     while printed + dropped < SENT {
