@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mynah::Time;
-use mynah::load::{Expected, Payload, Rate, Reader, Response, Schedule, Sent, Times, Window};
+use mynah::load::{Expected, Pace, Payload, Reader, Response, Schedule, Sent, Times, Window};
 
 fn parts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("load");
-    let schedule = Schedule::new(Rate::per_second(20_000.0), Time::ZERO, 7, 50);
+    let schedule = Schedule::new(Pace::per_second(20_000.0), Time::ZERO, 7, 50);
     let mut n = 0;
     group.bench_function("schedule: when the next message is due", |bencher| {
         bencher.iter(|| {

@@ -14,12 +14,12 @@ fn main() -> ExitCode {
     let closing = log.closing();
     cli::panics::log_panics();
     let ended = match invocation.command {
-        cli::Command::Serve(config) => cli::serve::run(&config, &log),
-        cli::Command::Connect(config) => cli::connect::run(&config),
-        cli::Command::Load(config) => cli::load::run(*config),
-        cli::Command::Report(config) => cli::report::run(&config),
-        cli::Command::Man => cli::pages::man(),
-        cli::Command::Completions(shell) => cli::pages::completions(shell),
+        cli::Job::Serve(config) => cli::serve::run(&config, &log),
+        cli::Job::Connect(config) => cli::connect::run(&config),
+        cli::Job::Load(config) => cli::load::run(*config),
+        cli::Job::Report(config) => cli::report::run(&config),
+        cli::Job::Man => cli::pages::man(),
+        cli::Job::Completions(shell) => cli::pages::completions(shell),
     };
     // The log ends before the line that says why the program does.
     drop(closing);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mynah::Dice;
 use mynah::load::{
-    Check, Generator, Lanes, Law, News, Orders, Outcome, Payload, Plan, Rate, Response, Tally,
+    Check, Concluded, Generator, Lanes, Law, News, Orders, Pace, Payload, Plan, Response, Tally,
     Trouble,
 };
 use mynah::net::sim::{PeerEnd, Rules, Selector, SimNet};
@@ -51,7 +51,7 @@ const CLOSED: Law = Law::Closed {
 
 fn open(rate: f64) -> Law {
     Law::Open {
-        rate: Rate::per_second(rate),
+        rate: Pace::per_second(rate),
     }
 }
 
@@ -61,7 +61,7 @@ fn run(
     rules: Rules,
     plan: Plan,
     mut play: impl FnMut(&mut SimNet, usize),
-) -> (Tally, Outcome) {
+) -> (Tally, Concluded) {
     let limits = Limits {
         connect_timeout: plan.timeout,
         write_timeout: None,
@@ -191,7 +191,7 @@ fn every_message_is_accounted_for() {
             );
             if let (Law::Open { .. }, Some(requests)) = (law, requests) {
                 let due = requests.min(
-                    (Rate::per_second(rate).get() * outcome.measured.as_secs_f64()).round() as u64,
+                    (Pace::per_second(rate).get() * outcome.measured.as_secs_f64()).round() as u64,
                 );
                 assert!(
                     tally.sent.abs_diff(due) <= 1 && tally.unsent == 0,

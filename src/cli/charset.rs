@@ -85,7 +85,7 @@ impl fmt::Display for Charset {
 
 /// What a decoder has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Piece<'a> {
+pub(crate) enum Decoded<'a> {
     /// Text, never empty.
     Text(&'a str),
     /// Bytes that are no text in this encoding.
@@ -106,7 +106,12 @@ pub(crate) struct Decoder {
 impl Decoder {
     /// Reads `bytes` on, and hands out what they come to. What is left of a character at the end waits for the next call, unless this `is_last`;
     /// then the decoder is at the beginning of a text again.
-    pub(crate) fn decode(&mut self, bytes: &[u8], is_last: bool, mut take: impl FnMut(Piece<'_>)) {
+    pub(crate) fn decode(
+        &mut self,
+        bytes: &[u8],
+        is_last: bool,
+        mut take: impl FnMut(Decoded<'_>),
+    ) {
         let mut room = [0; 1024];
         let room = std::str::from_utf8_mut(&mut room).expect("zeros are text");
         let mut rest = bytes;
@@ -121,14 +126,16 @@ impl Decoder {
             self.remember(&rest[..read]);
             rest = &rest[read..];
             if written > 0 {
-                take(Piece::Text(&room[..written]));
+                take(Decoded::Text(&room[..written]));
             }
             match result {
                 DecoderResult::InputEmpty => break,
                 DecoderResult::OutputFull => {}
                 DecoderResult::Malformed(length, after) => {
                     let end = RECENT - usize::from(after);
-                    take(Piece::Invalid(&self.recent[end - usize::from(length)..end]));
+                    take(Decoded::Invalid(
+                        &self.recent[end - usize::from(length)..end],
+                    ));
                     if rest.is_empty() && !is_last {
                         break;
                     }
@@ -170,11 +177,11 @@ mod tests {
         let (mut decoder, mut shown) = (charset(label).decoder(), String::new());
         for (index, piece) in pieces.iter().enumerate() {
             decoder.decode(piece, index + 1 == pieces.len(), |piece| match piece {
-                Piece::Text(text) => {
+                Decoded::Text(text) => {
                     assert!(!text.is_empty());
                     shown.push_str(text);
                 }
-                Piece::Invalid(bytes) => bytes
+                Decoded::Invalid(bytes) => bytes
                     .iter()
                     .for_each(|byte| shown.push_str(&format!("<{byte:02x}>"))),
             });
@@ -268,8 +275,8 @@ mod tests {
         for _ in 0..2 {
             let mut shown = String::new();
             decoder.decode(b"B\x1b$B%^", true, |piece| match piece {
-                Piece::Text(text) => shown.push_str(text),
-                Piece::Invalid(bytes) => panic!("{bytes:?}"),
+                Decoded::Text(text) => shown.push_str(text),
+                Decoded::Invalid(bytes) => panic!("{bytes:?}"),
             });
             assert_eq!(shown, "Bマ");
         }

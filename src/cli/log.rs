@@ -22,10 +22,10 @@ use super::sink::{self, Descriptor};
 
 /// The running log; close it last.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Log(Arc<Shared>);
+pub(crate) struct Log(Arc<LogState>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct LogState {
     /// Whether the loop runs, which no reader of the log may stop.
     is_looping: AtomicBool,
     /// Where the lines of the loop go. `None` if no thread could be started: the log then still
@@ -55,7 +55,7 @@ pub(crate) fn init(level: LevelFilter) -> Log {
     } else {
         WriteStyle::Never
     });
-    builder.target(Target::Pipe(Box::new(Lines(log.clone()))));
+    builder.target(Target::Pipe(Box::new(Records(log.clone()))));
     builder.init();
     log
 }
@@ -108,9 +108,9 @@ impl Drop for Closing {
 }
 
 /// env_logger writes each record with one call.
-struct Lines(Log);
+struct Records(Log);
 
-impl Write for Lines {
+impl Write for Records {
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
         self.0.write(record)?;
         Ok(record.len())

@@ -23,4 +23,4 @@ mod status;
 mod text;
 mod values;
 
-pub(crate) use self::args::{Command, parse};
+pub(crate) use self::args::{Job, parse};

@@ -44,12 +44,12 @@ const GATHER: Duration = Duration::from_micros(100);
 
 /// The near end of an outlet. Clones share the queue.
 #[derive(Clone, Debug)]
-pub(crate) struct Outlet(Arc<Shared>);
+pub(crate) struct Outlet(Arc<Core>);
 
 #[derive(Debug)]
-struct Shared {
-    kind: Kind,
-    queue: Mutex<Queue>,
+struct Core {
+    content: Content,
+    queue: Mutex<State>,
     /// For the writer: there is something to write.
     filled: Condvar,
     /// For everybody else: something was written, or never will be.
@@ -58,7 +58,7 @@ struct Shared {
 
 /// What the output is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum Content {
     /// Lines. One that does not fit is dropped, and the next one may fit again.
     Lines,
     /// Bytes that need each other. The pusher asks for room first, and an error that is not a full
@@ -67,7 +67,7 @@ enum Kind {
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct State {
     waiting: Vec<u8>,
     /// Lines in `waiting`.
     lines: u64,
@@ -117,7 +117,7 @@ pub(crate) struct Unwritten {
     pub(crate) waiting: u64,
 }
 
-impl Queue {
+impl State {
     fn is_busy(&mut self) -> bool {
         self.ended.is_none() && (self.is_writing || !self.waiting.is_empty())
     }
@@ -137,17 +137,17 @@ impl Queue {
 impl Outlet {
     /// An outlet of lines, with its writer thread.
     pub(super) fn lines(name: &str, sink: impl Sink + 'static) -> io::Result<Outlet> {
-        Outlet::new(Kind::Lines, name, sink)
+        Outlet::new(Content::Lines, name, sink)
     }
 
     /// An outlet of bytes of which none is to be lost: ask [`has_room`](Outlet::has_room) first.
     pub(super) fn bytes(name: &str, sink: impl Sink + 'static) -> io::Result<Outlet> {
-        Outlet::new(Kind::Bytes, name, sink)
+        Outlet::new(Content::Bytes, name, sink)
     }
 
-    fn new(kind: Kind, name: &str, sink: impl Sink + 'static) -> io::Result<Outlet> {
-        let outlet = Outlet(Arc::new(Shared {
-            kind,
+    fn new(content: Content, name: &str, sink: impl Sink + 'static) -> io::Result<Outlet> {
+        let outlet = Outlet(Arc::new(Core {
+            content,
             queue: Mutex::default(),
             filled: Condvar::new(),
             settled: Condvar::new(),
@@ -200,7 +200,7 @@ impl Outlet {
 
     /// Waits until all is written, or never will be, however long that takes.
     pub(crate) fn finish(&self) {
-        let queue = self.0.settled.wait_while(self.lock(), Queue::is_busy);
+        let queue = self.0.settled.wait_while(self.lock(), State::is_busy);
         drop(queue.unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -210,7 +210,7 @@ impl Outlet {
         let (queue, _) = self
             .0
             .settled
-            .wait_timeout_while(self.lock(), CLOSE_TIME, Queue::is_busy)
+            .wait_timeout_while(self.lock(), CLOSE_TIME, State::is_busy)
             .unwrap_or_else(PoisonError::into_inner);
         match queue.ended {
             Some(_) => Unwritten::default(),
@@ -261,7 +261,7 @@ impl Outlet {
             if has_ended {
                 return;
             }
-            if self.0.kind == Kind::Lines {
+            if self.0.content == Content::Lines {
                 sink.pause(GATHER);
             }
         }
@@ -298,15 +298,15 @@ impl Outlet {
                 }
                 Err(error) => error,
             };
-            match (Retry::after(&error), self.0.kind) {
+            match (Retry::after(&error), self.0.content) {
                 (Retry::AtOnce, _) => {}
                 (Retry::WhenWritable, _) => sink.wait_writable(),
-                (Retry::Later, Kind::Lines) => {
+                (Retry::Later, Content::Lines) => {
                     self.lock().failing = Some(error);
                     sink.pause(pause);
                     pause = RETRY_MOST.min(2 * pause);
                 }
-                (Retry::Later, Kind::Bytes) | (Retry::Never, _) => return Err(error),
+                (Retry::Later, Content::Bytes) | (Retry::Never, _) => return Err(error),
             }
         }
         Ok(())
@@ -320,7 +320,7 @@ impl Outlet {
     }
 
     /// A panic of the other thread leaves a queue that is still whole.
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,7 +17,7 @@ use log::warn;
 use mynah::service::Tap;
 use mynah::{Escaped, Hex, Peer};
 
-use super::charset::{Charset, Decoder, Piece};
+use super::charset::{Charset, Decoded, Decoder};
 use super::log::Rarely;
 use super::outlet::{Outlet, Pushed};
 use super::sink::Descriptor;
@@ -153,8 +153,8 @@ fn read(decoder: &mut Decoder, bytes: &[u8], is_last: bool) -> String {
     decoder.decode(bytes, is_last, |piece| {
         // Writing to a string cannot fail.
         let _ = match piece {
-            Piece::Text(text) => write!(shown, "{}", Escaped(text.as_bytes())),
-            Piece::Invalid(bytes) => write!(shown, "{}", Hex(bytes)),
+            Decoded::Text(text) => write!(shown, "{}", Escaped(text.as_bytes())),
+            Decoded::Invalid(bytes) => write!(shown, "{}", Hex(bytes)),
         };
     });
     shown

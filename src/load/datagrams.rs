@@ -11,10 +11,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::desk::Desk;
+use super::plan::{Check, HEADER};
 use super::response::Response;
 use super::tally::Trouble;
 use super::window::{Fate, Sent, Window};
-use super::{Check, HEADER};
 use crate::service::{Action, Context, Service};
 use crate::values::time::Time;
 

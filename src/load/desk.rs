@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::orders::Lanes;
 use super::pacer::Schedule;
+use super::plan::{Check, Law, Plan};
 use super::response::Expected;
 use super::tally::{Tally, Trouble};
 use super::window::Sent;
-use super::{Check, Law, Plan};
 use crate::values::error::CloseReason;
 use crate::values::time::Time;
 

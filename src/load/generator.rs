@@ -22,12 +22,12 @@ use std::time::Duration;
 use super::datagrams::DatagramCaller;
 use super::desk::{Desk, Vacancy};
 use super::openings::Openings;
-use super::orders::{Lanes, News, Orders, Outcome, Unreached};
-use super::pacer::{Rate, Schedule};
+use super::orders::{Concluded, Lanes, News, Orders, ReachError};
+use super::pacer::{Pace, Schedule};
+use super::plan::{Law, Plan};
 use super::stream::StreamCaller;
 use super::tally::Trouble;
 use super::window::Sent;
-use super::{Law, Plan};
 use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::values::endpoint::Address;
@@ -105,8 +105,8 @@ impl<N: Net> Generator<N> {
     ) -> Generator<N> {
         let slots = vec![Slot::default(); lanes.count as usize];
         // Of a pace, each generator keeps its share.
-        let share = |rate: Rate| {
-            Rate::per_second(rate.get() * lanes.count as f64 / plan.connections as f64)
+        let share = |rate: Pace| {
+            Pace::per_second(rate.get() * lanes.count as f64 / plan.connections as f64)
         };
         let openings = Openings::new(plan.connect_rate.map(share));
         Generator {
@@ -131,19 +131,19 @@ impl<N: Net> Generator<N> {
     /// # Errors
     ///
     /// Why it was not made.
-    pub fn reach(&mut self, orders: &Orders) -> Result<(), Unreached> {
-        self.open(0, Time::ZERO).map_err(Unreached::Unbegun)?;
+    pub fn reach(&mut self, orders: &Orders) -> Result<(), ReachError> {
+        self.open(0, Time::ZERO).map_err(ReachError::Unbegun)?;
         while self.desk.connecting.get() > 0 && !orders.is_stopped() {
             self.reactor.turn();
         }
         match self.desk.closed.get() {
-            Some(reason) if !self.desk.has_opened.get() => Err(Unreached::Closed(reason)),
+            Some(reason) if !self.desk.has_opened.get() => Err(ReachError::Closed(reason)),
             _ => Ok(()),
         }
     }
 
     /// Runs to the end, as `orders` say, and tells of it.
-    pub fn run(&mut self, orders: &Orders, mut tell: impl FnMut(News)) -> Outcome {
+    pub fn run(&mut self, orders: &Orders, mut tell: impl FnMut(News)) -> Concluded {
         while !self.turn(orders, &mut tell) {}
         self.conclude()
     }
@@ -190,9 +190,9 @@ impl<N: Net> Generator<N> {
     }
 
     /// What a run that is over came to.
-    pub fn conclude(&mut self) -> Outcome {
+    pub fn conclude(&mut self) -> Concluded {
         let rest = Box::new(self.desk.tally.take());
-        Outcome {
+        Concluded {
             rest,
             measured: self.measured(),
             open: self.open,

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::pacer::Rate;
+use super::pacer::Pace;
 
 /// One comparison of something that is measured with a number.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,7 +114,7 @@ impl FromStr for Goal {
         let measured = measured(name.trim())?;
         let limit = match measured {
             measured if measured.is_time() => time(limit)?.as_secs_f64(),
-            Measured::Rate if limit != "0" => limit.parse::<Rate>()?.get(),
+            Measured::Rate if limit != "0" => limit.parse::<Pace>()?.get(),
             _ => limit.parse::<u32>().map(f64::from).map_err(|_| {
                 format!(
                     "{} is compared with a whole number, such as errors=0",

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use super::pacer::Rate;
+use super::pacer::Pace;
 use crate::values::time::Time;
 
 /// How much a pace may be behind and catch up: what a sleep may end late, several times over.
@@ -30,7 +30,7 @@ pub(super) struct Openings {
 
 impl Openings {
     /// At most `rate` a second.
-    pub(super) fn new(rate: Option<Rate>) -> Openings {
+    pub(super) fn new(rate: Option<Pace>) -> Openings {
         let interval = rate.map_or(Duration::ZERO, |rate| {
             Duration::from_secs_f64(1.0 / rate.get())
         });
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_pace_is_kept_and_a_pause_earns_no_burst() {
-        let mut openings = Openings::new(Some(Rate::per_second(150.0)));
+        let mut openings = Openings::new(Some(Pace::per_second(150.0)));
         (0..10_000).for_each(|slot| openings.push(Time::ZERO, slot));
         let first = opened(&mut openings, 1000, 3000);
         assert!((300..=304).contains(&first), "{first}");

@@ -86,7 +86,7 @@ impl Orders {
 
 /// Why the first connection was not made.
 #[derive(Debug)]
-pub enum Unreached {
+pub enum ReachError {
     /// It could not even be begun.
     Unbegun(StartError),
     /// It was begun.
@@ -108,7 +108,7 @@ pub enum News {
 
 /// How a run ended.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Concluded {
     /// What happened since the last interval.
     pub rest: Box<Tally>,
     /// How long the window was.

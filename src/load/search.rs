@@ -9,7 +9,7 @@
 //!
 //! Tests: below, against servers of arithmetic, one of them unreliable.
 
-use super::pacer::Rate;
+use super::pacer::Pace;
 
 /// Trials of each rate: two of three decide.
 pub(super) const TRIALS: u32 = 3;
@@ -26,31 +26,31 @@ pub enum Found {
     /// The limit is kept at `holds` and not at `fails`.
     Between {
         /// The highest rate that was tried and kept it.
-        holds: Rate,
+        holds: Pace,
         /// The lowest that was tried and did not.
-        fails: Rate,
+        fails: Pace,
     },
     /// No rate was found that keeps it; this was the lowest that was tried.
-    Never(Rate),
+    Never(Pace),
     /// No rate was found that does not; this was the highest that was tried.
-    Always(Rate),
+    Always(Pace),
 }
 
 /// A search under way.
 #[derive(Clone, Debug)]
-pub struct Search {
-    rate: Rate,
-    holds: Option<Rate>,
-    fails: Option<Rate>,
+pub struct PaceSearch {
+    rate: Pace,
+    holds: Option<Pace>,
+    fails: Option<Pace>,
     passed: u32,
     failed: u32,
     steps: u32,
 }
 
-impl Search {
+impl PaceSearch {
     /// Begins with `first`.
-    pub fn new(first: Rate) -> Search {
-        Search {
+    pub fn new(first: Pace) -> PaceSearch {
+        PaceSearch {
             rate: first,
             holds: None,
             fails: None,
@@ -61,11 +61,11 @@ impl Search {
     }
 
     /// The rate of the next trial.
-    pub fn rate(&self) -> Rate {
+    pub fn rate(&self) -> Pace {
         self.rate
     }
 
-    /// Takes the verdict on a trial of [`rate`](Search::rate); what was found, once it is.
+    /// Takes the verdict on a trial of [`rate`](PaceSearch::rate); what was found, once it is.
     pub fn tell(&mut self, has_held: bool) -> Option<Found> {
         *(if has_held {
             &mut self.passed
@@ -92,7 +92,7 @@ impl Search {
             (Some(holds), None) => holds.get() * 2.0,
             (None, _) => self.rate.get() / 2.0,
         };
-        let next = Rate::per_second(next);
+        let next = Pace::per_second(next);
         let is_stuck = self.steps == STEPS || Some(next) == self.holds || Some(next) == self.fails;
         if is_stuck {
             return Some(match (self.holds, self.fails) {
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn search(first: f64, mut holds: impl FnMut(f64) -> bool) -> (Found, u32) {
-        let mut search = Search::new(Rate::per_second(first));
+        let mut search = PaceSearch::new(Pace::per_second(first));
         for trial in 1.. {
             if let Some(found) = search.tell(holds(search.rate().get())) {
                 return (found, trial);
@@ -149,6 +149,6 @@ mod tests {
     #[test]
     fn a_target_without_an_edge_ends_the_search() {
         assert!(matches!(search(1e3, |_| true), (Found::Always(_), _)));
-        assert!(matches!(search(1e3, |_| false), (Found::Never(rate), _) if rate == Rate::LOWEST));
+        assert!(matches!(search(1e3, |_| false), (Found::Never(rate), _) if rate == Pace::LOWEST));
     }
 }

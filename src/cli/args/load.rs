@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use mynah::Endpoint;
-use mynah::load::{Check, Goal, HEADER, Law, Payload, Plan, Rate, Response};
+use mynah::load::{Check, Goal, HEADER, Law, Pace, Payload, Plan, Response};
 use mynah::service::Delimiter;
 
 use super::{bytes_of, usage};
@@ -59,7 +59,7 @@ pub(super) struct Load {
     encoding: Charset,
     /// An open loop: messages a second, of all connections together, such as 20000, 100k or 0.5
     #[arg(long, value_name = "R", help_heading = "Pace")]
-    rate: Option<Rate>,
+    rate: Option<Pace>,
     /// Messages on their way on a connection at once [default: 1; for datagrams at a --rate, any number]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Pace")]
     depth: Option<u32>,
@@ -71,7 +71,7 @@ pub(super) struct Load {
     churn: bool,
     /// Begin so many connections a second at most
     #[arg(long, value_name = "R", help_heading = "Pace")]
-    connect_rate: Option<Rate>,
+    connect_rate: Option<Pace>,
     /// Threads, each with a loop and a share of the connections
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Pace")]
     threads: u16,
@@ -353,12 +353,12 @@ impl TryFrom<Load> for load::Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::args::Command;
+    use crate::cli::args::Job;
     use crate::cli::args::tests::{complaint, parse_words};
 
     fn config(words: &str) -> load::Config {
         match parse_words(&format!("load {words}")).unwrap().command {
-            Command::Load(config) => *config,
+            Job::Load(config) => *config,
             other => panic!("{other:?}"),
         }
     }

@@ -27,12 +27,12 @@ use super::{connect as connecting, load as loading, report as reporting, serve a
 #[derive(Debug)]
 pub(crate) struct Invocation {
     pub(crate) level: LevelFilter,
-    pub(crate) command: Command,
+    pub(crate) command: Job,
 }
 
 /// What to do.
 #[derive(Debug)]
-pub(crate) enum Command {
+pub(crate) enum Job {
     /// Run the service.
     Serve(serving::Config),
     /// Talk to a peer.
@@ -81,13 +81,13 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
         _ => Answer::Usage(Failure::new(Status::Usage, one_line(error))),
     })?;
     let command = match cli.words {
-        Words::Serve(serve) => Command::Serve(serve.try_into().map_err(Answer::Usage)?),
-        Words::Receive(receive) => Command::Serve(receive.try_into().map_err(Answer::Usage)?),
-        Words::Connect(connect) => Command::Connect(connect.try_into().map_err(Answer::Usage)?),
-        Words::Load(load) => Command::Load(Box::new((*load).try_into().map_err(Answer::Usage)?)),
-        Words::Report(report) => Command::Report(report.try_into().map_err(Answer::Usage)?),
-        Words::Man => Command::Man,
-        Words::Completions { shell } => Command::Completions(shell),
+        Words::Serve(serve) => Job::Serve(serve.try_into().map_err(Answer::Usage)?),
+        Words::Receive(receive) => Job::Serve(receive.try_into().map_err(Answer::Usage)?),
+        Words::Connect(connect) => Job::Connect(connect.try_into().map_err(Answer::Usage)?),
+        Words::Load(load) => Job::Load(Box::new((*load).try_into().map_err(Answer::Usage)?)),
+        Words::Report(report) => Job::Report(report.try_into().map_err(Answer::Usage)?),
+        Words::Man => Job::Man,
+        Words::Completions { shell } => Job::Completions(shell),
     };
     let level = level(cli.verbose, cli.quiet, &command);
     Ok(Invocation { level, command })
@@ -136,11 +136,9 @@ enum Words {
 }
 
 /// A client says on its own what matters; the log is for those who ask.
-fn level(verbose: u8, quiet: bool, command: &Command) -> LevelFilter {
+fn level(verbose: u8, quiet: bool, command: &Job) -> LevelFilter {
     match (command, quiet, verbose) {
-        (_, true, _) | (Command::Connect(_) | Command::Load(_) | Command::Report(_), _, 0) => {
-            LevelFilter::Warn
-        }
+        (_, true, _) | (Job::Connect(_) | Job::Load(_) | Job::Report(_), _, 0) => LevelFilter::Warn,
         (_, _, 0) => LevelFilter::Info,
         (_, _, 1) => LevelFilter::Debug,
         _ => LevelFilter::Trace,

@@ -65,11 +65,11 @@ pub(super) struct Serve {
     #[arg(long)]
     print: bool,
     #[command(flatten)]
-    wire: Wire,
+    wire: WireOptions,
     #[command(flatten)]
-    bounds: Bounds,
+    bounds: LimitOptions,
     #[command(flatten)]
-    datagrams: Datagrams,
+    datagrams: UdpOptions,
     /// Let an answer to a UDP datagram be longer than the datagram; a sender with a forged address
     /// can then turn few bytes into many for its victim
     #[arg(long)]
@@ -106,16 +106,16 @@ pub(super) struct Receive {
     #[arg(value_name = "ENDPOINT", required = true)]
     endpoints: Vec<Endpoint>,
     #[command(flatten)]
-    wire: Wire,
+    wire: WireOptions,
     #[command(flatten)]
-    bounds: Bounds,
+    bounds: LimitOptions,
     #[command(flatten)]
-    datagrams: Datagrams,
+    datagrams: UdpOptions,
 }
 
 /// How bytes become messages, and messages text.
 #[derive(Args, Debug)]
-struct Wire {
+struct WireOptions {
     /// Split a stream into messages: chunk (as read), line, until:TEXT, fixed:N (bytes), prefix:u8,
     /// prefix:u16 or prefix:u32 (big-endian length)
     #[arg(
@@ -139,7 +139,7 @@ struct Wire {
 
 /// How much, and for how long.
 #[derive(Args, Debug)]
-struct Bounds {
+struct LimitOptions {
     /// Let the kernel keep N connections for each endpoint until they are accepted
     #[arg(
         long,
@@ -169,7 +169,7 @@ struct Bounds {
 
 /// How UDP sockets are made.
 #[derive(Args, Debug)]
-struct Datagrams {
+struct UdpOptions {
     /// Ask for a receive buffer of SIZE on each UDP socket, so that a burst fits [default: 2MiB, or
     /// what the system allows]
     #[arg(long, value_name = "SIZE", value_parser = size)]
@@ -180,7 +180,7 @@ struct Datagrams {
     interface: Option<Interface>,
 }
 
-impl Datagrams {
+impl UdpOptions {
     /// An option that no endpoint here would use is a mistake.
     fn options(&self, endpoints: &[Endpoint]) -> Result<DatagramOptions, Failure> {
         let usual = DatagramOptions::default();
@@ -328,7 +328,7 @@ impl Serve {
     }
 }
 
-impl Wire {
+impl WireOptions {
     /// What is said if nothing else is asked for: nothing.
     fn speech(&self) -> Result<Speech, Failure> {
         Ok(Speech {
@@ -418,7 +418,7 @@ impl Wire {
     }
 }
 
-impl Bounds {
+impl LimitOptions {
     fn limits(&self, write_timeout: Timeout) -> Limits {
         Limits {
             idle_timeout: self.idle_timeout.0,
@@ -456,14 +456,14 @@ mod tests {
 
     use super::*;
     use crate::cli::args::tests::{complaint, parse_words};
-    use crate::cli::args::{Command, Invocation, parse};
+    use crate::cli::args::{Invocation, Job, parse};
 
     const TCP: &str = "tcp://127.0.0.1:0";
 
     fn config(words: &str) -> Config {
         match parse_words(words) {
             Ok(Invocation {
-                command: Command::Serve(config),
+                command: Job::Serve(config),
                 ..
             }) => config,
             other => panic!("{words}: {other:?}"),
@@ -480,7 +480,7 @@ mod tests {
                 .map(std::ffi::OsString::from),
         ) {
             Ok(Invocation {
-                command: Command::Serve(config),
+                command: Job::Serve(config),
                 ..
             }) => config.speech,
             other => panic!("{words:?}: {other:?}"),

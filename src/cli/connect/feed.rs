@@ -27,7 +27,7 @@ pub(super) enum Feeding {
 #[derive(Debug)]
 pub(super) struct StreamFeed {
     until: Option<Vec<u8>>,
-    text: Text,
+    text: LineText,
     /// The beginning of a line that may still be the word.
     held: Vec<u8>,
     /// Whether the line that is being read can no longer be the word.
@@ -38,7 +38,7 @@ impl StreamFeed {
     pub(super) fn new(until: Option<&str>, charset: Charset) -> StreamFeed {
         StreamFeed {
             until: until.map(|word| word.as_bytes().to_vec()),
-            text: Text::new(charset),
+            text: LineText::new(charset),
             held: Vec::new(),
             is_inside: false,
         }
@@ -101,7 +101,7 @@ impl StreamFeed {
 #[derive(Debug)]
 pub(super) struct LineFeed {
     until: Option<Vec<u8>>,
-    text: Text,
+    text: LineText,
     held: Vec<u8>,
 }
 
@@ -109,7 +109,7 @@ impl LineFeed {
     pub(super) fn new(until: Option<&str>, charset: Charset) -> LineFeed {
         LineFeed {
             until: until.map(|word| word.as_bytes().to_vec()),
-            text: Text::new(charset),
+            text: LineText::new(charset),
             held: Vec::new(),
         }
     }
@@ -195,7 +195,7 @@ fn may_become(line: &[u8], word: &[u8]) -> bool {
 
 /// Characters of UTF-8 in, bytes of the wire out.
 #[derive(Debug)]
-struct Text {
+struct LineText {
     charset: Charset,
     /// The beginning of a character that is not complete.
     partial: Vec<u8>,
@@ -203,9 +203,9 @@ struct Text {
     line: u64,
 }
 
-impl Text {
-    fn new(charset: Charset) -> Text {
-        Text {
+impl LineText {
+    fn new(charset: Charset) -> LineText {
+        LineText {
             charset,
             partial: Vec::new(),
             line: 1,

@@ -24,16 +24,16 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// The near end of an inlet.
 #[derive(Clone, Debug)]
-pub(super) struct Inlet(Arc<Shared>);
+pub(super) struct Inlet(Arc<InletCore>);
 
 #[derive(Debug)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct InletCore {
+    queue: Mutex<Input>,
     taken: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct Input {
     waiting: Vec<u8>,
     /// How the input ended, if it has.
     end: Option<Result<(), String>>,
@@ -53,7 +53,7 @@ pub(super) enum Taken {
 impl Inlet {
     /// Reads `source` from now on, in a thread of its own.
     pub(super) fn new(source: impl Read + Send + 'static, bell: Bell) -> io::Result<Inlet> {
-        let inlet = Inlet(Arc::new(Shared {
+        let inlet = Inlet(Arc::new(InletCore {
             queue: Mutex::default(),
             taken: Condvar::new(),
         }));
@@ -102,7 +102,7 @@ impl Inlet {
     }
 
     /// A panic of the other thread leaves a queue that is still whole.
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, Input> {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

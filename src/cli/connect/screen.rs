@@ -8,7 +8,7 @@
 use mynah::{Escaped, Hex};
 
 use super::bell::Bell;
-use crate::cli::charset::{Charset, Decoder, Piece};
+use crate::cli::charset::{Charset, Decoded, Decoder};
 use crate::cli::outlet::{Outlet, Pushed};
 
 /// Room that standard output must have for the service to go on reading: one full read, each byte of it escaped to four.
@@ -91,8 +91,8 @@ impl Form {
             Form::Text(decoder) => {
                 let mut shown = String::new();
                 decoder.decode(bytes, is_last, |piece| match piece {
-                    Piece::Text(text) => shown.push_str(text),
-                    Piece::Invalid(_) => shown.push(char::REPLACEMENT_CHARACTER),
+                    Decoded::Text(text) => shown.push_str(text),
+                    Decoded::Invalid(_) => shown.push(char::REPLACEMENT_CHARACTER),
                 });
                 shown.into_bytes()
             }
@@ -102,10 +102,10 @@ impl Form {
             } => {
                 let mut shown = String::new();
                 decoder.decode(bytes, is_last, |piece| match piece {
-                    Piece::Text(text) => text
+                    Decoded::Text(text) => text
                         .chars()
                         .for_each(|character| add_safely(&mut shown, character, has_return)),
-                    Piece::Invalid(bytes) => shown.push_str(&Hex(bytes).to_string()),
+                    Decoded::Invalid(bytes) => shown.push_str(&Hex(bytes).to_string()),
                 });
                 if is_last && std::mem::take(has_return) {
                     shown.push_str("\\r");

@@ -17,8 +17,9 @@ mod json;
 mod live;
 mod machine;
 mod page;
-mod record;
+pub(crate) mod record;
 pub(crate) mod table;
+pub(crate) mod units;
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -26,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mynah::load::{Check, Found, Goal, Law, Plan, Search, Trouble};
+use mynah::load::{Check, Found, Goal, Law, PaceSearch, Plan, Trouble};
 use mynah::{Address, Endpoint};
 
 use self::crew::Crew;
@@ -246,8 +247,8 @@ fn find(
     };
     let closed = trial(&shared, &mut live)?;
     check_answered(&closed)?;
-    let scale = mynah::load::Rate::per_second(closed.rate() / 2.0);
-    let (mut search, mut trials) = (Search::new(scale), Vec::new());
+    let scale = mynah::load::Pace::per_second(closed.rate() / 2.0);
+    let (mut search, mut trials) = (PaceSearch::new(scale), Vec::new());
     let found = loop {
         if stop.load(Ordering::Acquire) {
             break None;

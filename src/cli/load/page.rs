@@ -13,7 +13,8 @@ use plotters::prelude::*;
 use super::Setting;
 use super::machine::Machine;
 use super::record::{Record, Second};
-use super::table::{self, PERCENTILES, count, rate, time};
+use super::table::{self, PERCENTILES};
+use super::units::{count, rate, time};
 
 /// Of a plot, in the units of the page; it is shown as wide as there is room.
 const SIZE: (u32, u32) = (960, 330);
