@@ -652,6 +652,34 @@ fn addresses_of_a_name_are_tried_in_turn() {
     peer.join().unwrap();
 }
 
+/// A piece of a file that is missing would go unnoticed.
+#[test]
+fn a_standard_output_on_a_full_disk_is_a_failure() {
+    let (stream, datagrams) = (Server::start(&[TCP]), Server::start(&[UDP]));
+    for server in [&stream, &datagrams] {
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let mut child = Command::new(binary())
+            .args(["connect", &server.endpoints[0]])
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::piped())
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(b"hello\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.starts_with("mynah: cannot write to standard output: No space left"),
+            "{said}"
+        );
+    }
+}
+
 /// A backlog that is full for a while is no refusal.
 #[test]
 fn a_full_unix_backlog_is_waited_for() {
