@@ -75,7 +75,7 @@ struct State {
     lines_taken: u64,
     /// Whether the writer holds bytes that it has not finished writing.
     is_writing: bool,
-    /// Whether the writer must be woken.
+    /// Whether the writer must be woken. The one who wakes it clears this.
     is_asleep: bool,
     /// Lines dropped since the last note.
     unnoted: u64,
@@ -275,7 +275,6 @@ impl Outlet {
             let woken = self.0.filled.wait(queue);
             queue = woken.unwrap_or_else(PoisonError::into_inner);
         }
-        queue.is_asleep = false;
         queue.add_note();
         mem::swap(&mut queue.waiting, taken);
         queue.lines_taken = mem::take(&mut queue.lines);
