@@ -1,8 +1,9 @@
 //! Text encodings of the wire.
 //!
-//! Owns the labels that name them (those of the WHATWG), and a decoder that reads a stream in pieces: where a read happens to end can never break a
-//! character, and bytes that are no text come out as the bytes that they are. Only encodings that can be written as well as read are taken, because
-//! an option that works in one direction alone would be found out too late.
+//! Owns the labels that name them (those of the WHATWG), and a decoder that reads a stream in
+//! pieces: where a read happens to end can never break a character, and bytes that are no text come
+//! out as the bytes that they are. Only encodings that can be written as well as read are taken,
+//! because an option that works in one direction alone would be found out too late.
 //!
 //! Tests: below; `tests/text.rs` over sockets.
 
@@ -28,7 +29,8 @@ impl Charset {
                 "no encoding has this name; use a label of the WHATWG standard, {KNOWN}"
             ));
         };
-        // The standard lets UTF-16 and the encodings that it replaced for safety be read at the most, and writes UTF-8 in their place.
+        // The standard lets UTF-16 and the encodings that it replaced for safety be read at the
+        // most, and writes UTF-8 in their place.
         if encoding.output_encoding() != encoding {
             return Err(format!(
                 "this encoding cannot be written by the rules of the WHATWG; use another, {KNOWN}"
@@ -59,7 +61,8 @@ impl Charset {
             match result {
                 encoding_rs::EncoderResult::InputEmpty => return Ok(bytes),
                 encoding_rs::EncoderResult::OutputFull => {}
-                // Of the control characters that would switch ISO-2022-JP the encoder says U+FFFD: the one that was read last is meant.
+                // Of the control characters that would switch ISO-2022-JP the encoder says U+FFFD:
+                // the one that was read last is meant.
                 encoding_rs::EncoderResult::Unmappable(character) => {
                     return Err(text[..at].chars().next_back().unwrap_or(character));
                 }
@@ -92,20 +95,23 @@ pub(crate) enum Decoded<'a> {
     Invalid(&'a [u8]),
 }
 
-/// How far back invalid bytes may lie from the last one that was read: what [`DecoderResult::Malformed`] promises.
+/// How far back invalid bytes may lie from the last one that was read: what
+/// [`DecoderResult::Malformed`] promises.
 const RECENT: usize = 6;
 
 /// Reads a text that comes in pieces.
 pub(crate) struct Decoder {
     charset: Charset,
     state: encoding_rs::Decoder,
-    /// The bytes read last, because those that turn out to be invalid may have come with an earlier call.
+    /// The bytes read last, because those that turn out to be invalid may have come with an earlier
+    /// call.
     recent: [u8; RECENT],
 }
 
 impl Decoder {
-    /// Reads `bytes` on, and hands out what they come to. What is left of a character at the end waits for the next call, unless this `is_last`;
-    /// then the decoder is at the beginning of a text again.
+    /// Reads `bytes` on, and hands out what they come to. What is left of a character at the end
+    /// waits for the next call, unless this `is_last`; then the decoder is at the beginning of a
+    /// text again.
     pub(crate) fn decode(
         &mut self,
         bytes: &[u8],
@@ -115,7 +121,8 @@ impl Decoder {
         let mut room = [0; 1024];
         let room = std::str::from_utf8_mut(&mut room).expect("zeros are text");
         let mut rest = bytes;
-        // encoding_rs 0.8 forgets the lead byte that it has where a call brings nothing and is not the last.
+        // encoding_rs 0.8 forgets the lead byte that it has where a call brings nothing and is not
+        // the last.
         if rest.is_empty() && !is_last {
             return;
         }

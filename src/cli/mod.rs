@@ -1,8 +1,8 @@
 //! From words to a configuration.
 //!
 //! Owns the command line: one definition, from which parsing, help and messages come. Parsing is
-//! pure: it opens nothing, resolves nothing and prints nothing, so all of it is tested as a table. It
-//! must never say more than one clear line about a wrong word.
+//! pure: it opens nothing, resolves nothing and prints nothing, so all of it is tested as a table.
+//! It must never say more than one clear line about a wrong word.
 
 mod args;
 mod charset;

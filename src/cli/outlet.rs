@@ -160,8 +160,8 @@ impl Outlet {
     }
 
     /// Leaves bytes for the writer, whole or not at all. It never waits for the reader. A line that
-    /// is longer than the queue, as one of a long message may be, is taken if it is alone: otherwise
-    /// no reader would ever be fast enough for it.
+    /// is longer than the queue, as one of a long message may be, is taken if it is alone:
+    /// otherwise no reader would ever be fast enough for it.
     pub(crate) fn push(&self, bytes: &[u8]) -> Pushed {
         let mut queue = self.lock();
         if queue.ended.is_some() {

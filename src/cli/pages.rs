@@ -1,4 +1,5 @@
-//! The manual page and the completions, both made from the definition of the command line, so that neither can fall behind it.
+//! The manual page and the completions, both made from the definition of the command line, so that
+//! neither can fall behind it.
 
 use std::io::{self, Write};
 

@@ -2,8 +2,8 @@
 //!
 //! Owns the form of a printed line, `SENDER: TEXT`, and the count of what came. TEXT is read in the
 //! encoding of the wire; control characters are escaped, and bytes that are no text are printed as
-//! `\xHH`. It must never write anything itself: lines go to an [`Outlet`], which takes or drops them
-//! at once, because standard output may be a pipe that nobody reads.
+//! `\xHH`. It must never write anything itself: lines go to an [`Outlet`], which takes or drops
+//! them at once, because standard output may be a pipe that nobody reads.
 //!
 //! Tests: below, `tests/text.rs`, `tests/hostile_text.rs`, `tests/stuck_output.rs`.
 
@@ -57,8 +57,8 @@ impl Printer {
         })
     }
 
-    /// Waits, for a bounded time, until all is printed. Returns what came, and what is missing of it
-    /// in the output, in words.
+    /// Waits, for a bounded time, until all is printed. Returns what came, and what is missing of
+    /// it in the output, in words.
     pub(crate) fn close(self) -> (Count, Option<String>) {
         let unwritten = self.outlet.close();
         let parts = [

@@ -1,6 +1,7 @@
 //! `mynah report`: several logs become one, or two are compared.
 //!
-//! Owns what the sums mean: generators that worked together add their rates, and their times are merged, which histograms do without any error.
+//! Owns what the sums mean: generators that worked together add their rates, and their times are
+//! merged, which histograms do without any error.
 //!
 //! Tests: `tests/load_reports.rs`.
 

@@ -171,7 +171,8 @@ fn check_backlog(backlog: u32) {
     }
 }
 
-/// This machine and this process, one for all endpoints, so that no two connections have the same number.
+/// This machine and this process, one for all endpoints, so that no two connections have the same
+/// number.
 fn host() -> Host {
     Host::new(
         &rustix::system::uname().nodename().to_string_lossy(),
@@ -220,7 +221,8 @@ impl Speech {
     }
 }
 
-/// Written in one piece when every endpoint can be used: a script that reads these lines may connect.
+/// Written in one piece when every endpoint can be used: a script that reads these lines may
+/// connect.
 fn announce(lines: &str) {
     // If standard output is closed, nobody wants to know.
     let _ = sink::write_all(io::stdout(), lines.as_bytes());

@@ -1,7 +1,9 @@
 //! Texts of the command line, with their escapes.
 //!
-//! Owns the escapes `\n`, `\r`, `\t`, `\0`, `\\` and `\xHH`. A text is a list of characters, which are written in the encoding of the wire, and of raw
-//! bytes, which go out as they are whatever the encoding: what `\xHH` stands for can never become a character by accident, nor a brace of a template.
+//! Owns the escapes `\n`, `\r`, `\t`, `\0`, `\\` and `\xHH`. A text is a list of characters, which
+//! are written in the encoding of the wire, and of raw bytes, which go out as they are whatever the
+//! encoding: what `\xHH` stands for can never become a character by accident, nor a brace of a
+//! template.
 //!
 //! Tests: below; `tests/text.rs` over sockets.
 

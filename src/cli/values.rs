@@ -1,7 +1,7 @@
 //! Numbers with units, and names of things of this machine.
 //!
-//! Owns the grammar of numbers, a whole one and its unit without a space, and the sentences that say
-//! what is wrong with one.
+//! Owns the grammar of numbers, a whole one and its unit without a space, and the sentences that
+//! say what is wrong with one.
 
 use std::io;
 use std::net::Ipv4Addr;

@@ -1,7 +1,8 @@
 //! One generator: a reactor and its connections, through the phases of a run.
 //!
-//! Owns when a connection is opened and when a phase ends. Must never decide what is sent: that is the callers'. One generator is one thread; several share
-//! [`Orders`] and a clock, and their tallies are added.
+//! Owns when a connection is opened and when a phase ends. Must never decide what is sent: that is
+//! the callers'. One generator is one thread; several share [`Orders`] and a clock, and their
+//! tallies are added.
 //!
 //! ```text
 //!   reach ──▶ open all ──▶ ready ──▶ start ──── warm-up ──── window ──── end ──── what is still on its way ──▶ over
@@ -35,7 +36,8 @@ use crate::values::error::StartError;
 use crate::values::time::Time;
 use crate::values::token::Token;
 
-/// Connections that are being made at once: less than any backlog, so that no handshake has to wait for its second attempt.
+/// Connections that are being made at once: less than any backlog, so that no handshake has to wait
+/// for its second attempt.
 const CONNECTING: usize = 64;
 
 /// How soon a connection that failed is opened again; twice as late after each further failure.
@@ -90,7 +92,8 @@ pub struct Generator<N: Net> {
     slots: Vec<Slot>,
     openings: Openings,
     phase: Phase,
-    /// At the end of the window: connections open, and nanoseconds of it that were spent polling for nothing.
+    /// At the end of the window: connections open, and nanoseconds of it that were spent polling
+    /// for nothing.
     open: u64,
     spun: u64,
 }
@@ -126,7 +129,8 @@ impl<N: Net> Generator<N> {
         self.reactor.net_mut()
     }
 
-    /// Opens the first connection, so that a target that is not there is known before anything else is done. Returns early where `orders` say so.
+    /// Opens the first connection, so that a target that is not there is known before anything else
+    /// is done. Returns early where `orders` say so.
     ///
     /// # Errors
     ///
@@ -244,7 +248,8 @@ impl<N: Net> Generator<N> {
             desk.end.set(now);
             desk.is_interrupted.set(true);
         }
-        // Where all messages have been sent, the window ends with the last answer: its length is not known while that is waited for.
+        // Where all messages have been sent, the window ends with the last answer: its length is
+        // not known while that is waited for.
         let goes_on = spun.is_none() || desk.is_open_loop() || desk.quota.get() > 0;
         if now >= cut && cut < desk.end.get() && goes_on {
             let tally = Box::new(desk.tally.take());
@@ -295,7 +300,8 @@ impl<N: Net> Generator<N> {
             || self.is_hopeless()
     }
 
-    /// When a run ends that has no other end: the target has left in the middle of it, and messages that are to be sent never will be.
+    /// When a run ends that has no other end: the target has left in the middle of it, and messages
+    /// that are to be sent never will be.
     fn given_up_at(&self) -> Time {
         let desk = &self.desk;
         let is_endless =
@@ -307,7 +313,8 @@ impl<N: Net> Generator<N> {
         }
     }
 
-    /// Whether nobody listens where datagrams are sent to: their connections are never made, and so cannot fail.
+    /// Whether nobody listens where datagrams are sent to: their connections are never made, and so
+    /// cannot fail.
     fn is_hopeless(&self) -> bool {
         self.desk.is_refused.get() && !self.desk.has_heard.get()
     }
@@ -317,7 +324,8 @@ impl<N: Net> Generator<N> {
         self.desk.last_call() + self.desk.patience()
     }
 
-    /// Messages of an open loop that should have been sent between `from` and the end, and were not.
+    /// Messages of an open loop that should have been sent between `from` and the end, and were
+    /// not.
     fn behind(&self, from: Time) -> u64 {
         let desk = &self.desk;
         let of = |slot: usize| {
@@ -343,7 +351,8 @@ impl<N: Net> Generator<N> {
         end - desk.measured_from.get()
     }
 
-    /// Ends every connection, and gives the peers a moment to do the same. What was sent and not answered is accounted for, whatever its connection does.
+    /// Ends every connection, and gives the peers a moment to do the same. What was sent and not
+    /// answered is accounted for, whatever its connection does.
     fn leave(&mut self) {
         let desk = Rc::clone(&self.desk);
         self.open = self
@@ -439,7 +448,8 @@ impl<N: Net> Generator<N> {
         }
     }
 
-    /// Begins the connection of a slot, which could have been since `since`. Of one that has a message of its own, the message is sent on its way with it.
+    /// Begins the connection of a slot, which could have been since `since`. Of one that has a
+    /// message of its own, the message is sent on its way with it.
     fn open(&mut self, index: usize, since: Time) -> Result<(), StartError> {
         let desk = Rc::clone(&self.desk);
         let now = self.reactor.net_mut().now();
@@ -469,7 +479,8 @@ impl<N: Net> Generator<N> {
             self.reactor
                 .associate(&self.remote, local.as_ref(), Box::new(caller))
         };
-        // Unix sockets alone say so of a target without room, and then nothing was sent: the message is the next one again.
+        // Unix sockets alone say so of a target without room, and then nothing was sent: the
+        // message is the next one again.
         if desk.plan.churn
             && begun
                 .as_ref()
@@ -501,7 +512,8 @@ impl<N: Net> Generator<N> {
         let (desk, slot) = (&self.desk, &mut self.slots[index]);
         let now = self.reactor.now();
         let mut trouble = Trouble::of_error(error.kind(), error.code());
-        // The backlog of a Unix socket is full, and nothing tells when it is not: no error before its time, but a reason to wait.
+        // The backlog of a Unix socket is full, and nothing tells when it is not: no error before
+        // its time, but a reason to wait.
         if error.kind() == io::ErrorKind::WouldBlock {
             let since = *slot.blocked_since.get_or_insert(now);
             if since.after(desk.plan.timeout) > now {

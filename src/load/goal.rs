@@ -1,6 +1,7 @@
 //! What a run is to reach: `p99<5ms`, `errors=0`, `rate>100k`.
 //!
-//! Owns the grammar and the comparison. Must never call a goal reached that was not measured: where there is no number, it is missed.
+//! Owns the grammar and the comparison. Must never call a goal reached that was not measured: where
+//! there is no number, it is missed.
 //!
 //! Tests: below.
 
@@ -152,7 +153,8 @@ fn measured(name: &str) -> Result<Measured, String> {
                 .and_then(|digits| digits.parse::<f64>().ok())
                 .filter(|percentile| (0.0..=100.0).contains(percentile));
             Measured::Percentile(percentile.ok_or(
-                "what can be required: p50, p99.9 or any other percentile, max, mean, rate, errors, lost, late, duplicate, reordered, unsent",
+                "what can be required: p50, p99.9 or any other percentile, max, mean, rate, \
+                 errors, lost, late, duplicate, reordered, unsent",
             )?)
         }
     })

@@ -1,7 +1,8 @@
-//! The load generator: clients on the same reactor as the server's, sent on their way by a pacer, and measured.
+//! The load generator: clients on the same reactor as the server's, sent on their way by a pacer,
+//! and measured.
 //!
-//! Owns what a message is, when it goes, and what became of it. Must never touch a socket or read a clock by itself: it runs on [`Reactor`](crate::Reactor), so
-//! all of it runs on the simulator too.
+//! Owns what a message is, when it goes, and what became of it. Must never touch a socket or read a
+//! clock by itself: it runs on [`Reactor`](crate::Reactor), so all of it runs on the simulator too.
 //!
 //! ```text
 //!   generator   opens connections, keeps the phases         one a thread; their tallies are added
@@ -18,12 +19,14 @@
 //!   goal        p99<5ms                  search    the highest rate that keeps one
 //! ```
 //!
-//! **Two laws.** In a *closed loop* a connection sends its next message when one of its messages has been answered: the load follows the target, and
-//! a target that stalls is asked less, so the stall is one slow answer for each connection. In an *open loop* messages are due at a rate, whatever the
-//! target does, and the response time counts from when a message was *meant* to be sent: a stall is as many slow answers as users would have had.
+//! **Two laws.** In a *closed loop* a connection sends its next message when one of its messages
+//! has been answered: the load follows the target, and a target that stalls is asked less, so the
+//! stall is one slow answer for each connection. In an *open loop* messages are due at a rate,
+//! whatever the target does, and the response time counts from when a message was *meant* to be
+//! sent: a stall is as many slow answers as users would have had.
 //!
-//! **Phases.** Connections are opened; all generators start together; the warm-up is not measured; the window is; what was meant to be sent in it
-//! is still waited for behind its end.
+//! **Phases.** Connections are opened; all generators start together; the warm-up is not measured;
+//! the window is; what was meant to be sent in it is still waited for behind its end.
 
 mod datagrams;
 mod desk;

@@ -1,7 +1,7 @@
 //! When which connection is opened.
 //!
-//! Owns the order and the pace of the openings of one generator. Pure: slots and times in, slots out. Must never let a pause earn a burst: after one, at
-//! most [`CREDIT`] is made up for.
+//! Owns the order and the pace of the openings of one generator. Pure: slots and times in, slots
+//! out. Must never let a pause earn a burst: after one, at most [`CREDIT`] is made up for.
 //!
 //! Tests: below.
 

@@ -1,6 +1,7 @@
 //! What generators and their crew say to each other.
 //!
-//! Owns the share of each generator, the orders that all of them follow, and what they tell. Must never hold anything of a connection: all of it crosses threads.
+//! Owns the share of each generator, the orders that all of them follow, and what they tell. Must
+//! never hold anything of a connection: all of it crosses threads.
 //!
 //! Tests: below.
 
@@ -41,7 +42,8 @@ impl Lanes {
     }
 }
 
-/// What all generators are told, from any thread. Whoever sleeps must be woken to hear of it ([`Handle::nudge`](crate::Handle::nudge)).
+/// What all generators are told, from any thread. Whoever sleeps must be woken to hear of it
+/// ([`Handle::nudge`](crate::Handle::nudge)).
 #[derive(Debug)]
 pub struct Orders {
     start: AtomicU64,
@@ -115,7 +117,8 @@ pub struct Concluded {
     pub measured: Duration,
     /// Connections open at its end.
     pub open: u64,
-    /// How much of the window was spent polling for nothing ([`Limits::spin`](crate::Limits::spin)).
+    /// How much of the window was spent polling for nothing
+    /// ([`Limits::spin`](crate::Limits::spin)).
     pub spun: Duration,
     /// Nobody listens at the target of the datagrams.
     pub is_refused: bool,

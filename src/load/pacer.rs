@@ -1,8 +1,10 @@
 //! When each message of an open loop is to be sent.
 //!
-//! Owns arithmetic alone: functions of a rate, a start and a number. Must never read a clock, and must never forget: a message that could not be sent in
-//! time keeps the time it was meant for, and its latency counts from there. A generator that asked "how long since the last message" instead would send
-//! fewer while the target stalls, and so leave out of its numbers what every user would have felt ("coordinated omission", Gil Tene).
+//! Owns arithmetic alone: functions of a rate, a start and a number. Must never read a clock, and
+//! must never forget: a message that could not be sent in time keeps the time it was meant for, and
+//! its latency counts from there. A generator that asked "how long since the last message" instead
+//! would send fewer while the target stalls, and so leave out of its numbers what every user would
+//! have felt ("coordinated omission", Gil Tene).
 //!
 //! ```text
 //!   message        0    1    2    3    4    5   …      the k-th at start + k / rate, to the nanosecond, however long the run
@@ -87,7 +89,8 @@ impl fmt::Display for Pace {
     }
 }
 
-/// The messages of one lane: of those due at a rate from a start on, the `lane`-th of every `lanes`.
+/// The messages of one lane: of those due at a rate from a start on, the `lane`-th of every
+/// `lanes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
     rate: Pace,
@@ -97,7 +100,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The messages `lane`, `lane + lanes`, `lane + 2 * lanes`, … of those due at `rate` from `start` on.
+    /// The messages `lane`, `lane + lanes`, `lane + 2 * lanes`, … of those due at `rate` from
+    /// `start` on.
     ///
     /// # Panics
     ///

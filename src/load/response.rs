@@ -1,6 +1,7 @@
 //! What answers are, on a stream, and whether they are right.
 //!
-//! Owns how far the answer that is arriving has come. Pure: a slice in, counts out. Must never look at a byte twice, nor copy one.
+//! Owns how far the answer that is arriving has come. Pure: a slice in, counts out. Must never look
+//! at a byte twice, nor copy one.
 //!
 //! Tests: below.
 
@@ -250,7 +251,8 @@ mod tests {
     }
 
     proptest! {
-        /// Of an echo with some bytes changed, exactly those bytes and the messages that they stand in are wrong.
+        /// Of an echo with some bytes changed, exactly those bytes and the messages that they stand
+        /// in are wrong.
         #[test]
         fn exactly_what_is_wrong_is_found(
             size in 1usize..50,

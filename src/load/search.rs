@@ -1,6 +1,7 @@
 //! The highest rate that keeps a limit.
 //!
-//! Owns the choice of the next rate to try. Pure: verdicts in, rates out. Must never trust one run: a rate holds if most of its trials do.
+//! Owns the choice of the next rate to try. Pure: verdicts in, rates out. Must never trust one run:
+//! a rate holds if most of its trials do.
 //!
 //! ```text
 //!   rate   first ──▶ × 2 ──▶ × 2 ──▶ … until one fails        then halve the interval, by the geometric mean,
@@ -14,7 +15,8 @@ use super::pacer::Pace;
 /// Trials of each rate: two of three decide.
 pub(super) const TRIALS: u32 = 3;
 
-/// The search is over when the interval is this narrow: the upper end over the lower one. Runs of the same rate differ by more on a shared machine.
+/// The search is over when the interval is this narrow: the upper end over the lower one. Runs of
+/// the same rate differ by more on a shared machine.
 pub(super) const PRECISION: f64 = 1.05;
 
 /// Doublings and halvings before it is given up that there is such a rate.

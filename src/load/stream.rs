@@ -1,7 +1,7 @@
 //! One connection of the load: messages out, answers in.
 //!
-//! Owns what is on its way on its connection. Must never say more than there is room for, and must never let go of a message in silence: each is answered,
-//! or counted as what went wrong.
+//! Owns what is on its way on its connection. Must never say more than there is room for, and must
+//! never let go of a message in silence: each is answered, or counted as what went wrong.
 //!
 //! Tests: `tests/load_simulation.rs`; `tests/load.rs` and `tests/load_truth.rs` over sockets.
 
@@ -72,7 +72,8 @@ impl StreamCaller {
         }
     }
 
-    /// Whether the times of this connection as such are recorded: of those that live through the run, and of those of the window.
+    /// Whether the times of this connection as such are recorded: of those that live through the
+    /// run, and of those of the window.
     fn counts_its_times(&self) -> bool {
         !self.desk.plan.churn || self.desk.is_measured(self.began.intended)
     }
@@ -114,7 +115,8 @@ impl StreamCaller {
         self.leave()
     }
 
-    /// When the next message was meant to be sent, if that is not after `now`; it is taken to be sent then.
+    /// When the next message was meant to be sent, if that is not after `now`; it is taken to be
+    /// sent then.
     #[inline]
     fn next_due(&mut self, now: Time) -> Option<Time> {
         let intended = self
@@ -161,7 +163,8 @@ impl StreamCaller {
         if has_more { Action::More } else { action }
     }
 
-    /// Counts the messages that no answer is waited for and that have left: not those that still wait here for the target to take them.
+    /// Counts the messages that no answer is waited for and that have left: not those that still
+    /// wait here for the target to take them.
     fn settle_left(&mut self, cx: &Context<'_>, now: Time) {
         let left = self
             .said

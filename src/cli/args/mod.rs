@@ -1,6 +1,7 @@
 //! The definition of the command line, and its parsing.
 //!
-//! Owns the words that all commands share, and the form of a usage error: one line. A command's own words are in the file of its name.
+//! Owns the words that all commands share, and the form of a usage error: one line. A command's own
+//! words are in the file of its name.
 
 mod connect;
 mod load;
@@ -110,7 +111,14 @@ struct Cli {
     #[command(subcommand)]
     words: Words,
     /// Log more: -v for every connection, -vv for every event
-    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet", display_order = 100)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        action = ArgAction::Count,
+        conflicts_with = "quiet",
+        display_order = 100
+    )]
     verbose: u8,
     /// Log warnings and errors only
     #[arg(short, long, global = true, display_order = 100)]
@@ -127,7 +135,8 @@ enum Words {
     Report(report::Report),
     /// Write the manual page to standard output, as in: mynah man > mynah.1
     Man,
-    /// Write the completions of a shell to standard output, as in: mynah completions bash > /etc/bash_completion.d/mynah
+    /// Write the completions of a shell to standard output, as in: mynah completions bash >
+    /// /etc/bash_completion.d/mynah
     Completions {
         /// Whose completions
         #[arg(value_name = "SHELL")]
@@ -155,12 +164,16 @@ fn bytes_of(option: &str, text: &str, encoding: Charset) -> Result<Vec<u8>, Fail
     let text = Text::parse(text).map_err(|why| usage(format_args!("{option}: {why}")))?;
     text.encode(encoding).map_err(|character| {
         let shown = Escaped(character.encode_utf8(&mut [0; 4]).as_bytes()).to_string();
-        usage(format_args!("{option}: '{shown}' cannot be written in {encoding}; choose another --encoding, or give its bytes as \\xHH"))
+        usage(format_args!(
+            "{option}: '{shown}' cannot be written in {encoding}; choose another \
+            --encoding, or give its bytes as \\xHH"
+        ))
     })
 }
 
-/// clap's message without its paragraphs: what is wrong, then its tip, then where to read on. It repeats the words that are wrong, and those may come
-/// from anywhere, so they are escaped before anything is made of them.
+/// clap's message without its paragraphs: what is wrong, then its tip, then where to read on. It
+/// repeats the words that are wrong, and those may come from anywhere, so they are escaped before
+/// anything is made of them.
 fn one_line(mut error: clap::Error) -> String {
     error.remove(ContextKind::Usage);
     let context: Vec<(ContextKind, ContextValue)> = error

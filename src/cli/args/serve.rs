@@ -22,10 +22,10 @@ use crate::cli::values::{
 /// Run the service until SIGTERM or SIGINT.
 ///
 /// Prints one line for each endpoint once all of them can be used. The first SIGTERM or SIGINT
-/// begins a drain: the server accepts what is in the backlog, finishes quiet connections, and serves
-/// the others until their peer ends them or the drain timeout cuts them. The second one ends at once.
-/// SIGUSR1 logs the statistics in one line. SIGHUP logs that there is no configuration file to read
-/// again.
+/// begins a drain: the server accepts what is in the backlog, finishes quiet connections, and
+/// serves the others until their peer ends them or the drain timeout cuts them. The second one ends
+/// at once. SIGUSR1 logs the statistics in one line. SIGHUP logs that there is no configuration
+/// file to read again.
 ///
 /// TEXT, TEMPLATE and the TEXT of --frame take the escapes \n \r \t \0 \\ \xHH; \xHH is a byte
 /// that is sent as it is, whatever the encoding. SIZE is a whole number of bytes, or with its unit:
@@ -77,8 +77,8 @@ pub(super) struct Serve {
     /// Send one source at most N answers to UDP datagrams in a second [default: no cap]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     udp_rate: Option<u32>,
-    /// Send one Unix datagram peer at most N answers in a second, or off; the cap ends a loop of two
-    /// servers that answer each other [default: 50000]
+    /// Send one Unix datagram peer at most N answers in a second, or off; the cap ends a loop of
+    /// two servers that answer each other [default: 50000]
     #[arg(long, value_name = "N", value_parser = rate_cap)]
     unixgram_rate: Option<RateCap>,
     /// Reset a connection whose pending output makes no progress for D
@@ -201,7 +201,8 @@ fn check_udp(endpoints: &[Endpoint], is_given: bool, option: &str) -> Result<(),
         .any(|endpoint| matches!(endpoint, Endpoint::Udp(_)))
     {
         false if is_given => Err(usage(format_args!(
-            "{option} is for UDP, and no endpoint is; name one, such as udp://127.0.0.1:7777, or leave it out"
+            "{option} is for UDP, and no endpoint is; name one, such as udp://127.0.0.1:7777, or \
+             leave it out"
         ))),
         _ => Ok(()),
     }
@@ -303,7 +304,8 @@ impl Serve {
         {
             None => Ok(()),
             Some(endpoint) => Err(usage(format_args!(
-                "{option} is for stream connections, and {endpoint} has none; name stream endpoints alone, such as tcp://127.0.0.1:7777"
+                "{option} is for stream connections, and {endpoint} has none; name stream \
+                 endpoints alone, such as tcp://127.0.0.1:7777"
             ))),
         }
     }
@@ -314,10 +316,12 @@ impl Serve {
         match service {
             "echo" => Ok(()),
             _ if self.reply.is_some() => Err(usage(format_args!(
-                "--reply and --service {service} are two answers to one message; leave one of them out"
+                "--reply and --service {service} are two answers to one message; leave one of \
+                 them out"
             ))),
             "discard" if self.close && self.greeting.is_none() => Err(usage(
-                "--close closes after a first reply, and --service discard never gives one; add --greeting, or leave --close out",
+                "--close closes after a first reply, and --service discard never gives one; add \
+                 --greeting, or leave --close out",
             )),
             "discard" => Ok(()),
             _ if self.close => Err(usage(format_args!(
@@ -366,14 +370,16 @@ impl WireOptions {
             ("fixed", Some(number)) => {
                 match size(number).map_err(|why| usage(format_args!("--frame fixed: {why}")))? {
                     size if size > self.max_message => Err(usage(format_args!(
-                        "--frame fixed:{size} is longer than --max-message allows, {} bytes; raise --max-message to {size}",
+                        "--frame fixed:{size} is longer than --max-message allows, {} bytes; \
+                         raise --max-message to {size}",
                         self.max_message
                     ))),
                     size => Ok(Framing::Fixed(size)),
                 }
             }
             _ => Err(usage(format_args!(
-                "--frame knows no '{}'; there are chunk, line, until:TEXT, fixed:N, prefix:u8, prefix:u16 and prefix:u32",
+                "--frame knows no '{}'; there are chunk, line, until:TEXT, fixed:N, prefix:u8, \
+                 prefix:u16 and prefix:u32",
                 Escaped(self.frame.as_bytes())
             ))),
         }
@@ -409,7 +415,8 @@ impl WireOptions {
         };
         match template.least() {
             least if least > most => Err(usage(format_args!(
-                "{OPTION}: its text alone is {least} bytes, and --frame {} announces at most {most}; take a wider prefix",
+                "{OPTION}: its text alone is {least} bytes, and --frame {} announces at most \
+                 {most}; take a wider prefix",
                 self.frame
             ))),
             least if least > outbox::LIMIT => Err(too_long(OPTION, least)),
@@ -552,7 +559,8 @@ mod tests {
     #[test]
     fn receive_is_discard_and_print() {
         let receive = config(
-            "receive unix:/tmp/a udp://[::1]:0 --encoding gbk --frame line --max-message 1KiB --backlog 7 --idle-timeout 1s",
+            "receive unix:/tmp/a udp://[::1]:0 --encoding gbk --frame line --max-message 1KiB \
+             --backlog 7 --idle-timeout 1s",
         );
         assert_eq!(
             (

@@ -1,16 +1,19 @@
 //! What the user says, on its way to the peer: lines, the word that ends them, and their encoding.
 //!
-//! Owns the piece of a line or of a character that is not complete yet. Pure: bytes in, bytes out. Must never change a byte where nothing was
-//! asked for: without `--until` and with UTF-8 a stream gets exactly the bytes of standard input.
+//! Owns the piece of a line or of a character that is not complete yet. Pure: bytes in, bytes out.
+//! Must never change a byte where nothing was asked for: without `--until` and with UTF-8 a stream
+//! gets exactly the bytes of standard input.
 //!
 //! Tests: below, `tests/connect.rs`.
 
 use crate::cli::charset::Charset;
 
-/// The longest line that can be a datagram, in bytes of the wire: the longest payload of UDP over IPv4.
+/// The longest line that can be a datagram, in bytes of the wire: the longest payload of UDP over
+/// IPv4.
 const DATAGRAM_MAX: usize = 65_507;
 
-/// The longest line that is kept for a datagram, in bytes of the input: an encoding may make it shorter, to a half at the most.
+/// The longest line that is kept for a datagram, in bytes of the input: an encoding may make it
+/// shorter, to a half at the most.
 const LINE_MAX: usize = 4 * DATAGRAM_MAX;
 
 /// Whether there is more to come.
@@ -176,7 +179,8 @@ impl LineFeed {
 
     fn too_long(&self, size: usize) -> String {
         format!(
-            "line {} has {size} bytes, and a datagram can have {DATAGRAM_MAX}; send it over a stream",
+            "line {} has {size} bytes, and a datagram can have {DATAGRAM_MAX}; send it over a \
+             stream",
             self.text.line
         )
     }

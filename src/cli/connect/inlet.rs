@@ -1,7 +1,8 @@
 //! Standard input that cannot stop the loop.
 //!
-//! Standard input may be a terminal, a pipe, a file or nothing; epoll refuses files, and to make a terminal non-blocking would change it for
-//! the shell that it is shared with. So a thread reads, and waits while the loop has not taken what it read.
+//! Standard input may be a terminal, a pipe, a file or nothing; epoll refuses files, and to make a
+//! terminal non-blocking would change it for the shell that it is shared with. So a thread reads,
+//! and waits while the loop has not taken what it read.
 //!
 //! ```text
 //!   standard input ──▶ reader thread ──▶ queue (QUEUE_BYTES) ── take ──▶ loop
@@ -160,7 +161,8 @@ mod tests {
     fn nothing_is_read_ahead_of_a_loop_that_does_not_take() {
         let count = Arc::new(Mutex::new(0));
         let inlet = Inlet::new(Endless(count.clone()), Bell::silent()).unwrap();
-        // The reader stops with a full queue and one more read in its hands, and goes on when the loop takes.
+        // The reader stops with a full queue and one more read in its hands, and goes on when the
+        // loop takes.
         let mut taken = 0;
         for _ in 0..3 {
             while inlet.lock().waiting.len() < QUEUE_BYTES {

@@ -1,7 +1,8 @@
 //! `mynah connect`: from the configuration to a conversation, and how it ended.
 //!
-//! Owns the order of things: resolve, try each address in turn, talk, say how it ended. The conversation itself runs on the same reactor as the
-//! server's: a stream does not know which side opened it.
+//! Owns the order of things: resolve, try each address in turn, talk, say how it ended. The
+//! conversation itself runs on the same reactor as the server's: a stream does not know which side
+//! opened it.
 //!
 //! ```text
 //!   bell       wakes a service on the loop from a thread beside it
@@ -200,7 +201,8 @@ impl Client<'_> {
             let feed = StreamFeed::new(self.config.until.as_deref(), self.config.charset);
             let talk = Talk::new(feed, self.screen(), self.bell.clone(), progress.clone());
             match self.reactor.connect(address, local, Box::new(talk)) {
-                // The backlog of a Unix socket is full, and nothing tells when it is not. There is no loop yet that could be kept waiting.
+                // The backlog of a Unix socket is full, and nothing tells when it is not. There is
+                // no loop yet that could be kept waiting.
                 Err(error)
                     if error.kind() == io::ErrorKind::WouldBlock
                         && self
@@ -226,7 +228,8 @@ impl Client<'_> {
                 self.tell(format_args!("connected to {address}{local}"));
             }
         }
-        // What came was for somebody who may read slowly, and stands before whatever is said of the end.
+        // What came was for somebody who may read slowly, and stands before whatever is said of the
+        // end.
         self.outlet.finish();
         Ok(())
     }
@@ -275,7 +278,8 @@ impl Client<'_> {
     fn post(&mut self, endpoints: &[Endpoint]) -> Result<Status, Failure> {
         let mut peers = Vec::new();
         for endpoint in endpoints {
-            // No datagram says whether its peer is there, so there is nothing to try in turn: the resolver's first choice it is.
+            // No datagram says whether its peer is there, so there is nothing to try in turn: the
+            // resolver's first choice it is.
             peers.extend(self.ways(endpoint)?.into_iter().next());
         }
         let progress = Rc::new(RefCell::new(Progress::default()));
@@ -374,7 +378,8 @@ impl Client<'_> {
         )
     }
 
-    /// The addresses of an endpoint, each with the one to speak from where one was asked for, which must be of the same kind.
+    /// The addresses of an endpoint, each with the one to speak from where one was asked for, which
+    /// must be of the same kind.
     fn ways(&self, endpoint: &Endpoint) -> Result<Vec<(Address, Option<Address>)>, Failure> {
         let addresses = resolve(std::slice::from_ref(endpoint))?;
         let Some(local) = &self.config.bind else {
@@ -388,7 +393,8 @@ impl Client<'_> {
             .filter_map(|address| local.beside(&address).map(|local| (address, Some(local))))
             .collect();
         if ways.is_empty() {
-            let why = "--bind gives an address that cannot speak to it; both must be IPv4, or IPv6, or Unix datagram sockets";
+            let why = "--bind gives an address that cannot speak to it; both must be IPv4, or \
+                IPv6, or Unix datagram sockets";
             return Err(Failure::new(
                 Status::Usage,
                 format_args!("{endpoint}: {why}"),
@@ -400,8 +406,8 @@ impl Client<'_> {
     /// A word to somebody who sits at a terminal.
     fn tell(&self, words: std::fmt::Arguments<'_>) {
         if self.is_interactive {
-            // In one piece, or what is typed meanwhile stands in the middle of it. If standard error
-            // is closed there is nobody left to tell.
+            // In one piece, or what is typed meanwhile stands in the middle of it. If standard
+            // error is closed there is nobody left to tell.
             let _ = sink::write_all(io::stderr(), format!("mynah: {words}\n").as_bytes());
         }
     }
@@ -410,7 +416,8 @@ impl Client<'_> {
 /// How soon a Unix socket whose backlog is full is tried again.
 const BACKLOG_RETRY: Duration = Duration::from_millis(10);
 
-/// Whether nothing is left to be waited for: every peer has had its time, or nobody is there, or nobody reads.
+/// Whether nothing is left to be waited for: every peer has had its time, or nobody is there, or
+/// nobody reads.
 fn is_over(progress: &Progress, peers: usize) -> bool {
     progress.is_unread || progress.waited == peers || progress.refusals.len() == peers
 }

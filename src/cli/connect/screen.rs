@@ -1,7 +1,8 @@
 //! What the peer says, on its way to standard output.
 //!
-//! Owns the choice of form. Into a pipe or a file goes what came, byte for byte, or its text in UTF-8 where another encoding was asked for. To a
-//! terminal goes text alone, with control characters escaped: what a peer sends must not move a cursor or change a title.
+//! Owns the choice of form. Into a pipe or a file goes what came, byte for byte, or its text in
+//! UTF-8 where another encoding was asked for. To a terminal goes text alone, with control
+//! characters escaped: what a peer sends must not move a cursor or change a title.
 //!
 //! Tests: below, `tests/connect.rs`, `tests/terminal.rs`.
 
@@ -11,7 +12,8 @@ use super::bell::Bell;
 use crate::cli::charset::{Charset, Decoded, Decoder};
 use crate::cli::outlet::{Outlet, Pushed};
 
-/// Room that standard output must have for the service to go on reading: one full read, each byte of it escaped to four.
+/// Room that standard output must have for the service to go on reading: one full read, each byte
+/// of it escaped to four.
 const ROOM: usize = 4 * mynah::limits::READ_BUFFER;
 
 /// The way of one peer's bytes to standard output.
@@ -116,8 +118,8 @@ impl Form {
     }
 }
 
-/// Adds a character to what goes to a terminal. A line feed and a tab do what they are for; a carriage return does so as a part of a line end, and alone
-/// would let a line write over itself.
+/// Adds a character to what goes to a terminal. A line feed and a tab do what they are for; a
+/// carriage return does so as a part of a line end, and alone would let a line write over itself.
 fn add_safely(shown: &mut String, character: char, has_return: &mut bool) {
     if std::mem::take(has_return) && character != '\n' {
         shown.push_str("\\r");

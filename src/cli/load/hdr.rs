@@ -1,8 +1,10 @@
-//! Logs of HdrHistogram: the histogram of each second, in the format that its viewers and other libraries read.
+//! Logs of HdrHistogram: the histogram of each second, in the format that its viewers and other
+//! libraries read.
 //!
-//! Owns the form of the log. Times are in nanoseconds, and the maximum that stands beside each histogram is in milliseconds. Histograms without a tag
-//! are response times; those with the tag `service` are service times. What a log has no place for (errors, the rate) stands in comments, which other
-//! readers pass over.
+//! Owns the form of the log. Times are in nanoseconds, and the maximum that stands beside each
+//! histogram is in milliseconds. Histograms without a tag are response times; those with the tag
+//! `service` are service times. What a log has no place for (errors, the rate) stands in comments,
+//! which other readers pass over.
 
 use std::io::{self, BufWriter, Write};
 use std::time::{Duration, SystemTime};
@@ -107,8 +109,8 @@ impl<W: Write> Writer<W> {
     ) -> io::Result<()> {
         let mut serializer = V2DeflateSerializer::new();
         let mut piece = Vec::new();
-        // The crate ties a writer to its builder for the whole of a log; a log that is written as it comes takes one for each interval, and keeps
-        // the header of the first.
+        // The crate ties a writer to its builder for the whole of a log; a log that is written as
+        // it comes takes one for each interval, and keeps the header of the first.
         let mut builder = IntervalLogWriterBuilder::new();
         builder
             .add_comment(&self.comment)

@@ -1,6 +1,7 @@
 //! The report for programs: one schema, with its version, all settings, and the unit in every name.
 //!
-//! A field is never renamed, and never means something else; what is added leaves the version as it is. `tests/load_reports.rs` holds it to that.
+//! A field is never renamed, and never means something else; what is added leaves the version as it
+//! is. `tests/load_reports.rs` holds it to that.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -180,7 +181,8 @@ struct SearchReport<'a> {
     #[serde(flatten)]
     head: Head<'a>,
     goal: String,
-    /// The highest rate that keeps the goal, and the lowest that does not; `null` where none was found.
+    /// The highest rate that keeps the goal, and the lowest that does not; `null` where none was
+    /// found.
     holds_per_second: Option<f64>,
     fails_per_second: Option<f64>,
     /// Whether it broke because the generator was too slow.

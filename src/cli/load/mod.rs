@@ -1,6 +1,7 @@
 //! `mynah load`: from the configuration to a run, what is reported of it, and what it is worth.
 //!
-//! Owns the order of things: resolve, run or search, report, judge. The load itself is the library's ([`mynah::load`]).
+//! Owns the order of things: resolve, run or search, report, judge. The load itself is the
+//! library's ([`mynah::load`]).
 //!
 //! ```text
 //!   crew       threads, each with a generator; their news become one record
@@ -109,7 +110,8 @@ fn speakable(config: &Config, mut addresses: Vec<Address>) -> Result<Vec<Address
     let found = addresses.len();
     addresses.retain(is_alike);
     if addresses.is_empty() && found > 0 {
-        let why = "--source gives an address that cannot speak to it; both must be IPv4, or IPv6; see --help";
+        let why = "--source gives an address that cannot speak to it; both must be IPv4, or IPv6; \
+            see --help";
         return Err(Failure::new(
             Status::Usage,
             format_args!("{}: {why}", config.endpoint),
@@ -332,7 +334,8 @@ pub(crate) fn create(option: &str, path: Option<&Path>) -> Result<Option<File>, 
     path.map(open).transpose()
 }
 
-/// Writes a report for programs to its file, where there is one, and the table to standard output; or to standard output alone, where it was asked for.
+/// Writes a report for programs to its file, where there is one, and the table to standard output;
+/// or to standard output alone, where it was asked for.
 pub(crate) fn tell(
     path: Option<&Path>,
     file: Option<&mut File>,
@@ -384,7 +387,8 @@ fn check_descriptors(connections: u64) -> Result<(), Failure> {
         return Ok(());
     }
     let why = format!(
-        "{connections} connections do not fit into {descriptors} descriptors: ask for {most} at most, or raise the hard limit (ulimit -Hn)"
+        "{connections} connections do not fit into {descriptors} descriptors: ask for {most} at \
+         most, or raise the hard limit (ulimit -Hn)"
     );
     Err(Failure::new(Status::Failed, why))
 }

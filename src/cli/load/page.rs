@@ -1,4 +1,5 @@
-//! The report for who looks: one page that needs nothing but a browser, with the plots drawn into it.
+//! The report for who looks: one page that needs nothing but a browser, with the plots drawn into
+//! it.
 //!
 //! Must never fetch anything, and never show what came from outside other than as text.
 
@@ -255,7 +256,8 @@ fn escaped(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// Nines: how rare a time is that is longer, on a scale where 90 %, 99 % and 99.9 % are equally far apart.
+/// Nines: how rare a time is that is longer, on a scale where 90 %, 99 % and 99.9 % are equally far
+/// apart.
 #[derive(Clone)]
 struct Nines(Range<f64>);
 
@@ -389,7 +391,8 @@ fn plot_times(record: &Record) -> String {
 }
 
 fn plot_rate(record: &Record) -> String {
-    // What was left at the end is no full second; a sliver of one would stand for a rate that nobody saw.
+    // What was left at the end is no full second; a sliver of one would stand for a rate that
+    // nobody saw.
     let whole = record
         .seconds
         .iter()

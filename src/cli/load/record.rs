@@ -1,6 +1,7 @@
 //! What a run came to.
 //!
-//! Owns the sums, and the judgement on the generator itself: a number that says more of the generator than of the target must say so.
+//! Owns the sums, and the judgement on the generator itself: a number that says more of the
+//! generator than of the target must say so.
 
 use std::time::{Duration, SystemTime};
 
@@ -146,16 +147,19 @@ impl Record {
             .filter(|late| self.is_open_loop && *late > LATE);
         match (late, self.busy) {
             (Some(late), busy) if busy > BUSY => Some(format!(
-                "the generator was the bottleneck: busy for {:.0} % of the time, it sent 1 % of its messages {} late or more; add --threads",
+                "the generator was the bottleneck: busy for {:.0} % of the time, it sent 1 % of \
+                 its messages {} late or more; add --threads",
                 100.0 * busy,
                 units::time(late)
             )),
             (Some(late), _) => Some(format!(
-                "the generator was the bottleneck: it sent 1 % of its messages {} late or more, for want of a processor; give it one of its own",
+                "the generator was the bottleneck: it sent 1 % of its messages {} late or more, \
+                 for want of a processor; give it one of its own",
                 units::time(late)
             )),
             (None, busy) if busy > BUSY => Some(format!(
-                "the generator was the bottleneck: busy for {:.0} % of the time; the target may be faster than this; add --threads",
+                "the generator was the bottleneck: busy for {:.0} % of the time; the target may \
+                 be faster than this; add --threads",
                 100.0 * busy
             )),
             (None, _) => None,
@@ -169,7 +173,8 @@ impl Record {
             units::count(self.tally.unsent + self.tally.sent),
         );
         let why = if self.is_open_loop {
-            "could not be sent before the end, and their times are missing; the target is too slow for the rate, or -c and --depth are too low"
+            "could not be sent before the end, and their times are missing; the target is too \
+             slow for the rate, or -c and --depth are too low"
         } else {
             "were not sent: the target had gone"
         };

@@ -223,12 +223,14 @@ pub(super) fn render_search(setting: &Setting, plan: &Plan, searched: &Searched)
     if searched.is_limited() {
         let _ = writeln!(
             text,
-            "NOTE: the generator was too slow where it broke: the target may keep it at a higher rate; add --threads, or processors"
+            "NOTE: the generator was too slow where it broke: the target may keep it at a higher \
+             rate; add --threads, or processors"
         );
     }
     let _ = writeln!(
         text,
-        "{}: {} × {} B, two of three trials decide, {} each after {} of warm-up{}; the closed loop came to {}/s\n",
+        "{}: {} × {} B, two of three trials decide, {} each after {} of warm-up{}; the closed \
+         loop came to {}/s\n",
         closed.address,
         count(plan.connections),
         count(plan.payload.size() as u64),
