@@ -6,7 +6,7 @@ use log::warn;
 /// the pipe of the signals, and a few that libraries open for a moment.
 pub(super) const SPARE_DESCRIPTORS: usize = 16;
 
-/// Raises the soft limit to the hard one: the soft one is low for the sake of programs that use
+/// Raises the soft limit to the hard one: the soft one is low for programs that use
 /// select(2). Returns the limit in force.
 pub(super) fn raise_descriptor_limit() -> usize {
     let limit = rlimit::increase_nofile_limit(u64::MAX).or_else(|error| {

@@ -32,7 +32,8 @@ const CHUNK: usize = 64 * 1024;
 /// How long the end of the program waits for what is still queued.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
-/// How soon a write is tried again whose error may pass; twice as late after each further one.
+/// How soon a write is tried again after an error that may pass; twice as late after each
+/// further one.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// How late at most.
@@ -52,7 +53,7 @@ struct Core {
     queue: Mutex<State>,
     /// For the writer: there is something to write.
     filled: Condvar,
-    /// For everybody else: something was written, or never will be.
+    /// For all other threads: something was written, or never will be.
     settled: Condvar,
 }
 
@@ -75,7 +76,7 @@ struct State {
     lines_taken: u64,
     /// Whether the writer holds bytes that it has not finished writing.
     is_writing: bool,
-    /// Whether the writer must be woken. The one who wakes it clears this.
+    /// Whether the writer must be woken. The push that wakes it clears this.
     is_asleep: bool,
     /// Lines dropped since the last note.
     unnoted: u64,
@@ -85,7 +86,7 @@ struct State {
     failing: Option<io::Error>,
     /// Why nothing will ever be written again.
     ended: Option<io::Error>,
-    /// Whom to tell when something has been written, or never will be.
+    /// What to call when something has been written, or never will be.
     notice: Option<Notice>,
 }
 
@@ -140,7 +141,7 @@ impl Outlet {
         Outlet::new(Content::Lines, name, sink)
     }
 
-    /// An outlet of bytes of which none is to be lost: ask [`has_room`](Outlet::has_room) first.
+    /// An outlet of bytes that must not be lost: ask [`has_room`](Outlet::has_room) first.
     pub(super) fn bytes(name: &str, sink: impl Sink + 'static) -> io::Result<Outlet> {
         Outlet::new(Content::Bytes, name, sink)
     }

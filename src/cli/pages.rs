@@ -21,7 +21,7 @@ pub(crate) fn completions(shell: Shell) -> Result<Status, Failure> {
     print(&script)
 }
 
-/// A page of the program, with a section for each command in the place of a page for each.
+/// A page of the program, with a section for each command instead of a page for each.
 fn page() -> io::Result<Vec<u8>> {
     let mut definition = args::definition().disable_help_subcommand(true);
     definition.build();

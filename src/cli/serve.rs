@@ -40,7 +40,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
 }
 
-/// What a message is, and what is said to whom beside or instead of the service.
+/// What a message is, and what is sent besides or instead of the service's answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Speech {
     pub(crate) framing: Framing,

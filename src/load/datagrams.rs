@@ -19,7 +19,7 @@ use super::window::{Fate, Sent, Window};
 use crate::service::{Action, Context, Service};
 use crate::values::time::Time;
 
-/// Datagrams that are sent in one call at the most: what the kernel takes with a few calls of its
+/// Datagrams that are sent in one call, at most: what the kernel takes with a few calls of its
 /// own.
 const AT_ONCE: usize = 64;
 
@@ -253,7 +253,11 @@ impl DatagramCaller {
                 }
                 if !self.is_right(answer, number) {
                     tally.troubles.count(Trouble::Mismatch, 1, || {
-                        format!("socket {connection}: the answer to datagram {number}, {} bytes, is not what was expected", answer.len())
+                        format!(
+                            "socket {connection}: the answer to datagram {number}, {} bytes, is \
+                             not what was expected",
+                            answer.len()
+                        )
                     });
                 }
                 if is_full {

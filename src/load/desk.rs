@@ -30,7 +30,7 @@ pub(super) struct Desk {
     pub(super) measured_from: Cell<Time>,
     /// Nothing is meant to be sent from then on.
     pub(super) end: Cell<Time>,
-    /// The end came sooner than planned: whoever wanted that waits for what is on its way, and for
+    /// The end came sooner than planned: the user waits for what is in flight, and for
     /// no more.
     pub(super) is_interrupted: Cell<bool>,
     /// Everybody is to end.

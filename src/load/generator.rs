@@ -5,9 +5,17 @@
 //! tallies are added.
 //!
 //! ```text
-//!   reach ──▶ open all ──▶ ready ──▶ start ──── warm-up ──── window ──── end ──── what is still on its way ──▶ over
-//!   one connection,        waits for all        not measured            nothing new is sent       at most the timeout
-//!   or the run fails       generators
+//!   reach       one connection, or the run fails
+//!     ▼
+//!   open all
+//!     ▼
+//!   ready       waits for all generators
+//!     ▼
+//!   start       the warm-up, which is not measured, then the window
+//!     ▼
+//!   end         nothing new is sent; what is in flight has the timeout to be answered
+//!     ▼
+//!   over
 //! ```
 //!
 //! A connection that fails is opened again, later each time, as long as the run lasts.
@@ -57,7 +65,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 enum Phase {
     Fresh,
     Opening,
-    /// Everybody waits for the start.
+    /// All generators wait for the start.
     Ready,
     Working {
         /// When the next interval ends; at first, when the window begins.
@@ -193,7 +201,7 @@ impl<N: Net> Generator<N> {
         false
     }
 
-    /// What a run that is over came to.
+    /// The results of a run that is over.
     pub fn conclude(&mut self) -> Concluded {
         let rest = Box::new(self.desk.tally.take());
         Concluded {
@@ -213,7 +221,7 @@ impl<N: Net> Generator<N> {
         }
     }
 
-    /// Sends everybody on their way at `start`.
+    /// Starts every connection's schedule at `start`.
     fn begin(&mut self, start: Time) {
         let (desk, plan) = (&self.desk, &self.desk.plan);
         let measured_from = start + plan.warmup;

@@ -98,7 +98,8 @@ impl FromStr for Goal {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Goal, String> {
-        const FORM: &str = "a requirement is a measure, one of < <= = >= >, and a number, such as p99<5ms, errors=0 or rate>100k";
+        const FORM: &str = "a requirement is a measure, one of < <= = >= >, and a number, such as \
+                            p99<5ms, errors=0 or rate>100k";
         let at = text.find(['<', '>', '=']).ok_or(FORM)?;
         let (name, rest) = text.split_at(at);
         let relations = [

@@ -1,5 +1,4 @@
-//! The load generator: clients on the same reactor as the server's, sent on their way by a pacer,
-//! and measured.
+//! The load generator: clients on the same reactor as the server's, paced and measured.
 //!
 //! Owns what a message is, when it goes, and what became of it. Must never touch a socket or read a
 //! clock by itself: it runs on [`Reactor`](crate::Reactor), so all of it runs on the simulator too.
@@ -16,6 +15,7 @@
 //!   desk        what the callers of one thread share: the phase, the quota, the tally
 //!   tally       counts, and histograms of times
 //!
+//!   plan        the terms of a run       orders    what crosses threads
 //!   goal        p99<5ms                  search    the highest rate that keeps one
 //! ```
 //!

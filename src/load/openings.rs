@@ -24,7 +24,7 @@ pub(super) struct Openings {
     interval: Duration,
     /// The next one no sooner than this.
     allowed: Time,
-    /// Until when none could be opened, for want of room.
+    /// Until when none could be opened, because there was no room.
     held_until: Time,
 }
 

@@ -42,7 +42,7 @@ impl Lanes {
     }
 }
 
-/// What all generators are told, from any thread. Whoever sleeps must be woken to hear of it
+/// What all generators are told, from any thread. A thread that sleeps must be woken to hear of it
 /// ([`Handle::nudge`](crate::Handle::nudge)).
 #[derive(Debug)]
 pub struct Orders {
@@ -66,12 +66,12 @@ impl Orders {
         self.start.store(at.as_nanos() as u64, Ordering::Release);
     }
 
-    /// Leave everything: what this run comes to is of no use any more.
+    /// Stop at once: the results of this run are of no use any more.
     pub fn abort(&self) {
         self.abort.store(true, Ordering::Release);
     }
 
-    /// Whether everybody is to end.
+    /// Whether all generators are to end.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire) || self.is_aborted()
     }
@@ -80,7 +80,7 @@ impl Orders {
         self.abort.load(Ordering::Acquire)
     }
 
-    /// When everybody begins; [`Time::NEVER`] until that is said.
+    /// When all generators begin; [`Time::NEVER`] until that is known.
     pub(super) fn started(&self) -> Time {
         Time::ZERO + Duration::from_nanos(self.start.load(Ordering::Acquire))
     }

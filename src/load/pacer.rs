@@ -7,11 +7,15 @@
 //! have felt ("coordinated omission", Gil Tene).
 //!
 //! ```text
-//!   message        0    1    2    3    4    5   …      the k-th at start + k / rate, to the nanosecond, however long the run
+//!   message        0    1    2    3    4    5   …      the k-th at start + k / rate
 //!   lane 0 of 3    ●              ●
-//!   lane 1              ●              ●               each connection sends the messages of its lane, so that all together
-//!   lane 2                   ●              ●          are evenly spaced, over any number of threads, without a word between them
+//!   lane 1              ●              ●
+//!   lane 2                   ●              ●
 //! ```
+//!
+//! The times are exact to the nanosecond, however long the run. Each connection sends the messages
+//! of its lane, so all together are evenly spaced, over any number of threads, and the threads need
+//! not talk to each other.
 //!
 //! Tests: below, against a model that counts.
 

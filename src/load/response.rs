@@ -33,7 +33,7 @@ pub enum Expected<'a> {
     Text(&'a [u8]),
 }
 
-/// What some bytes came to.
+/// What some bytes completed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
     /// Answers that are complete.

@@ -4,8 +4,9 @@
 //! a rate holds if most of its trials do.
 //!
 //! ```text
-//!   rate   first ──▶ × 2 ──▶ × 2 ──▶ … until one fails        then halve the interval, by the geometric mean,
-//!                └─▶ ÷ 2 ──▶ … until one holds                until it is as narrow as asked
+//!   rate   first ──▶ × 2 ──▶ × 2 ──▶ … until one fails
+//!                └─▶ ÷ 2 ──▶ … until one holds
+//!          then halve the interval, by the geometric mean, until it is as narrow as asked
 //! ```
 //!
 //! Tests: below, against servers of arithmetic, one of them unreliable.
@@ -22,7 +23,7 @@ pub(super) const PRECISION: f64 = 1.05;
 /// Doublings and halvings before it is given up that there is such a rate.
 const STEPS: u32 = 40;
 
-/// What a search came to.
+/// The result of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Found {
     /// The limit is kept at `holds` and not at `fails`.

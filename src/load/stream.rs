@@ -40,7 +40,7 @@ pub(super) struct StreamCaller {
     has_heard: bool,
     /// Bytes said, and bytes still to be said.
     said: u64,
-    owed: u64,
+    pending: u64,
     reader: Reader,
     /// Whether it is the first attempt at this connection.
     is_first: bool,
@@ -63,7 +63,7 @@ impl StreamCaller {
             first_sent: None,
             has_heard: false,
             said: 0,
-            owed: 0,
+            pending: 0,
             reader: Reader::default(),
             is_first,
             is_open: false,
@@ -131,7 +131,7 @@ impl StreamCaller {
         let sent = Sent::new(intended, now, self.free_since);
         self.desk.note_sent(&mut self.desk.tally.borrow_mut(), sent);
         self.in_flight.push_back(sent);
-        self.owed += self.desk.plan.payload.size() as u64;
+        self.pending += self.desk.plan.payload.size() as u64;
     }
 
     /// Sends without waiting for answers: as much as there is room for, or what is due.
@@ -141,7 +141,7 @@ impl StreamCaller {
             // What became due meanwhile is late because the target took no more.
             self.free_since = now;
         }
-        while self.owed < STRETCH as u64 {
+        while self.pending < STRETCH as u64 {
             let Some(intended) = self.next_due(now) else {
                 break;
             };
@@ -150,7 +150,7 @@ impl StreamCaller {
                 self.ready_at.push_back(now + think);
             }
         }
-        self.is_blocked = self.owed >= STRETCH as u64;
+        self.is_blocked = self.pending >= STRETCH as u64;
         let action = self.say(cx, now);
         self.settle_left(cx, now);
         cx.set_alarm(self.alarm(now));
@@ -180,22 +180,22 @@ impl StreamCaller {
         }
     }
 
-    /// Says what is owed, as far as there is room.
+    /// Says what is pending, as far as there is room.
     #[inline]
     fn say(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
-        if self.owed == 0 {
+        if self.pending == 0 {
             return Action::Continue;
         }
-        let most = self.owed.min(cx.room() as u64) as usize;
+        let most = self.pending.min(cx.room() as u64) as usize;
         let piece = self.desk.plan.payload.stretch(self.said, most);
         cx.reply(piece);
         let count = piece.len() as u64;
-        (self.said, self.owed) = (self.said + count, self.owed - count);
+        (self.said, self.pending) = (self.said + count, self.pending - count);
         self.first_sent.get_or_insert(now);
         if self.desk.measures(now) {
             self.desk.tally.borrow_mut().bytes_sent += count;
         }
-        if self.owed > 0 {
+        if self.pending > 0 {
             Action::More
         } else {
             Action::Continue
@@ -315,7 +315,7 @@ impl Service for StreamCaller {
         if desk.plan.churn {
             // Its message was sent on its way with the connection.
             self.in_flight.push_back(self.began);
-            self.owed = desk.plan.payload.size() as u64;
+            self.pending = desk.plan.payload.size() as u64;
             cx.set_alarm(self.began.sent.after(desk.plan.timeout));
         } else if desk.think() > Duration::ZERO {
             self.ready_at.resize(desk.plan.depth.min(1 << 20), now);

@@ -1,4 +1,4 @@
-//! What a run came to: counts, and histograms of times.
+//! The results of a run: counts, and histograms of times.
 //!
 //! Owns the sums, and how those of several threads or intervals become one. Must never hold a time
 //! that was not measured: nothing is interpolated, and what was not answered is counted apart,
@@ -64,7 +64,7 @@ impl Times {
         (self.count() > 0).then(|| Duration::from_nanos(self.0.mean().round() as u64))
     }
 
-    /// The histogram itself, for who writes or draws it.
+    /// The histogram itself, to be written or drawn.
     pub fn histogram(&self) -> &Histogram<u64> {
         &self.0
     }

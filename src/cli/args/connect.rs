@@ -42,7 +42,7 @@ pub(super) struct Connect {
     /// How long to wait for answers to datagrams after the input has ended; off waits for ever
     #[arg(long, value_name = "D", default_value = "1s", value_parser = duration)]
     wait: Timeout,
-    /// Send to a broadcast address, and hear whoever answers
+    /// Send to a broadcast address, and take answers from any sender
     #[arg(long)]
     broadcast: bool,
     /// How many hops a datagram may go [default: the system's, which for a multicast group is 1]

@@ -86,7 +86,7 @@ pub(super) struct Load {
     /// An open loop: messages a second, of all connections together, such as 20000, 100k or 0.5
     #[arg(long, value_name = "R", help_heading = "Pace")]
     rate: Option<Pace>,
-    /// Messages on their way on a connection at once [default: 1; for datagrams at a --rate, any
+    /// Messages in flight on a connection at once [default: 1; for datagrams at a --rate, any
     /// number]
     #[arg(
         long,
@@ -159,8 +159,8 @@ pub(super) struct Load {
         help_heading = "Goals"
     )]
     find: Option<Goal>,
-    /// Write the numbers as JSON to this file, or to standard output in the place of the table with
-    /// -
+    /// Write the numbers as JSON to this file, or to standard output instead of the table
+    /// with -
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
     json: Option<PathBuf>,
     /// Write a page with plots to this file
@@ -372,7 +372,7 @@ impl Load {
                 );
             }
             if payload.size() > 65_507 {
-                return fails("a datagram holds 65507 bytes at the most; send a shorter message");
+                return fails("a datagram holds at most 65507 bytes; send a shorter message");
             }
             if is_numbered && payload.size() < HEADER {
                 return fails(

@@ -7,6 +7,7 @@ mod connect;
 mod load;
 mod report;
 mod serve;
+mod wire;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -127,7 +128,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Words {
-    // No doc comment: clap would show it in the place of all that `Serve` says of itself.
+    // No doc comment: clap would show it instead of all that `Serve` says of itself.
     Serve(serve::Serve),
     Connect(connect::Connect),
     Receive(serve::Receive),
@@ -138,13 +139,13 @@ enum Words {
     /// Write the completions of a shell to standard output, as in: mynah completions bash >
     /// /etc/bash_completion.d/mynah
     Completions {
-        /// Whose completions
+        /// The shell to complete in
         #[arg(value_name = "SHELL")]
         shell: Shell,
     },
 }
 
-/// A client says on its own what matters; the log is for those who ask.
+/// A client reports what matters by itself; its log is for debugging.
 fn level(verbose: u8, quiet: bool, command: &Job) -> LevelFilter {
     match (command, quiet, verbose) {
         (_, true, _) | (Job::Connect(_) | Job::Load(_) | Job::Report(_), _, 0) => LevelFilter::Warn,

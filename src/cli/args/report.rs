@@ -24,8 +24,8 @@ pub(super) struct Report {
     /// Write the merged log to this file
     #[arg(long, value_name = "FILE", conflicts_with = "compare")]
     hdr: Option<PathBuf>,
-    /// Write the numbers as JSON to this file, or to standard output in the place of the table with
-    /// -
+    /// Write the numbers as JSON to this file, or to standard output instead of the table
+    /// with -
     #[arg(long, value_name = "FILE", conflicts_with = "compare")]
     json: Option<PathBuf>,
 }

@@ -13,7 +13,7 @@ use crate::cli::charset::Charset;
 const DATAGRAM_MAX: usize = 65_507;
 
 /// The longest line that is kept for a datagram, in bytes of the input: an encoding may make it
-/// shorter, to a half at the most.
+/// shorter, to a half at most.
 const LINE_MAX: usize = 4 * DATAGRAM_MAX;
 
 /// Whether there is more to come.

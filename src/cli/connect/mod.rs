@@ -6,8 +6,10 @@
 //!
 //! ```text
 //!   bell       wakes a service on the loop from a thread beside it
-//!   inlet      standard input, read by a thread           feed     lines, the word that ends them, the encoding
-//!   talk       the service of a stream                    screen   what goes to standard output, and in which form
+//!   inlet      standard input, read by a thread
+//!   feed       lines, the word that ends them, the encoding
+//!   screen     what goes to standard output, and in which form
+//!   talk       the service of a stream
 //!   post       the service of a datagram peer
 //! ```
 //!
@@ -45,7 +47,7 @@ use super::serve::resolve;
 use super::sink::{self, Descriptor};
 use super::status::{Failure, Status};
 
-/// Whom to talk to, and how.
+/// Which peers to talk to, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     /// One stream, or any number of datagram endpoints.
@@ -70,7 +72,7 @@ pub(crate) enum Local {
     Path(PathBuf),
 }
 
-/// What the services tell the one who waits for them.
+/// What the services report to the client.
 #[derive(Debug, Default)]
 struct Progress {
     is_open: bool,
@@ -106,7 +108,11 @@ impl Local {
         if text.contains('/') || text.starts_with('@') {
             return Ok(Local::Path(text.into()));
         }
-        Err("an address to speak from is IP, IP:PORT, [IPv6]:PORT, or a PATH with a slash or @NAME for Unix datagrams; names are not looked up".into())
+        Err(
+            "an address to speak from is IP, IP:PORT, [IPv6]:PORT, or a PATH with a slash or @NAME \
+             for Unix datagrams; names are not looked up"
+                .into(),
+        )
     }
 
     /// The same, as an address of the kind of `remote`; `None` where it is of another kind.
@@ -143,7 +149,7 @@ struct Client<'a> {
     reactor: Reactor<OsNet>,
     bell: Bell,
     outlet: Outlet,
-    /// Somebody sits there and wants to be told.
+    /// A user at a terminal wants to be told.
     is_interactive: bool,
 }
 
@@ -403,7 +409,7 @@ impl Client<'_> {
         Ok(ways)
     }
 
-    /// A word to somebody who sits at a terminal.
+    /// A line for a user at a terminal.
     fn tell(&self, words: std::fmt::Arguments<'_>) {
         if self.is_interactive {
             // In one piece, or what is typed meanwhile stands in the middle of it. If standard

@@ -190,7 +190,7 @@ impl Service for Post {
                 self.until = Some(Time::NEVER);
                 self.progress.borrow_mut().waited += 1;
             }
-            // A ring came in the place of the alarm.
+            // A ring came instead of the alarm.
             Some(until) => cx.set_alarm(until),
             // Lines may still wait for a peer that is slow: the loop asks when they have left.
             None => return Action::More,

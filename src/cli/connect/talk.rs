@@ -1,8 +1,8 @@
 //! A client's side of a stream: standard input to the peer, the peer to standard output.
 //!
 //! ```text
-//!   standard input ─▶ Inlet ─▶ StreamFeed ─▶ peer        end of input: half-close
-//!   standard output ◀─ Outlet ◀─ Screen ◀─── peer        no room: the input is held, and the peer waits
+//!   standard input ─▶ Inlet ─▶ StreamFeed ─▶ peer      end of input: half-close
+//!   standard output ◀─ Outlet ◀─ Screen ◀─── peer      no room: the input is held, the peer waits
 //! ```
 //!
 //! A peer that ends its side first may have half-closed and still listen, or be gone. What was said

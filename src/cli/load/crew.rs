@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// milliseconds, and end up to about 0.1 ms late here.
 const SPIN: Duration = Duration::from_millis(1);
 
-/// Who works, and at what.
+/// The threads of a run, and their task.
 pub(super) struct Crew<'a> {
     pub(super) endpoint: &'a Endpoint,
     pub(super) plan: &'a Arc<Plan>,
@@ -172,7 +172,7 @@ impl Crew<'_> {
 
     /// Whether to wait for the time of a message without sleep. Where the threads have all
     /// processors, polling takes them from a target on the same machine: two threads and an echo on
-    /// two processors, 30,000 messages a second, had a p90 of 1.1 ms in the place of 0.04.
+    /// two processors, 30,000 messages a second, had a p90 of 1.1 ms instead of 0.04.
     fn may_spin(&self) -> bool {
         matches!(self.plan.law, Law::Open { .. })
             && super::machine::processors() > usize::from(self.threads)
@@ -345,7 +345,7 @@ impl<'a, 'w> Collector<'a, 'w> {
         self.handles.iter().for_each(Handle::nudge);
     }
 
-    /// What all this came to.
+    /// The record of the run.
     fn conclude(mut self, crew: &Crew<'_>) -> Result<Record, Failure> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);

@@ -5,9 +5,11 @@
 //!
 //! ```text
 //!   crew       threads, each with a generator; their news become one record
-//!   record     what a run came to, and what it says of itself      live    the line on a terminal
-//!   table      for who reads      json    for programs             page    for who looks
-//!   hdr        logs of HdrHistogram, to be merged                  machine where all this was measured
+//!   record     the results of a run, and what they say about the generator
+//!   table      the report as text      json    for programs      page    with plots
+//!   hdr        logs of HdrHistogram, to be merged
+//!   live       the line on a terminal  units   numbers as people read them
+//!   machine    where all this was measured
 //! ```
 //!
 //! Tests: `tests/load.rs`, `tests/load_truth.rs`, `tests/load_reports.rs`.

@@ -1,4 +1,4 @@
-//! The report for who looks: one page that needs nothing but a browser, with the plots drawn into
+//! The report with plots: one page that needs nothing but a browser, with the plots drawn into
 //! it.
 //!
 //! Must never fetch anything, and never show what came from outside other than as text.

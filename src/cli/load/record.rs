@@ -1,4 +1,4 @@
-//! What a run came to.
+//! The results of a run.
 //!
 //! Owns the sums, and the judgement on the generator itself: a number that says more of the
 //! generator than of the target must say so.
@@ -50,7 +50,7 @@ pub(crate) struct Second {
 #[derive(Debug)]
 pub(super) struct Searched {
     pub(super) goal: Goal,
-    /// What the closed loop came to, which tells the scale.
+    /// The run of the closed loop, which gives the scale.
     pub(super) closed: Record,
     /// Each trial: its rate, whether the goal was kept, and the run.
     pub(super) trials: Vec<(Pace, bool, Record)>,

@@ -1,4 +1,4 @@
-//! The report for who reads: what matters most first, one number a cell, the unit beside it.
+//! The report as text: what matters most first, one number a cell, the unit beside it.
 
 use std::fmt::Write;
 use std::time::Duration;
