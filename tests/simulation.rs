@@ -342,9 +342,9 @@ impl Run {
             "{live} connections are open"
         );
         assert!(
-            self.reactor.owed() <= live * LIMIT,
+            self.reactor.pending_output() <= live * LIMIT,
             "{} bytes are owed to {live} peers",
-            self.reactor.owed()
+            self.reactor.pending_output()
         );
         self.check_deadlines();
         lifecycle

@@ -97,6 +97,10 @@ pub trait Net: Debug {
     /// `Interrupted`, and whatever else the selector may say. There are no events then.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
 
+    /// Rests for so long without listening to anything: after a wait that failed, so that a selector that is
+    /// broken does not make the loop spin.
+    fn pause(&mut self, duration: Duration);
+
     /// The events of the last wait.
     fn events(&self) -> impl Iterator<Item = Event>;
 

@@ -166,6 +166,10 @@ impl Net for OsNet {
         result
     }
 
+    fn pause(&mut self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+
     #[inline]
     fn events(&self) -> impl Iterator<Item = Event> {
         self.events.iter().map(|event| {

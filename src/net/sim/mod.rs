@@ -366,6 +366,10 @@ impl Net for SimNet {
         Ok(())
     }
 
+    fn pause(&mut self, duration: Duration) {
+        self.clock = self.clock + duration;
+    }
+
     fn events(&self) -> impl Iterator<Item = Event> {
         self.events.iter().copied()
     }
