@@ -4,8 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use log::{info, warn};
-use mynah::net::DatagramOptions;
 use mynah::net::os::OsNet;
+use mynah::net::{self, DatagramOptions, StreamOptions};
 use mynah::service::{self, Factory, Framing, Host, Messages, Rules, Template};
 use mynah::{Address, Ending, Endpoint, Limits, Reactor};
 
@@ -28,8 +28,7 @@ pub(crate) struct Config {
     /// Whether to say at the end how much was received.
     pub(crate) is_counted: bool,
     pub(crate) datagrams: DatagramOptions,
-    /// How long a TCP connection may be silent before the kernel asks whether its peer is there.
-    pub(crate) keepalive: Option<Duration>,
+    pub(crate) streams: StreamOptions,
     /// Connections that the kernel keeps for each endpoint until they are accepted.
     pub(crate) backlog: u32,
     /// `None`: what the descriptor limit allows.
@@ -55,9 +54,14 @@ pub(crate) struct Speech {
 
 /// Serves until a signal ends it.
 pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
-    let addresses = resolve(&config.endpoints)?;
+    let names: Vec<Vec<Address>> = config
+        .endpoints
+        .iter()
+        .map(|endpoint| resolve(std::slice::from_ref(endpoint)))
+        .collect::<Result<_, _>>()?;
+    let endpoints = names.iter().map(Vec::len).sum();
     let limits = Limits {
-        max_connections: max_connections(config.max_connections, addresses.len()),
+        max_connections: max_connections(config.max_connections, endpoints),
         max_pending_output: max_pending_output(config.max_pending_output),
         ..config.limits.clone()
     };
@@ -67,7 +71,10 @@ pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
         .map(Printer::new)
         .transpose()
         .map_err(|error| failed("start the printer", &error))?;
-    let net = OsNet::new().map(|net| net.with_datagram_options(config.datagrams.clone()));
+    let net = OsNet::new().map(|net| {
+        net.with_stream_options(config.streams.clone())
+            .with_datagram_options(config.datagrams.clone())
+    });
     let mut reactor = net
         .and_then(|net| Reactor::new(net, limits))
         .map_err(|error| failed("start the loop", &error))?;
@@ -76,15 +83,18 @@ pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
         .map_err(|error| failed("catch signals", &error))?;
     let mut lines = String::new();
     let host = host();
-    for address in addresses {
-        let make = factory(config, &host, printer.as_ref());
-        let bound = if address.is_stream() {
-            reactor.listen(&address, config.backlog, make)
-        } else {
-            reactor.bind(&address, make)
-        };
-        let bound = bound.map_err(|error| Failure::new(Status::Failed, error))?;
-        lines.push_str(&format!("listening on {bound}\n"));
+    for addresses in &names {
+        let bound = net::bind_each(addresses, |address| {
+            let make = factory(config, &host, printer.as_ref());
+            if address.is_stream() {
+                reactor.listen(address, config.backlog, make)
+            } else {
+                reactor.bind(address, make)
+            }
+        });
+        for address in bound.map_err(|error| Failure::new(Status::Failed, error))? {
+            lines.push_str(&format!("listening on {address}\n"));
+        }
     }
     announce(&lines);
     log.loop_begins();

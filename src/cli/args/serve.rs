@@ -5,7 +5,7 @@
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use mynah::net::{DatagramOptions, Interface};
+use mynah::net::{DatagramOptions, Interface, Keepalive, StreamOptions};
 use mynah::service::{self, Template};
 use mynah::{Endpoint, Limits};
 
@@ -129,8 +129,8 @@ struct LimitOptions {
     /// Finish a connection on which nothing has moved for D
     #[arg(long, value_name = "D", default_value = "off", value_parser = timeout)]
     idle_timeout: Timeout,
-    /// Probe a TCP peer that has been silent for D; one that is gone is then noticed and its
-    /// connection closed
+    /// Probe a TCP peer that has been silent for D, and close its connection if four probes get no
+    /// answer
     #[arg(long, value_name = "D", default_value = "1m", value_parser = keepalive)]
     keepalive: Timeout,
     /// Cut what is still open D after a drain began; off waits for the last peer
@@ -227,7 +227,7 @@ impl TryFrom<Serve> for Config {
             print: words.print.then_some(words.wire.encoding),
             is_counted: false,
             datagrams,
-            keepalive: words.bounds.keepalive.0,
+            streams: words.bounds.streams(),
             backlog: words.bounds.backlog,
             max_connections: words.bounds.max_connections,
             max_pending_output: words.max_pending_output,
@@ -253,7 +253,7 @@ impl TryFrom<Receive> for Config {
             speech: words.wire.speech()?,
             print: Some(words.wire.encoding),
             is_counted: true,
-            keepalive: words.bounds.keepalive.0,
+            streams: words.bounds.streams(),
             backlog: words.bounds.backlog,
             max_connections: words.bounds.max_connections,
             // The server sends nothing, so no output can be pending.
@@ -307,6 +307,14 @@ impl Serve {
 }
 
 impl LimitOptions {
+    fn streams(&self) -> StreamOptions {
+        let keepalive = self.keepalive.0.map(|idle| Keepalive {
+            idle,
+            ..Keepalive::default()
+        });
+        StreamOptions { keepalive }
+    }
+
     fn limits(&self, write_timeout: Timeout) -> Limits {
         Limits {
             idle_timeout: self.idle_timeout.0,
@@ -385,7 +393,7 @@ pub(super) mod tests {
         assert_eq!(config.limits.write_timeout, Some(Duration::from_secs(30)));
         assert_eq!(config.limits.drain_timeout, Some(Duration::from_secs(5)));
         assert_eq!(config.max_pending_output, None);
-        assert_eq!(config.keepalive, Some(Duration::from_secs(60)));
+        assert_eq!(config.streams, StreamOptions::default());
         let message_timeout = config.speech.message_timeout;
         assert_eq!(message_timeout, Some(Duration::from_secs(30)));
     }
@@ -408,7 +416,7 @@ pub(super) mod tests {
         assert_eq!(config.limits.drain_timeout, Some(Duration::ZERO));
         assert_eq!(config.limits.busy_poll, Some(Duration::from_micros(50)));
         assert_eq!(config.max_pending_output, Some(3 << 20));
-        assert_eq!(config.keepalive, None);
+        assert_eq!(config.streams.keepalive, None);
         let message_timeout = config.speech.message_timeout;
         assert_eq!(message_timeout, Some(Duration::from_secs(2)));
     }
