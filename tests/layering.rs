@@ -440,15 +440,19 @@ fn no_file_needs_itself_through_others() {
         .filter(|source| source.module != "lib")
         .map(|source| (source.module.as_str(), house.needs(source)))
         .collect();
-    let circle = circle_in(&needs);
-    assert!(
-        circle.is_none(),
-        "a circle: {}",
-        circle.unwrap().join(" ─▶ ")
-    );
     let arrows: usize = needs.values().map(BTreeSet::len).sum();
     println!("{} files, {arrows} arrows between them", needs.len());
     assert!(arrows > 150, "the imports are read");
+    let mut circles = Vec::new();
+    let mut left = needs;
+    while let Some(circle) = circle_in(&left) {
+        let (first, last) = (&circle[0], &circle[circle.len() - 1]);
+        circles.push(format!("{} ─▶ {first}", circle.join(" ─▶ ")));
+        // Without this arrow the next circle can be found.
+        let broken = left.get_mut(last.as_str()).unwrap();
+        broken.remove(first.as_str());
+    }
+    assert!(circles.is_empty(), "{}", circles.join("\n"));
 }
 
 #[test]
@@ -510,7 +514,7 @@ fn an_item_is_found_behind_the_files_that_show_it() {
 #[test]
 fn clocks_are_read_below_the_seam_and_in_the_program_alone() {
     House::here().assert_only_in(
-        &["net", "cli", "main"],
+        &["net::os", "cli"],
         &[
             "Instant::now",
             "SystemTime::now",
