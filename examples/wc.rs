@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 #[cfg(test)]
 mod tests {
-    use mynah::net::sim::{PeerEnd, Rules, SimNet};
+    use mynah::net::sim::{Conditions, PeerEnd, SimNet};
 
     use super::*;
 
@@ -83,11 +83,11 @@ mod tests {
     /// The sockets hold few bytes and split the text at random places, which `seed` decides. The
     /// reactor and the service are the real ones.
     fn reply_to(text: &[u8], seed: u64) -> String {
-        let rules = Rules {
+        let conditions = Conditions {
             buffer: 16,
-            ..Rules::default()
+            ..Conditions::default()
         };
-        let mut reactor = Reactor::new(SimNet::new(seed, rules), Limits::default()).unwrap();
+        let mut reactor = Reactor::new(SimNet::new(seed, conditions), Limits::default()).unwrap();
         let address = Address::Tcp("127.0.0.1:7070".parse().unwrap());
         reactor
             .listen(&address, 1, Box::new(|_| Box::<Count>::default()))

@@ -1,4 +1,4 @@
-//! The loop's own rules, each alone, over the simulated network: budgets, the line of the listeners, panics,
+//! The loop's own conditions, each alone, over the simulated network: budgets, the line of the listeners, panics,
 //! the limit of pending output, a selector that fails.
 
 use std::cell::Cell;
@@ -6,22 +6,22 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mynah::limits::{DEADLINE_BUDGET, RUN_COST, TURN_BUDGET};
-use mynah::net::sim::{PeerEnd, Rules, SimNet};
+use mynah::net::sim::{Conditions, PeerEnd, SimNet};
 use mynah::service::{Action, Context, Echo, Factory, Service};
 use mynah::{Address, CloseReason, Limits, Reactor};
 
 const TCP: &str = "127.0.0.1:7";
 
 /// A network in which nothing happens by chance.
-fn calm() -> Rules {
-    Rules {
+fn calm() -> Conditions {
+    Conditions {
         buffer: 1 << 16,
-        ..Rules::default()
+        ..Conditions::default()
     }
 }
 
-fn reactor(limits: Limits, rules: Rules) -> Reactor<SimNet> {
-    Reactor::new(SimNet::new(1, rules), limits).unwrap()
+fn reactor(limits: Limits, conditions: Conditions) -> Reactor<SimNet> {
+    Reactor::new(SimNet::new(1, conditions), limits).unwrap()
 }
 
 fn listen(reactor: &mut Reactor<SimNet>, make: Factory) {
@@ -139,11 +139,11 @@ fn listeners_take_turns_at_the_connection_limit() {
 
 #[test]
 fn listeners_take_turns_while_descriptors_run_out() {
-    let rules = Rules {
+    let conditions = Conditions {
         descriptors: 3,
         ..calm()
     };
-    let mut reactor = reactor(Limits::default(), rules);
+    let mut reactor = reactor(Limits::default(), conditions);
     listen(&mut reactor, echo());
     listen(&mut reactor, echo());
     take_turns(&mut reactor);
@@ -243,11 +243,11 @@ fn past_the_limit_of_pending_output_the_longest_stalled_connection_is_reset() {
         write_timeout: None,
         ..Limits::default()
     };
-    let rules = Rules {
+    let conditions = Conditions {
         buffer: 4096,
         ..calm()
     };
-    let mut reactor = reactor(limits, rules);
+    let mut reactor = reactor(limits, conditions);
     listen(&mut reactor, echo());
     let peers = connect(&mut reactor, 0, 40);
     let reads = peers[0];

@@ -145,7 +145,7 @@ impl<N: Net> Reactor<N> {
                 connection.last_look(&mut entry.ready, &mut self.turn)
             }
             Source::Datagram(datagram) => {
-                self.cut += usize::from(datagram.owed() > 0);
+                self.cut += usize::from(datagram.pending() > 0);
                 CloseReason::Drained
             }
             Source::Listener(_) | Source::Signals(_) | Source::Waker => return,

@@ -383,8 +383,13 @@ impl<N: Net> Reactor<N> {
         error!("{token} {:?}: its service panicked", entry.source);
         match &mut entry.source {
             Source::Connection(_) => self.abandon(token),
-            Source::Datagram(_) | Source::Listener(_) => {
-                // What it had not worked off gives no event of its own.
+            Source::Datagram(datagram) => {
+                let outcome = datagram.recover(&mut self.turn, &mut self.common);
+                let deadline = datagram.deadline();
+                self.settle(token, outcome, deadline);
+            }
+            Source::Listener(_) => {
+                // Clients that still wait give no event of their own.
                 self.sources.mark(token, Ready::READABLE);
             }
             Source::Signals(_) | Source::Waker => {}

@@ -8,9 +8,9 @@ use log::debug;
 
 use super::Reactor;
 use super::source::Source;
-use crate::datagram::socket::Datagram;
+use crate::datagram::Datagram;
 use crate::net::Net;
-use crate::service::{Factory, Service, Shape};
+use crate::service::{Factory, Service};
 use crate::stream::connection::Connection;
 use crate::stream::listener::Listener;
 use crate::values::endpoint::Address;
@@ -46,13 +46,10 @@ impl<N: Net> Reactor<N> {
     /// # Errors
     ///
     /// What was tried, why it failed and what to do.
-    pub fn bind(&mut self, address: &Address, mut make: Factory) -> Result<Address, StartError> {
+    pub fn bind(&mut self, address: &Address, make: Factory) -> Result<Address, StartError> {
         let (socket, bound) = self.turn.net.bind(address, self.sources.next_token())?;
-        let service = make(Shape::Datagram);
-        let datagram = Datagram::new(&self.turn.net, socket, bound.clone(), service);
-        if let Address::Udp(own) = bound {
-            self.common.own.push(own);
-        }
+        let datagram = Datagram::server(&self.turn.net, socket, bound.clone(), make);
+        self.common.own.add(&bound);
         self.insert_datagram(datagram);
         Ok(bound)
     }
@@ -96,8 +93,8 @@ impl<N: Net> Reactor<N> {
     ) -> Result<Token, StartError> {
         let token = self.sources.next_token();
         let socket = self.turn.net.associate(remote, local, token)?;
-        let datagram = Datagram::new(&self.turn.net, socket, remote.clone(), service);
-        Ok(self.insert_datagram(datagram.to(remote.as_peer())))
+        let datagram = Datagram::client(&self.turn.net, socket, remote.clone(), service);
+        Ok(self.insert_datagram(datagram))
     }
 
     /// From now on SIGTERM and SIGINT begin a drain, and the second of them stops at once; SIGUSR1 logs the

@@ -3,7 +3,7 @@
 //! Owns the list of the kinds of sources, and what each of them answers to the questions that the loop asks
 //! of all. It never runs a source: the loop does.
 
-use crate::datagram::socket::Datagram;
+use crate::datagram::Datagram;
 use crate::net::Net;
 use crate::stream::connection::Connection;
 use crate::stream::listener::Listener;
