@@ -48,13 +48,13 @@ const EVERYTHING: &[&str] = &["*"];
 const CORE: &[&str] = &["values", "net", "service", "stream", "datagram", "reactor"];
 
 /// Lines of a file of the core rooms, with its unit tests.
-const LONGEST_FILE: usize = 720;
+const LONGEST_FILE: usize = 690;
 
 /// Columns of a line.
 const WIDEST_LINE: usize = 100;
 
 /// The rooms whose lines are no wider.
-const WRAPPED: &[&str] = &[];
+const WRAPPED: &[&str] = &["cli", "load", "main"];
 
 /// One source file, without comments and unit tests.
 struct Source {

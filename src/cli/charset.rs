@@ -366,13 +366,20 @@ mod tests {
 
     /// Bytes that are often near something: leads, trails and escapes of the encodings above.
     fn near_text() -> impl Strategy<Value = Vec<u8>> {
-        let likely = prop::sample::select(&b"\x1b$B(JI!~0\x30\x39\x81\x84\x8e\x8f\x90\xa1\xca\xd5\xe6\x9c\x8d\xf0\xfe\xff\x80@Aa\n"[..]);
+        const LIKELY: &[u8] =
+            b"\x1b$B(JI!~0\x30\x39\x81\x84\x8e\x8f\x90\xa1\xca\xd5\xe6\x9c\x8d\xf0\
+            \xfe\xff\x80@Aa\n";
+        let likely = prop::sample::select(LIKELY);
         prop::collection::vec(prop_oneof![3 => likely, 1 => any::<u8>()], 0..60)
     }
 
     proptest! {
         #[test]
-        fn where_a_read_ends_makes_no_difference(label in labels(), bytes in near_text(), cuts in prop::collection::vec(0usize..60, 0..6)) {
+        fn where_a_read_ends_makes_no_difference(
+            label in labels(),
+            bytes in near_text(),
+            cuts in prop::collection::vec(0usize..60, 0..6),
+        ) {
             let (mut pieces, mut rest, mut from) = (Vec::new(), &bytes[..], 0);
             let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut <= bytes.len()).collect();
             cuts.sort_unstable();
@@ -389,7 +396,8 @@ mod tests {
         #[test]
         fn invalid_bytes_are_those_that_came(bytes in near_text()) {
             let expected: String = bytes.utf8_chunks().map(|chunk| {
-                let invalid: String = chunk.invalid().iter().map(|byte| format!("<{byte:02x}>")).collect();
+                let invalid = chunk.invalid().iter();
+                let invalid: String = invalid.map(|byte| format!("<{byte:02x}>")).collect();
                 format!("{}{invalid}", chunk.valid())
             }).collect();
             prop_assert_eq!(read("utf-8", &[&bytes]), expected);

@@ -132,11 +132,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lanes_and_shares_add_up(generators in 1u64..20, connections in 1u64..5000, whole in 0u64..1_000_000_000) {
-            let lanes: Vec<Lanes> = (0..generators).map(|index| Lanes::of(index, generators, connections)).collect();
+        fn lanes_and_shares_add_up(
+            generators in 1u64..20,
+            connections in 1u64..5000,
+            whole in 0u64..1_000_000_000,
+        ) {
+            let lanes_of = |index| Lanes::of(index, generators, connections);
+            let lanes: Vec<Lanes> = (0..generators).map(lanes_of).collect();
             prop_assert_eq!(lanes.iter().map(|lanes| lanes.count).sum::<u64>(), connections);
-            prop_assert!(lanes.windows(2).all(|pair| pair[0].first + pair[0].count == pair[1].first));
-            prop_assert_eq!(lanes.iter().map(|lanes| lanes.share_of(whole, connections)).sum::<u64>(), whole);
+            let are_adjacent = |pair: &[Lanes]| pair[0].first + pair[0].count == pair[1].first;
+            prop_assert!(lanes.windows(2).all(are_adjacent));
+            let shares = lanes.iter().map(|lanes| lanes.share_of(whole, connections));
+            prop_assert_eq!(shares.sum::<u64>(), whole);
         }
     }
 }

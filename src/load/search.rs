@@ -130,7 +130,8 @@ mod tests {
         fn the_edge_is_found_from_anywhere(first in 1.0f64..1e6, edge in 1.0f64..1e6) {
             let (found, trials) = search(first, |rate| rate <= edge);
             let Found::Between { holds, fails } = found else { panic!("{found:?}") };
-            prop_assert!(holds.get() <= edge && edge < fails.get() && fails.get() / holds.get() <= PRECISION);
+            let (holds, fails) = (holds.get(), fails.get());
+            prop_assert!(holds <= edge && edge < fails && fails / holds <= PRECISION);
             prop_assert!(trials <= 2 * 28, "{trials} trials");
         }
 

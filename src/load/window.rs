@@ -224,7 +224,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_datagram_has_the_fate_that_a_table_gives_it(steps in prop::collection::vec((0u8..8, 0u64..40), 1..300)) {
+        fn every_datagram_has_the_fate_that_a_table_gives_it(
+            steps in prop::collection::vec((0u8..8, 0u64..40), 1..300),
+        ) {
             let (mut window, mut table) = (Window::default(), BTreeMap::<u64, State>::new());
             let mut latest = None;
             for (action, number) in steps {
@@ -236,8 +238,10 @@ mod tests {
                         table.insert(next, State::Waiting);
                     }
                     3 => {
-                        let oldest = table.iter().find(|(_, state)| **state == State::Waiting).map(|(number, _)| *number);
-                        prop_assert_eq!(window.oldest(), oldest.map(|number| (number, sent(number))));
+                        let oldest = table.iter().find(|(_, state)| **state == State::Waiting);
+                        let oldest = oldest.map(|(number, _)| *number);
+                        let expected = oldest.map(|number| (number, sent(number)));
+                        prop_assert_eq!(window.oldest(), expected);
                         prop_assert_eq!(window.give_up(), oldest.map(sent));
                         oldest.and_then(|number| table.insert(number, State::GivenUp));
                     }
@@ -246,7 +250,10 @@ mod tests {
                             None => Fate::Unsent,
                             Some(State::Answered) => Fate::Duplicate,
                             Some(State::GivenUp) => Fate::Late,
-                            Some(State::Waiting) => Fate::Answered { datagram: sent(number), is_reordered: latest > Some(number) },
+                            Some(State::Waiting) => Fate::Answered {
+                                datagram: sent(number),
+                                is_reordered: latest > Some(number),
+                            },
                         };
                         if let Fate::Answered { .. } = expected {
                             latest = latest.max(Some(number));
@@ -255,7 +262,8 @@ mod tests {
                         table.entry(number).and_modify(|state| *state = State::Answered);
                     }
                 }
-                prop_assert_eq!(window.waiting(), table.values().filter(|state| **state == State::Waiting).count());
+                let waiting = table.values().filter(|state| **state == State::Waiting);
+                prop_assert_eq!(window.waiting(), waiting.count());
             }
         }
     }

@@ -401,9 +401,9 @@ pub(super) mod tests {
     #[test]
     fn every_limit_reaches_the_configuration() {
         let config = config(
-            "serve unix:/tmp/a udp://[::1]:0 --service discard --print --backlog 7 --max-connections 9 \
-             --idle-timeout 500ms --write-timeout off --drain-timeout 0s --busy-poll 50us \
-             --max-pending-output 3MiB --message-timeout 2s --keepalive off",
+            "serve unix:/tmp/a udp://[::1]:0 --service discard --print --backlog 7 \
+             --max-connections 9 --idle-timeout 500ms --write-timeout off --drain-timeout 0s \
+             --busy-poll 50us --max-pending-output 3MiB --message-timeout 2s --keepalive off",
         );
         assert_eq!(config.endpoints.len(), 2);
         assert_eq!(

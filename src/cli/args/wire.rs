@@ -1,7 +1,7 @@
 //! The options that say how bytes become messages, and messages text.
 //!
-//! Owns the grammar of `--frame`, `--greeting` and `--reply`. What is wrong with one of them is said
-//! here in a sentence that names the option.
+//! Owns the grammar of `--frame`, `--greeting` and `--reply`. A mistake in one of them becomes a
+//! sentence that names the option.
 
 use clap::Args;
 use mynah::Escaped;

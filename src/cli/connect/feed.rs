@@ -426,13 +426,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cuts_change_nothing(text in "[exit\r\n收]{0,30}", cuts in prop::collection::vec(0usize..60, 0..6), label in prop::sample::select(vec!["utf-8", "gbk"])) {
+        fn cuts_change_nothing(
+            text in "[exit\r\n收]{0,30}",
+            cuts in prop::collection::vec(0usize..60, 0..6),
+            label in prop::sample::select(vec!["utf-8", "gbk"]),
+        ) {
             let bytes = text.as_bytes();
-            let mut at: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).chain([0, bytes.len()]).collect();
+            let cuts = cuts.into_iter().map(|cut| cut.min(bytes.len()));
+            let mut at: Vec<usize> = cuts.chain([0, bytes.len()]).collect();
             at.sort_unstable();
             let pieces: Vec<&[u8]> = at.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
-            prop_assert_eq!(stream(Some("exit"), label, &pieces), stream(Some("exit"), label, &[bytes]));
-            prop_assert_eq!(lines(Some("exit"), label, &pieces), lines(Some("exit"), label, &[bytes]));
+            let until = Some("exit");
+            prop_assert_eq!(stream(until, label, &pieces), stream(until, label, &[bytes]));
+            prop_assert_eq!(lines(until, label, &pieces), lines(until, label, &[bytes]));
         }
     }
 }

@@ -292,7 +292,10 @@ mod tests {
         /// What was measured in parts, written and read, is what would have been measured in one.
         #[test]
         fn logs_merge_to_the_histogram_of_everything(
-            parts in prop::collection::vec(prop::collection::vec(1u64..4_000_000_000_000, 1..50), 1..5),
+            parts in prop::collection::vec(
+                prop::collection::vec(1u64..4_000_000_000_000, 1..50),
+                1..5,
+            ),
         ) {
             let whole = log(&parts.concat(), 1);
             let (mut response, mut service) = (Times::default(), Times::default());
@@ -303,13 +306,20 @@ mod tests {
             }
             prop_assert_eq!(response, HdrLog::read(&written(&whole)).unwrap().response);
             for percentile in [0.0, 50.0, 99.0, 100.0] {
-                prop_assert_eq!(service.percentile(percentile).map(round), whole.service.percentile(percentile).map(round));
+                let (merged, whole) = (&service, &whole.service);
+                prop_assert_eq!(
+                    merged.percentile(percentile).map(round),
+                    whole.percentile(percentile).map(round)
+                );
             }
         }
 
         /// No file breaks the reader.
         #[test]
-        fn whatever_is_read_is_a_log_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0usize..400) {
+        fn whatever_is_read_is_a_log_or_an_error(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            cut in 0usize..400,
+        ) {
             let _ = HdrLog::read(&bytes);
             let whole = written(&log(&[1, 2, 3], 1));
             let mut damaged = whole.clone();

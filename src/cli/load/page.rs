@@ -32,17 +32,22 @@ const STYLE: &str = "
   main { max-width: 1020px; margin: 0 auto; padding: 28px 20px 60px }
   h1 { font-size: 21px; margin: 0 0 2px } h2 { font-size: 16px; margin: 0 0 10px }
   .sub { color: #5b6672; margin: 0 0 18px }
-  .note { background: #fff4e0; border-left: 4px solid #d98a1a; padding: 10px 14px; margin: 0 0 14px; border-radius: 4px }
-  .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 0 0 18px }
+  .note { background: #fff4e0; border-left: 4px solid #d98a1a; padding: 10px 14px;
+    margin: 0 0 14px; border-radius: 4px }
+  .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px;
+    margin: 0 0 18px }
   .card, section { background: #fff; border: 1px solid #dfe4e9; border-radius: 8px }
-  .card { padding: 12px 14px } .card b { display: block; font-size: 22px; font-weight: 600; white-space: nowrap }
+  .card { padding: 12px 14px }
+  .card b { display: block; font-size: 22px; font-weight: 600; white-space: nowrap }
   .card span { color: #5b6672; font-size: 13px } .bad b { color: #b3261e }
   section { padding: 16px 18px; margin: 0 0 18px; overflow-x: auto }
   svg { width: 100%; height: auto; display: block }
   table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-  td, th { padding: 5px 10px; text-align: right; border-bottom: 1px solid #edf0f3; white-space: nowrap; font-weight: normal }
+  td, th { padding: 5px 10px; text-align: right; border-bottom: 1px solid #edf0f3;
+    white-space: nowrap; font-weight: normal }
   th { color: #5b6672 } td:first-child, th:first-child { text-align: left }
-  table.words td { text-align: left; white-space: normal } table.words td:first-child { width: 11em; color: #5b6672; white-space: nowrap }
+  table.words td { text-align: left; white-space: normal }
+  table.words td:first-child { width: 11em; color: #5b6672; white-space: nowrap }
   tr:last-child td { border-bottom: 0 }
 ";
 
@@ -52,8 +57,10 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
     let title = format!("load on {}", record.address);
     let _ = write!(
         page,
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{}</h1>\n<p class=\"sub\">{}</p>\n",
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n\
+         <h1>{}</h1>\n<p class=\"sub\">{}</p>\n",
         escaped(&title),
         escaped(&title),
         escaped(&table::headline(setting, plan, record))
