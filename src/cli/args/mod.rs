@@ -36,7 +36,7 @@ pub(crate) struct Invocation {
 #[derive(Debug)]
 pub(crate) enum Job {
     /// Run the service.
-    Serve(serving::Config),
+    Serve(Box<serving::Config>),
     /// Talk to a peer.
     Connect(connecting::Config),
     /// Generate load.
@@ -83,8 +83,8 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
         _ => Answer::Usage(Failure::new(Status::Usage, one_line(error))),
     })?;
     let command = match cli.words {
-        Words::Serve(serve) => Job::Serve(serve.try_into().map_err(Answer::Usage)?),
-        Words::Receive(receive) => Job::Serve(receive.try_into().map_err(Answer::Usage)?),
+        Words::Serve(serve) => Job::Serve(Box::new(serve.try_into().map_err(Answer::Usage)?)),
+        Words::Receive(receive) => Job::Serve(Box::new(receive.try_into().map_err(Answer::Usage)?)),
         Words::Connect(connect) => Job::Connect(connect.try_into().map_err(Answer::Usage)?),
         Words::Load(load) => Job::Load(Box::new((*load).try_into().map_err(Answer::Usage)?)),
         Words::Report(report) => Job::Report(report.try_into().map_err(Answer::Usage)?),

@@ -345,7 +345,7 @@ pub(super) mod tests {
             Ok(Invocation {
                 command: Job::Serve(config),
                 ..
-            }) => config,
+            }) => *config,
             other => panic!("{words}: {other:?}"),
         }
     }
