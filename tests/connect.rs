@@ -602,21 +602,29 @@ fn a_multicast_group_is_joined_and_spoken_to_on_the_interface_asked_for() {
     );
 }
 
+/// Only a server that is bound to the broadcast address answers what was sent there.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_broadcast_address_is_sent_to_when_told_to() {
-    let server = Server::start(&["udp://0.0.0.0:0"]);
-    let endpoint = format!("udp://127.255.255.255:{}", server.address(0).port());
-    let (status, got, said) = converse(&["--broadcast", &endpoint], b"everybody!\n");
+    let bound = Server::start(&["udp://127.255.255.255:0"]);
+    let endpoint = &bound.endpoints[0];
+    let (status, got, said) = converse(&["--broadcast", endpoint], b"everybody!\n");
     assert_eq!(
         (status, &got[..], said.as_str()),
         (0, &b"everybody!\n"[..], "")
     );
-    let (status, _, said) = converse(&[&endpoint], b"everybody!\n");
+    let (status, _, said) = converse(&[endpoint], b"everybody!\n");
     assert!(
         status == 1 && said.contains("is sent to with --broadcast"),
         "{status}: {said}"
     );
+
+    let mut any = Server::start(&["udp://0.0.0.0:0"]);
+    let endpoint = format!("udp://127.255.255.255:{}", any.address(0).port());
+    let words = ["--broadcast", "--wait", "0s", &endpoint];
+    assert_eq!(converse(&words, b"everybody!\n").1, b"");
+    assert_eq!(any.stop(), 0);
+    any.wait_for_log("unanswered (sent to a broadcast or multicast address) 1");
 }
 
 #[test]
