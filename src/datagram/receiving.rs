@@ -88,33 +88,32 @@ impl Inbound {
     }
 }
 
-/// What a run may still do.
+/// What a run has done, and how much it may do.
 struct Budget {
     datagrams: usize,
     bytes: usize,
+    /// The most datagrams.
+    most: usize,
 }
 
 impl Budget {
-    const WHOLE: Budget = Budget {
-        datagrams: DATAGRAM_BUDGET,
-        bytes: DATAGRAM_BYTES,
-    };
+    /// That of one run, or what the turn has left if that is less.
+    fn within<N: Net>(turn: &Turn<N>) -> Budget {
+        let left = (turn.budget / DATAGRAM_COST).max(1) as usize;
+        Budget {
+            datagrams: 0,
+            bytes: 0,
+            most: DATAGRAM_BUDGET.min(left),
+        }
+    }
 
     fn spend(&mut self, bytes: usize) {
-        self.datagrams = self.datagrams.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
+        self.datagrams += 1;
+        self.bytes += bytes;
     }
 
     fn is_spent(&self) -> bool {
-        self.datagrams == 0 || self.bytes == 0
-    }
-
-    /// What was spent.
-    fn spent(&self) -> (usize, usize) {
-        (
-            DATAGRAM_BUDGET - self.datagrams,
-            DATAGRAM_BYTES - self.bytes,
-        )
+        self.datagrams >= self.most || self.bytes >= DATAGRAM_BYTES
     }
 }
 
@@ -128,14 +127,13 @@ impl<N: Net> Datagram<N> {
     ) -> Outcome {
         let rest = self.rest.take();
         let lent = rest.map(|rest| std::mem::replace(&mut common.inbound, rest));
-        let mut budget = Budget::WHOLE;
+        let mut budget = Budget::within(turn);
         let outcome = self.receive_bursts(ready, turn, common, &mut budget);
         if common.inbound.is_pending() {
             let lent = lent.unwrap_or_default();
             self.rest = Some(std::mem::replace(&mut common.inbound, lent));
         }
-        let (datagrams, bytes) = budget.spent();
-        turn.charge(DATAGRAM_COST * datagrams as u32, bytes);
+        turn.charge(DATAGRAM_COST * budget.datagrams as u32, budget.bytes);
         outcome
     }
 
