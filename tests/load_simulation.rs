@@ -1,7 +1,11 @@
 //! The load generator over the simulated network, where the clock obeys and everything may fail.
 //!
-//! A seed decides everything, as in `tests/simulation.rs`, whose variables `SIM_SEED` and `SIM_SEEDS` hold here too. Whatever happens, every message that was
-//! sent is accounted for; where nothing fails, every one that was due was sent, and is answered.
+//! A seed decides everything; the variables of `tests/simulation/seeds.rs` choose the seeds.
+//! Whatever happens, every message that was sent is accounted for. Where nothing fails, every
+//! message that was due is sent and answered.
+
+#[path = "simulation/seeds.rs"]
+mod seeds;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,19 +16,16 @@ use mynah::load::{
     Check, Generator, Lanes, Law, News, Orders, Outcome, Payload, Plan, Rate, Response, Tally,
     Trouble,
 };
-use mynah::net::sim::{PeerEnd, Rules, Selector, SimNet};
+use mynah::net::sim::{Conditions, PeerEnd, Selector, SimNet};
 use mynah::{Address, Limits, Reactor};
+
+use self::seeds::seeds;
 
 /// Turns after which a run hangs.
 const PATIENCE: usize = 1_000_000;
 
-fn seeds() -> Vec<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    match number("SIM_SEED") {
-        Some(seed) => vec![seed],
-        None => (0..number("SIM_SEEDS").unwrap_or(32)).collect(),
-    }
-}
+/// Seeds that the test of all plans runs.
+const SEEDS: u64 = 32;
 
 fn plan(law: Law) -> Plan {
     Plan {
@@ -55,10 +56,10 @@ fn open(rate: f64) -> Law {
     }
 }
 
-/// Runs a plan against peers that `play`, one call a turn for each connection, with its number.
+/// Runs a plan against peers that `play`: one call a turn for each connection, with its number.
 fn run(
     seed: u64,
-    rules: Rules,
+    conditions: Conditions,
     plan: Plan,
     mut play: impl FnMut(&mut SimNet, usize),
 ) -> (Tally, Outcome) {
@@ -68,7 +69,7 @@ fn run(
         spin: Duration::from_micros(100 * (seed % 2)),
         ..Limits::default()
     };
-    let reactor = Reactor::new(SimNet::new(seed, rules), limits).unwrap();
+    let reactor = Reactor::new(SimNet::new(seed, conditions), limits).unwrap();
     let lanes = Lanes::of(0, 1, plan.connections);
     let mut generator = Generator::new(
         reactor,
@@ -99,18 +100,18 @@ fn run(
     (total, outcome)
 }
 
-/// The echo of one connection.
+/// The echo of one connection: what it has read and not sent back yet.
 #[derive(Clone, Default)]
 struct Echo {
-    owed: Vec<u8>,
+    unsent: Vec<u8>,
 }
 
 impl Echo {
     fn play(&mut self, net: &mut SimNet, number: usize) {
-        self.owed.extend(net.peer_read(number, usize::MAX));
-        let sent = net.peer_send(number, &self.owed);
-        self.owed.drain(..sent);
-        if self.owed.is_empty() && net.peer_end(number) == PeerEnd::Finished {
+        self.unsent.extend(net.peer_read(number, usize::MAX));
+        let sent = net.peer_send(number, &self.unsent);
+        self.unsent.drain(..sent);
+        if self.unsent.is_empty() && net.peer_end(number) == PeerEnd::Finished {
             net.peer_finish(number);
         }
     }
@@ -126,17 +127,18 @@ fn echo_of(echoes: &mut Vec<Echo>, number: usize) -> &mut Echo {
 #[test]
 fn every_message_is_accounted_for() {
     let mut seen = Tally::default();
-    for seed in seeds() {
+    for seed in seeds(SEEDS) {
         let mut dice = Dice::new(seed);
         let faults = [0, 0, 500][dice.below(3)];
-        let rules = Rules {
+        let conditions = Conditions {
             selector: [Selector::Edge, Selector::Rearm][dice.below(2)],
             faults,
             buffer: [64, 1000, 4096][dice.below(3)],
+            interruptions: [0, 10][dice.below(2)],
             unanswered: if faults > 0 { 10 } else { 0 },
             spurious: [0, 6][dice.below(2)],
             step: Duration::from_millis(1),
-            ..Rules::default()
+            ..Conditions::default()
         };
         let rate = 100.0 + dice.below(900) as f64;
         let law = [
@@ -163,7 +165,7 @@ fn every_message_is_accounted_for() {
         };
         let (churn, said) = (plan.churn, format!("seed {seed}: {plan:?}"));
         let mut echoes = Vec::new();
-        let (tally, outcome) = run(seed, rules, plan, |net, number| {
+        let (tally, outcome) = run(seed, conditions, plan, |net, number| {
             if !dice.once_in(4) {
                 echo_of(&mut echoes, number).play(net, number);
             }
@@ -209,7 +211,7 @@ fn every_message_is_accounted_for() {
         }
         seen.add(&tally);
     }
-    if seeds().len() > 30 {
+    if seeds(SEEDS).count() > 30 {
         assert!(
             seen.answered > 1000
                 && seen.troubles.get(Trouble::TimedOut) > 0
@@ -220,12 +222,13 @@ fn every_message_is_accounted_for() {
     }
 }
 
-/// One stall of half a second in a run: the closed loop has one slow answer a connection, the open loop one for each message that was due meanwhile.
+/// One stall of half a second in a run: the closed loop has one slow answer a connection, the open
+/// loop has one for each message that was due meanwhile.
 #[test]
 fn a_stall_cannot_hide_from_the_open_loop() {
-    let rules = Rules {
+    let conditions = Conditions {
         step: Duration::from_micros(200),
-        ..Rules::default()
+        ..Conditions::default()
     };
     let stalled = |law: Law| {
         let (mut echoes, mut begun) = (Vec::new(), None);
@@ -234,7 +237,7 @@ fn a_stall_cannot_hide_from_the_open_loop() {
             warmup: Duration::ZERO,
             ..plan(law)
         };
-        let (tally, _) = run(8, rules, plan, |net, number| {
+        let (tally, _) = run(8, conditions, plan, |net, number| {
             let since = net.clock() - *begun.get_or_insert(net.clock());
             if !(Duration::from_millis(800)..Duration::from_millis(1300)).contains(&since) {
                 echo_of(&mut echoes, number).play(net, number);
@@ -252,7 +255,8 @@ fn a_stall_cannot_hide_from_the_open_loop() {
         millis(&closed, 99.0),
         millis(&closed, 100.0)
     );
-    // A quarter of the run stood still: a quarter of its messages waited, half a second at first, less and less at last.
+    // A quarter of the run stood still, so a quarter of its messages waited: the first of them half
+    // a second, the later ones less and less.
     assert!(
         millis(&open, 70.0) < 10 && (200..=300).contains(&millis(&open, 88.0)),
         "{} {}",
@@ -260,21 +264,21 @@ fn a_stall_cannot_hide_from_the_open_loop() {
         millis(&open, 88.0)
     );
     assert!(millis(&open, 99.0) >= 450);
-    // What each of them took once it had been sent hides the stall as the closed loop does.
+    // The time from the sending of each message hides the stall, as the closed loop does.
     assert!(open.service.percentile(97.0).unwrap().as_millis() < 10);
     assert_eq!(open.answered, 2000);
 }
 
-/// Time goes backwards for nobody, and the same seed gives the same run.
+/// The same seed gives the same run.
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let once = || {
         let mut echoes = Vec::new();
         run(
             3,
-            Rules {
+            Conditions {
                 faults: 300,
-                ..Rules::default()
+                ..Conditions::default()
             },
             plan(open(500.0)),
             |net, number| echo_of(&mut echoes, number).play(net, number),

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use common::{PATIENCE, Scratch, Server, TCP, UDP, again, assert_within, connect_small, loopback};
 use jiff::Timestamp;
-use mynah::net::sim::{PeerEnd, Rules, SimNet};
+use mynah::net::sim::{Conditions, PeerEnd, SimNet};
 use mynah::service::{Host, factory};
 use mynah::{Address, Limits, Reactor};
 
@@ -420,9 +420,9 @@ fn chargen_hears_its_peer_through_a_socket_that_is_smaller_than_a_piece() {
     let mut reactor = Reactor::new(
         SimNet::new(
             7,
-            Rules {
+            Conditions {
                 buffer: 256,
-                ..Rules::default()
+                ..Conditions::default()
             },
         ),
         Limits::default(),

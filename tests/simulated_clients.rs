@@ -1,39 +1,51 @@
 //! Connections that we begin, and conversations of messages, over the simulated network.
 //!
-//! A seed decides everything, as in `tests/simulation.rs`, whose variables `SIM_SEED` and `SIM_SEEDS` hold here too. The peers are the worst that is
-//! allowed: an echo that reads nothing while it owes, tiny buffers, faults. After every turn nothing that could run may stand outside the run
-//! queue; when the peers have come to their ends everybody has got everything, or the network had a fault that excuses it.
+//! A seed decides everything; the variables of `tests/simulation/seeds.rs` choose the seeds. The
+//! peers are the worst that is allowed: an echo that does not read while it has something to send,
+//! tiny buffers, faults. After every turn, whatever could run must stand in the run queue. When the
+//! peers have come to their ends everybody has got everything, or a fault of the network excuses
+//! it.
+
+#[path = "simulation/seeds.rs"]
+mod seeds;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use mynah::Dice;
-use mynah::net::sim::{PeerEnd, Rules, Selector, SimNet};
+use mynah::net::sim::{Conditions, PeerEnd, Selector, SimNet};
 use mynah::service::{
     Action, Context, Discard, Framing, Host, Messages, Service, Template, TemplateError,
 };
 use mynah::{Address, CloseReason, Limits, Reactor};
 
+use self::seeds::seeds;
+
 /// Steps after which a run hangs.
 const PATIENCE: usize = 100_000;
 
-fn seeds() -> Vec<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    match number("SIM_SEED") {
-        Some(seed) => vec![seed],
-        None => (0..number("SIM_SEEDS").unwrap_or(32)).collect(),
-    }
-}
+/// Seeds that each test runs.
+const SEEDS: u64 = 32;
 
-fn rules(dice: &mut Dice) -> Rules {
-    Rules {
+fn conditions(dice: &mut Dice) -> Conditions {
+    Conditions {
         selector: [Selector::Edge, Selector::Rearm][dice.below(2)],
         faults: [0, 0, 300][dice.below(3)],
+        interruptions: [0, 10][dice.below(2)],
         buffer: [64, 1000, 4096][dice.below(3)],
         unanswered: [0, 5][dice.below(2)],
         spurious: [0, 6][dice.below(2)],
-        ..Rules::default()
+        ..Conditions::default()
+    }
+}
+
+/// A TCP or a Unix address.
+fn address(dice: &mut Dice) -> Address {
+    if dice.once_in(2) {
+        Address::Unix("/peer".into())
+    } else {
+        Address::Tcp(([192, 0, 2, 1], 7).into())
     }
 }
 
@@ -43,7 +55,7 @@ fn text(size: usize) -> Vec<u8> {
         .collect()
 }
 
-/// What a client has come to.
+/// What a client has lived through.
 #[derive(Debug, Default)]
 struct Talked {
     got: usize,
@@ -52,7 +64,8 @@ struct Talked {
     closed: Vec<CloseReason>,
 }
 
-/// Says a text, ends its side, and reads to its peer's end. It says a piece each time that it is woken, and now and then has no room for input.
+/// Says a text, ends its side, and reads to its peer's end. It says a piece each time that it is
+/// woken, and now and then has no room for input.
 struct Talker {
     dice: Dice,
     text: Rc<[u8]>,
@@ -128,17 +141,18 @@ impl Service for Talker {
     }
 }
 
-/// An echo that reads nothing while it owes: with a client that did the same both would wait for ever.
-fn echo(net: &mut SimNet, dice: &mut Dice, number: usize, owed: &mut Vec<u8>) {
+/// An echo that does not read while it has something to send. If a client did the same, both would
+/// wait for ever.
+fn echo(net: &mut SimNet, dice: &mut Dice, number: usize, unsent: &mut Vec<u8>) {
     if dice.once_in(3) {
         return;
     }
-    if owed.is_empty() {
-        *owed = net.peer_read(number, 1 + dice.below(5_000));
+    if unsent.is_empty() {
+        *unsent = net.peer_read(number, 1 + dice.below(5_000));
     }
-    let sent = net.peer_send(number, owed);
-    owed.drain(..sent);
-    if owed.is_empty() && net.peer_end(number) == PeerEnd::Finished {
+    let sent = net.peer_send(number, unsent);
+    unsent.drain(..sent);
+    if unsent.is_empty() && net.peer_end(number) == PeerEnd::Finished {
         net.peer_finish(number);
     }
 }
@@ -146,15 +160,15 @@ fn echo(net: &mut SimNet, dice: &mut Dice, number: usize, owed: &mut Vec<u8>) {
 #[test]
 fn clients_get_back_what_they_said_or_are_told_why_not() {
     let mut seen = [0; CloseReason::ALL.len()];
-    for seed in seeds() {
+    for seed in seeds(SEEDS) {
         let mut dice = Dice::new(seed);
-        let rules = rules(&mut dice);
+        let conditions = conditions(&mut dice);
         let limits = Limits {
             connect_timeout: Some(Duration::from_secs(2)),
             ..Limits::default()
         };
-        let mut reactor = Reactor::new(SimNet::new(dice.roll(), rules), limits).unwrap();
-        let address = Address::Tcp("192.0.2.1:7".parse().unwrap());
+        let mut reactor = Reactor::new(SimNet::new(dice.roll(), conditions), limits).unwrap();
+        let address = address(&mut dice);
         let mut clients = Vec::new();
         for number in 0..4 {
             let (size, talked) = (
@@ -179,9 +193,9 @@ fn clients_get_back_what_they_said_or_are_told_why_not() {
             reactor
                 .audit()
                 .unwrap_or_else(|lost| panic!("seed {seed}, step {step}: {lost}"));
-            for (number, token, _, talked, owed) in &mut clients {
+            for (number, token, _, talked, unsent) in &mut clients {
                 if talked.borrow().closed.is_empty() {
-                    echo(reactor.net_mut(), &mut dice, *number, owed);
+                    echo(reactor.net_mut(), &mut dice, *number, unsent);
                     if dice.once_in(4) {
                         handle.wake(*token);
                     }
@@ -227,7 +241,7 @@ fn clients_get_back_what_they_said_or_are_told_why_not() {
         }
         assert_eq!(reactor.stats().live(), 0, "seed {seed}");
     }
-    if seeds().len() > 30 {
+    if seeds(SEEDS).count() > 30 {
         for reason in [
             CloseReason::PeerClosed,
             CloseReason::TimedOut,
@@ -238,13 +252,14 @@ fn clients_get_back_what_they_said_or_are_told_why_not() {
     }
 }
 
-/// How a connection that was never made may end, and how one that was.
+/// How a connection that was never made may end.
 const UNMADE: [CloseReason; 4] = [
     CloseReason::Refused,
     CloseReason::TimedOut,
     CloseReason::Unreachable,
     CloseReason::Failed,
 ];
+/// How one that was made and met a fault may end.
 const BROKEN: [CloseReason; 4] = [
     CloseReason::PeerClosed,
     CloseReason::Reset,
@@ -252,7 +267,8 @@ const BROKEN: [CloseReason; 4] = [
     CloseReason::TimedOut,
 ];
 
-/// The answers to the lines of `sent`, said plainly; of a last line without an end only where the stream has ended.
+/// The answers to the lines of `sent`. A last line without an end has one only if the stream has
+/// ended.
 fn answers(sent: &[u8], has_ended: bool) -> Vec<u8> {
     let mut out = Vec::new();
     for (index, line) in sent.split_inclusive(|byte| *byte == b'\n').enumerate() {
@@ -267,16 +283,18 @@ fn answers(sent: &[u8], has_ended: bool) -> Vec<u8> {
     out
 }
 
-/// Answers three times as long as their questions, to peers that read late: everything comes, in order, and in bounds.
+/// Answers are three times as long as their questions, and the peers read late: everything comes,
+/// in order, and within bounds.
 #[test]
 fn answers_larger_than_questions_come_back_whole() {
-    for seed in seeds() {
+    for seed in seeds(SEEDS) {
         let mut dice = Dice::new(seed);
-        let rules = Rules {
+        let conditions = Conditions {
             unanswered: 0,
-            ..rules(&mut dice)
+            ..conditions(&mut dice)
         };
-        let mut reactor = Reactor::new(SimNet::new(dice.roll(), rules), Limits::default()).unwrap();
+        let mut reactor =
+            Reactor::new(SimNet::new(dice.roll(), conditions), Limits::default()).unwrap();
         let reply = Template::parse::<TemplateError>("{seq}:{}{}{}", |_, text| {
             Ok(text.as_bytes().to_vec())
         })
@@ -290,9 +308,7 @@ fn answers_larger_than_questions_come_back_whole() {
             host: Host::new("here", 1),
         };
         let make = Messages::factory(conversation, Box::new(|_| Box::new(Discard)), None);
-        reactor
-            .listen(&Address::Tcp("127.0.0.1:7".parse().unwrap()), 64, make)
-            .unwrap();
+        reactor.listen(&address(&mut dice), 64, make).unwrap();
         let mut clients: Vec<(usize, Vec<u8>, usize, Vec<u8>)> = Vec::new();
         for _ in 0..3 {
             let number = reactor.net_mut().peer_connect(0).unwrap();
@@ -315,6 +331,9 @@ fn answers_larger_than_questions_come_back_whole() {
             let net = reactor.net_mut();
             let mut all_over = true;
             for (number, bytes, sent, got) in &mut clients {
+                if dice.once_in(8) && *sent < bytes.len() {
+                    *sent += net.peer_send_marked(*number, bytes[*sent]);
+                }
                 *sent += net.peer_send(*number, &bytes[*sent..]);
                 if *sent == bytes.len() {
                     net.peer_finish(*number);

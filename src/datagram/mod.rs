@@ -299,7 +299,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
-    use crate::net::sim::{Rules, SimNet};
+    use crate::net::sim::{Conditions, SimNet};
     use crate::values::peer::Peer;
     use crate::values::token::Token;
 
@@ -328,7 +328,7 @@ mod tests {
             make: impl FnOnce(&SimNet, <SimNet as Net>::Datagram, Address) -> Datagram<SimNet>,
         ) -> Bench {
             let limits = Limits::default();
-            let mut net = SimNet::new(seed, Rules::default());
+            let mut net = SimNet::new(seed, Conditions::default());
             let address = Address::Unixgram("/sim".into());
             let (socket, bound) = net.bind(&address, Token::from(mio::Token(1))).unwrap();
             Bench {
@@ -341,7 +341,7 @@ mod tests {
 
         fn deliver(&mut self, bytes: &[u8]) {
             let peer = Peer::Unix((*b"/peer").into());
-            self.turn.net.deliver(0, peer, bytes.into());
+            self.turn.net.deliver(0, Path::plain(peer), bytes.into());
             self.ready |= Ready::READABLE;
         }
 

@@ -91,11 +91,11 @@ pub(super) fn charge(size: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::sim::{Rules, SimNet};
+    use crate::net::sim::{Conditions, SimNet};
 
     #[test]
     fn a_full_queue_takes_no_more_and_an_empty_one_counts_for_nothing() {
-        let (mut net, mut queue) = (SimNet::new(0, Rules::default()), Queue::default());
+        let (mut net, mut queue) = (SimNet::new(0, Conditions::default()), Queue::default());
         let path = Path::plain(Peer::unnamed());
         let mut push =
             |queue: &mut Queue, bytes: &[u8]| queue.push(&mut net, &path, &[IoSlice::new(bytes)]);
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_last_datagrams_are_searched_and_no_others() {
-        let (mut net, mut queue) = (SimNet::new(0, Rules::default()), Queue::default());
+        let (mut net, mut queue) = (SimNet::new(0, Conditions::default()), Queue::default());
         let peer = |name: &[u8]| Peer::Unix(name.into());
         for name in [b"a", b"b", b"c"] {
             queue.push(&mut net, &Path::plain(peer(name)), &[]);

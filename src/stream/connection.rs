@@ -34,7 +34,7 @@
 use std::fmt;
 use std::io;
 
-use super::wire::{Flow, Line, StreamWire, settle_read};
+use super::wire::{Flow, Line, StreamWire, settle_read, uninterrupted};
 use crate::net::Net;
 use crate::net::turn::{Outcome, Turn};
 use crate::service::{Action, Context, Service};
@@ -164,6 +164,18 @@ impl<N: Net> Connection<N> {
         } else {
             net.close(self.line.stream);
         }
+    }
+
+    pub(crate) fn stalled_since(&self) -> Time {
+        self.line.outbox.stalled_since()
+    }
+
+    pub(crate) fn last_look(&mut self, _ready: &mut Ready, _turn: &mut Turn<N>) -> CloseReason {
+        self.finished().unwrap_or(CloseReason::Cut)
+    }
+
+    pub(crate) fn abandon(self, turn: &mut Turn<N>) {
+        turn.net.abort(self.line.stream);
     }
 
     /// Makes the service's alarm due.
@@ -525,7 +537,7 @@ impl<N: Net> Connection<N> {
         // Where the peer has ended its side there is nothing to linger for: this run ends the connection, and close sends the same end of stream
         // with one system call less.
         if self.rx != Rx::Eof {
-            if let Err(error) = turn.net.finish(&mut self.line.stream) {
+            if let Err(error) = uninterrupted(|| turn.net.finish(&mut self.line.stream)) {
                 let reason = self.line.verdict(&error);
                 return self.fail_output(ready, turn, reason);
             }
@@ -549,7 +561,7 @@ impl<N: Net> Connection<N> {
             return Err(reason);
         }
         // A Unix peer may have closed its reading side alone, and wait for our end.
-        match turn.net.finish(&mut self.line.stream) {
+        match uninterrupted(|| turn.net.finish(&mut self.line.stream)) {
             Err(error) if error.kind() != io::ErrorKind::NotConnected => return Err(reason),
             _ => {}
         }
@@ -565,7 +577,7 @@ impl<N: Net> Connection<N> {
     }
 
     fn take_error(&mut self, turn: &mut Turn<N>) -> Flow<()> {
-        match turn.net.take_error(&mut self.line.stream) {
+        match uninterrupted(|| turn.net.take_error(&mut self.line.stream)) {
             Ok(None) => Ok(()),
             Ok(Some(error)) | Err(error) => Err(self.line.verdict(&error)),
         }

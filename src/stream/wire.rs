@@ -91,6 +91,17 @@ pub(super) fn settle_read(error: &io::Error, ready: &mut Ready) -> Flow<usize> {
     Ok(0)
 }
 
+/// Makes a call again for as long as a signal interrupts it: that says nothing about the socket.
+#[cold]
+pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 /// A service's way to the socket: straight while nothing is owed, behind what is owed otherwise.
 pub(super) struct StreamWire<'a, N: Net> {
     pub(super) net: &'a mut N,

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use mynah::net::os::OsNet;
 use mynah::service::Service;
-use mynah::{Address, Ending, Handle, Limits, Reactor, Stats};
+use mynah::{Address, Dice, Ending, Handle, Limits, Reactor, Stats};
 use serde_json::Value;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -368,17 +368,10 @@ pub fn assert_echoes_as(mut stream: impl Read + Write, message: &[u8], answer: &
     assert!(got == answer, "the answer differs from what is due");
 }
 
-/// Bytes that differ everywhere, so that a lost, doubled or swapped piece shows.
+/// Bytes that follow from `seed`. They do not repeat, so a lost, repeated or swapped piece shows.
 pub fn pattern(size: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..size)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as u8
-        })
-        .collect()
+    let mut dice = Dice::new(seed);
+    (0..size).map(|_| dice.roll() as u8).collect()
 }
 
 /// A directory of its own, removed when dropped.
