@@ -12,7 +12,7 @@
 //! | a source that no client can have | refused by its address or port |
 //! | a source that answers us in turn | refused by its port; UDP: each bounce costs one hop |
 //! | our own address as the source | refused |
-//! | a datagram to a group or to all hosts | refused, unless the endpoint is bound to that address |
+//! | a datagram to a group or to all hosts | refused, unless the socket is bound to that address |
 //! | a Unix name that resolves to us | our answer comes back under our own name: refused |
 //! | a Unix peer that answers us in turn | at most [`Limits::unixgram_rate`] answers a second |
 //!

@@ -2,9 +2,9 @@
 //!
 //! Owns how far a burst is answered. One message of the kernel may be 128 datagrams (UDP_GRO), and
 //! one call receives many messages: more than the budget of a run allows. The messages that the
-//! budget leaves are kept for the next run, without a copy: the socket keeps the whole burst, and the
-//! other sockets get another one. So no sender decides how long a run takes. A message is answered
-//! whole, because cut in two it would cost two calls, and the answers two messages.
+//! budget leaves are kept for the next run, without a copy: the socket keeps the whole burst, and
+//! the other sockets get another one. So no sender decides how long a run takes. A message is
+//! answered whole, because cut in two it would cost two calls, and the answers two messages.
 //!
 //! A datagram that is longer than its slot is dropped, because half of it would be a lie. An empty
 //! one is data.
@@ -228,8 +228,8 @@ impl<N: Net> Datagram<N> {
         true
     }
 
-    /// Calls the service with the datagrams of the part. `false`: what it said must be sent before it
-    /// may say more.
+    /// Calls the service with the datagrams of the part. `false`: what it said must be sent before
+    /// it may say more.
     fn answer_part(
         &mut self,
         turn: &mut Turn<N>,
