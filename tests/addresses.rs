@@ -220,7 +220,8 @@ fn two_servers_never_share_a_port() {
     }
 }
 
-/// Connections of the last server stand in TIME_WAIT for a minute, on its side where it closed first.
+/// Connections of the last server stand in TIME_WAIT for a minute, on its side where it closed
+/// first.
 #[test]
 fn a_restart_gets_its_port_back_at_once() {
     let mut server = Server::start(&[TCP]);
@@ -242,7 +243,8 @@ fn a_restart_gets_its_port_back_at_once() {
     assert_echoes(server.connect(), b"and here again");
 }
 
-/// A descriptor that a child of the program inherited would keep the port, and the peers, for as long as the child lives.
+/// A descriptor that a child of the program inherited would keep the port, and the peers, for as
+/// long as the child lives.
 #[test]
 fn every_descriptor_is_closed_on_exec() {
     const O_CLOEXEC: u32 = 0o2_000_000;
@@ -257,7 +259,8 @@ fn every_descriptor_is_closed_on_exec() {
     assert_echoes(&tcp, b"open");
     let unix = UnixStream::connect(scratch.path("stream")).unwrap();
     assert_echoes(&unix, b"open");
-    // What the test itself inherited is none of the server's: a child of ours that does nothing has the same.
+    // What the test itself inherited is none of the server's: a child of ours that does nothing has
+    // the same.
     let inherited = Command::new("sh")
         .args(["-c", "for fd in /proc/$$/fd/*; do readlink $fd; done"])
         .output()
@@ -315,14 +318,15 @@ fn run_isolated(scratch: &Scratch, script: &str) -> Option<String> {
     Some(printed)
 }
 
-/// An address of one link names a way only together with its interface, which the kernel tells of the
-/// question and wants to hear of the answer.
+/// An address of one link names a way only together with its interface, which the kernel tells of
+/// the question and wants to hear of the answer.
 #[test]
 fn a_link_local_address_answers_a_global_one() {
     let script = r#"
         unshare --net sleep 60 &
         far=$!
-        until [ "$(readlink /proc/$far/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do kill -0 $far; done
+        here=$(readlink /proc/self/ns/net)
+        until [ "$(readlink /proc/$far/ns/net)" != "$here" ]; do kill -0 $far; done
         ip link add name left type veth peer name right
         ip link set right netns $far
         ip link set left up

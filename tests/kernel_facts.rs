@@ -1,9 +1,11 @@
 //! What the loop takes for granted about the kernel, each fact alone.
 //!
-//! The state machines and the simulator are built on these. Nothing of ours runs here but plain mio and plain sockets: a platform on which
-//! one of these tests fails is one on which the server would hang, spin or lie, and the test's name says how.
+//! The state machines and the simulator are built on these. Nothing of ours runs here but plain mio
+//! and plain sockets: a platform on which one of these tests fails is one on which the server would
+//! hang, spin or lie, and the test's name says how.
 //!
-//! "No event comes" is told by a second source: it is made ready afterwards, and its event is the only one that arrives.
+//! "No event comes" is told by a second source: it is made ready afterwards, and its event is the
+//! only one that arrives.
 
 #![cfg(target_os = "linux")]
 #![cfg_attr(
@@ -74,7 +76,8 @@ impl Watch {
         }
     }
 
-    /// Rings the bell, and returns what was said about the subject until it was heard; `None` where nothing was.
+    /// Rings the bell, and returns what was said about the subject until it was heard; `None` where
+    /// nothing was.
     fn heard(&mut self) -> Option<Seen> {
         self.bell.send(b"!").unwrap();
         let (mut seen, mut is_rung, mut events) = (None, false, Events::with_capacity(16));
@@ -108,7 +111,8 @@ fn pair() -> (std::net::TcpStream, TcpStream) {
     (peer, TcpStream::from_std(ours))
 }
 
-/// Waits until the kernel holds `size` bytes for `stream`. Over the loopback it does at once; other kernels may take a moment.
+/// Waits until the kernel holds `size` bytes for `stream`. Over the loopback it does at once; other
+/// kernels may take a moment.
 fn wait_for_bytes(stream: &TcpStream, size: usize) {
     let mut buffer = [0; 4096];
     common::eventually("the bytes arrive", || {
@@ -385,8 +389,8 @@ fn after_a_short_write_the_peer_that_reads_gives_a_writable_event() {
     );
 }
 
-/// A Unix datagram is refused because of its receiver, so the event that follows says nothing about the receiver: trying again on
-/// that word would spin.
+/// A Unix datagram is refused because of its receiver, so the event that follows says nothing about
+/// the receiver: trying again on that word would spin.
 #[test]
 #[cfg(not(mio_unsupported_force_poll_poll))]
 fn a_refused_unix_datagram_is_announced_as_writable_although_nothing_has_changed() {

@@ -174,8 +174,8 @@ fn what_a_killed_server_left_behind_is_replaced() {
     assert!(!stands(&scratch.path("stream")) && !stands(&scratch.path("datagram")));
 }
 
-/// A client's stream socket may have a name too. It does not listen, so it refuses as a dead server's
-/// does, and yet a program uses it.
+/// A client's stream socket may have a name too. It does not listen, so it refuses as a dead
+/// server's does, and yet a program uses it.
 #[test]
 fn the_socket_of_a_living_client_is_not_taken_for_a_stale_one() {
     let scratch = Scratch::new();
@@ -348,7 +348,8 @@ fn a_live_socket_is_an_error_and_goes_on_unharmed() {
     assert_eq!(server.stop(), 0);
 }
 
-/// A live server that is too busy to accept must not be taken for a dead one, nor hold the newcomer up.
+/// A live server that is too busy to accept must not be taken for a dead one, nor hold the newcomer
+/// up.
 #[test]
 fn a_live_socket_with_a_full_backlog_is_live() {
     let scratch = Scratch::new();
@@ -447,8 +448,9 @@ fn a_file_that_others_put_in_the_place_of_ours_is_left_at_the_end() {
     drop(other);
 }
 
-/// A socket that is closed while its file still stands looks dead. A server that starts in that instant replaces the file, and where inode numbers
-/// are used again at once, the one that ends would take the new file for its own.
+/// A socket that is closed while its file still stands looks dead. A server that starts in that
+/// instant replaces the file, and where inode numbers are used again at once, the one that ends
+/// would take the new file for its own.
 #[test]
 fn the_file_is_removed_before_its_socket_is_closed() {
     if !has_tool("strace") {
@@ -456,7 +458,8 @@ fn the_file_is_removed_before_its_socket_is_closed() {
     }
     let scratch = Scratch::new();
     let trace = scratch.path("trace");
-    // `-D` leaves the process that was started to the server; where tracing is forbidden, the server starts without.
+    // `-D` leaves the process that was started to the server; where tracing is forbidden, the
+    // server starts without.
     let words = format!(
         "strace -D -yy -e trace=close,unlink,unlinkat -o {}",
         trace.display()
@@ -559,7 +562,8 @@ fn a_datagram_client_without_a_name_costs_nothing() {
     assert_eq!(server.stop(), 0);
 }
 
-/// Names at the very limit of what the kernel takes: 107 bytes, and 108 without a zero at their end.
+/// Names at the very limit of what the kernel takes: 107 bytes, and 108 without a zero at their
+/// end.
 #[test]
 fn a_datagram_client_with_the_longest_name_is_answered_or_does_no_harm() {
     let scratch = Scratch::new();
@@ -580,9 +584,10 @@ fn a_datagram_client_with_the_longest_name_is_answered_or_does_no_harm() {
     server.assert_running();
 }
 
-/// Fills the queue of a peer that does not read. Its replies wait in the server, a bounded number of them, and reach it later in their
-/// order; meanwhile the others are answered as ever. The replies are small, because the kernel charges what a peer leaves unread to the socket
-/// that sent it: four replies of 50 kB would fill ours for everybody, and no program can help that.
+/// Fills the queue of a peer that does not read. Its replies wait in the server, a bounded number
+/// of them, and reach it later in their order; meanwhile the others are answered as ever. The
+/// replies are small, because the kernel charges what a peer leaves unread to the socket that sent
+/// it: four replies of 50 kB would fill ours for everybody, and no program can help that.
 #[test]
 fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later() {
     let scratch = Scratch::new();
@@ -590,7 +595,8 @@ fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later()
     let server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
     let stuck = client(&scratch.path("stuck"));
     let other = client(&scratch.path("other"));
-    // The kernel queues net.unix.max_dgram_qlen of them, ten by default; the server has room for 256 more.
+    // The kernel queues net.unix.max_dgram_qlen of them, ten by default; the server has room for
+    // 256 more.
     let sent: Vec<Vec<u8>> = (0..350)
         .map(|number: u32| format!("reply {number}").into_bytes())
         .collect();
@@ -616,7 +622,8 @@ fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later()
     assert_answers(&stuck, &path, b"all is well again");
 }
 
-/// What is queued for a peer that never reads is bounded, in bytes and in number; what is too much is dropped and counted.
+/// What is queued for a peer that never reads is bounded, in bytes and in number; what is too much
+/// is dropped and counted.
 #[test]
 fn a_datagram_peer_that_never_reads_costs_a_bounded_queue() {
     let scratch = Scratch::new();

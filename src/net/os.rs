@@ -14,8 +14,9 @@ use mio::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, Un
 use mio::{Events, Interest, Poll, Waker};
 use socket2::{SockAddr, SockRef};
 
+use super::kinds::unix_peer;
+pub use super::kinds::{Datagram, Listener, OwnedPath, Stream};
 pub use super::signals::Signals;
-use super::unix_path::SocketPath;
 use super::{Burst, DatagramOptions, Event, Net, StreamOptions, Transmit, Wake, socket};
 use crate::values::endpoint::Address;
 use crate::values::error::StartError;
@@ -30,8 +31,8 @@ use crate::values::token::Token;
 /// run of each of these sources later.
 const EVENTS: usize = 1024;
 
-/// epoll and kqueue announce new readiness after a short transfer; mio's poll(2) selector re-arms on
-/// `WouldBlock` alone.
+/// epoll and kqueue announce new readiness after a short transfer; mio's poll(2) selector re-arms
+/// on `WouldBlock` alone.
 const EDGE_AFTER_PARTIAL: bool = cfg!(all(
     not(mio_unsupported_force_poll_poll),
     any(
@@ -122,40 +123,6 @@ impl OsNet {
             .register(source, token.into(), interest)
     }
 }
-
-/// A listening TCP or Unix socket.
-#[derive(Debug)]
-pub enum Listener {
-    /// TCP.
-    Tcp(TcpListener),
-    /// Unix, with the file to remove. The file goes first: a socket that is closed while its file
-    /// stands looks dead. A server that replaces the file in that instant may get the same inode
-    /// number, and we would take its file for ours.
-    Unix(Option<OwnedPath>, UnixListener),
-}
-
-/// A connected TCP or Unix socket.
-#[derive(Debug)]
-pub enum Stream {
-    /// TCP.
-    Tcp(TcpStream),
-    /// Unix.
-    Unix(UnixStream),
-}
-
-/// A UDP or Unix datagram socket.
-#[derive(Debug)]
-pub enum Datagram {
-    /// UDP, and whether it is connected: then it sends without naming its peer. The kernel looks up a
-    /// route for each name, and keeps that of a connected peer.
-    Udp(UdpSocket, bool),
-    /// Unix, with the file to remove, first as with a listener.
-    Unix(Option<OwnedPath>, UnixDatagram),
-}
-
-/// A socket file that is removed when this is dropped.
-#[derive(Debug)]
-pub struct OwnedPath(#[expect(dead_code, reason = "held for its drop")] SocketPath);
 
 /// Both kinds of stream read and write alike; only their types differ.
 macro_rules! either {
@@ -375,9 +342,9 @@ impl Net for OsNet {
 
     fn abort(&mut self, stream: Stream) {
         if let Stream::Tcp(socket) = &stream {
-            // With a linger of zero, close sends RST. Unix sockets have no reset of their own: their
-            // peer sees one if we leave bytes of it unread, an end of stream otherwise. A peer that
-            // is gone already gives an error, and needs no reset.
+            // With a linger of zero, close sends RST. Unix sockets have no reset of their own:
+            // their peer sees one if we leave bytes of it unread, an end of stream otherwise. A
+            // peer that is gone already gives an error, and needs no reset.
             let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
         }
         drop(stream);
@@ -500,21 +467,4 @@ impl Wake for Waker {
     fn wake(&self) -> io::Result<()> {
         Waker::wake(self)
     }
-}
-
-fn unix_peer(address: &std::os::unix::net::SocketAddr) -> Peer {
-    if let Some(path) = address.as_pathname() {
-        return Peer::Unix(path.as_os_str().as_bytes().into());
-    }
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        #[cfg(target_os = "android")]
-        use std::os::android::net::SocketAddrExt;
-        #[cfg(target_os = "linux")]
-        use std::os::linux::net::SocketAddrExt;
-        if let Some(name) = address.as_abstract_name() {
-            return Peer::Unix([&[0], name].concat().into());
-        }
-    }
-    Peer::unnamed()
 }

@@ -65,7 +65,8 @@ fn the_longest_datagram_has_65_527_bytes_over_ipv6() {
     assert_eq!(peer.recv(&mut [0; 65_536]).unwrap(), 65_527);
 }
 
-/// Receiving reports no refusals of earlier replies: the socket is not connected, so they belong to nobody.
+/// Receiving reports no refusals of earlier replies: the socket is not connected, so they belong to
+/// nobody.
 #[test]
 fn a_reply_to_a_closed_port_leaves_no_error_on_an_unconnected_socket() {
     let ours = UdpSocket::bind(loopback()).unwrap();
