@@ -14,6 +14,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("values", &[]),
     // The seam. What stands above it knows the trait alone, never the operating system or the simulator.
     ("net::burst", &["values"]),
+    ("net::hints", &["values"]),
     ("net::names", &["values"]),
     ("net::options", &[]),
     ("net::signals", &["values"]),
@@ -22,8 +23,15 @@ const TABLE: &[(&str, &[&str])] = &[
     ("net::unix_path", &["net::sys", "net::unix_diag", "values"]),
     (
         "net::socket",
-        &["net::options", "net::sys", "net::unix_path", "values"],
+        &[
+            "net::hints",
+            "net::options",
+            "net::sys",
+            "net::unix_path",
+            "values",
+        ],
     ),
+    ("net::kinds", &["net::unix_path", "values"]),
     (
         "net",
         &["net::burst", "net::names", "net::options", "values"],
@@ -32,10 +40,10 @@ const TABLE: &[(&str, &[&str])] = &[
         "net::os",
         &[
             "net",
+            "net::kinds",
             "net::signals",
             "net::socket",
             "net::sys",
-            "net::unix_path",
             "values",
         ],
     ),
@@ -335,7 +343,13 @@ fn clocks_are_read_below_the_seam_and_in_the_program_alone() {
 #[test]
 fn mio_is_named_below_the_seam_and_in_the_token_alone() {
     assert_only_in(
-        &["net", "net::os", "net::signals", "values::token"],
+        &[
+            "net",
+            "net::kinds",
+            "net::os",
+            "net::signals",
+            "values::token",
+        ],
         &["mio::"],
     );
 }
@@ -354,6 +368,7 @@ fn sockets_are_made_below_the_seam_alone() {
     ];
     let allowed = [
         "net",
+        "net::kinds",
         "net::options",
         "net::os",
         "net::socket",
