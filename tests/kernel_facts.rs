@@ -1,11 +1,11 @@
-//! What the loop takes for granted about the kernel, each fact alone.
+//! What the loop takes for granted about the kernel, one fact a test.
 //!
-//! The state machines and the simulator are built on these. Nothing of ours runs here but plain mio
-//! and plain sockets: a platform on which one of these tests fails is one on which the server would
-//! hang, spin or lie, and the test's name says how.
+//! The state machines and the simulator are built on these facts. These tests use mio and plain
+//! sockets, and no code of ours. If one fails on a platform, the server would hang, spin or lie
+//! there, and the test's name says how.
 //!
-//! "No event comes" is told by a second source: it is made ready afterwards, and its event is the
-//! only one that arrives.
+//! How a test shows that no event comes: it makes a second source ready afterwards, and the event
+//! of that source is the only one that arrives.
 
 #![cfg(target_os = "linux")]
 #![cfg_attr(
@@ -40,7 +40,7 @@ const SUBJECT: Token = Token(0);
 const BELL: Token = Token(1);
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
-/// A poll with one source under test, and a bell to ring when nothing more is expected of it.
+/// A poll with one source under test, and a bell to ring when the test expects no more of it.
 struct Watch {
     poll: Poll,
     bell: StdUdpSocket,
@@ -76,8 +76,8 @@ impl Watch {
         }
     }
 
-    /// Rings the bell, and returns what was said about the subject until it was heard; `None` where
-    /// nothing was.
+    /// Rings the bell, and returns what the events before it said of the subject; `None` if there
+    /// was none.
     fn heard(&mut self) -> Option<Seen> {
         self.bell.send(b"!").unwrap();
         let (mut seen, mut is_rung, mut events) = (None, false, Events::with_capacity(16));
@@ -248,7 +248,7 @@ fn p4_with_interest_in_writing_alone_a_reset_is_announced() {
     assert!(watch.heard().is_some_and(|seen| seen.error));
 }
 
-/// Other tests of this process take descriptors as well, so one of several tries has to show it.
+/// Other tests of this process open descriptors too, so one of several tries must show it.
 #[test]
 fn p5_the_number_of_a_closed_descriptor_goes_to_the_next_socket_while_its_event_is_still_under_way()
 {
@@ -389,8 +389,8 @@ fn after_a_short_write_the_peer_that_reads_gives_a_writable_event() {
     );
 }
 
-/// A Unix datagram is refused because of its receiver, so the event that follows says nothing about
-/// the receiver: trying again on that word would spin.
+/// The kernel refuses a Unix datagram because of its receiver, and the event that follows says
+/// nothing about the receiver. A server that tries again at each such event would spin.
 #[test]
 #[cfg(not(mio_unsupported_force_poll_poll))]
 fn a_refused_unix_datagram_is_announced_as_writable_although_nothing_has_changed() {

@@ -1,4 +1,4 @@
-//! Unix sockets: whose file it is, who may remove it, and who is answered.
+//! Unix sockets: which program owns a file and may remove it, and which peers get answers.
 //!
 //! A path is shared ground: the file may be a dead server's, a live one's, or no socket at all. Our
 //! file must come and go with the server, and no other may be touched.
@@ -69,7 +69,7 @@ fn assert_refused(args: &[&str], words: &str) {
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
-/// Identity of a file: it is still the same one, not another in its place.
+/// The identity of a file, which another file in its place does not have.
 fn identity(path: &Path) -> (u64, u64) {
     let metadata = path.symlink_metadata().unwrap();
     (metadata.dev(), metadata.ino())
@@ -209,7 +209,7 @@ fn assert_one_serves(scratch: &Scratch, scheme: &str, name: &str) {
             .unwrap()
     };
     let servers: Vec<Child> = (0..8).map(|_| start()).collect();
-    // The first line tells who serves; the end of the output, who does not.
+    // A server that serves prints a line; one that does not ends its output.
     let is_serving = |server: &mut Child| {
         let mut line = String::new();
         let output = server.stdout.as_mut().unwrap();
@@ -320,7 +320,7 @@ fn descriptors_that_come_with_a_datagram_stay_with_nobody() {
     assert_eq!(server.descriptors(), before);
 }
 
-/// Of whatever kind the live socket is, and whichever kind is asked for.
+/// Each kind of live socket, and each kind of new one.
 #[test]
 fn a_live_socket_is_an_error_and_goes_on_unharmed() {
     let scratch = Scratch::new();
@@ -344,8 +344,7 @@ fn a_live_socket_is_an_error_and_goes_on_unharmed() {
     assert_eq!(server.stop(), 0);
 }
 
-/// A live server that is too busy to accept must not be taken for a dead one, nor hold the newcomer
-/// up.
+/// A live server that is too busy to accept is not dead, and must not hold up the new one.
 #[test]
 fn a_live_socket_with_a_full_backlog_is_live() {
     let scratch = Scratch::new();
@@ -444,9 +443,9 @@ fn a_file_that_others_put_in_the_place_of_ours_is_left_at_the_end() {
     drop(other);
 }
 
-/// A socket that is closed while its file still stands looks dead. A server that starts in that
-/// instant replaces the file, and where inode numbers are used again at once, the one that ends
-/// would take the new file for its own.
+/// A socket that is closed while its file stands looks dead. A server that starts in that instant
+/// replaces the file. If the file system uses the inode number again at once, the old server takes
+/// the new file for its own.
 #[test]
 fn the_file_is_removed_before_its_socket_is_closed() {
     if !has_tool("strace") {
@@ -454,8 +453,8 @@ fn the_file_is_removed_before_its_socket_is_closed() {
     }
     let scratch = Scratch::new();
     let trace = scratch.path("trace");
-    // `-D` leaves the process that was started to the server; where tracing is forbidden, the
-    // server starts without.
+    // With `-D` the server is the process that the test started. If tracing is forbidden, the
+    // server starts without it.
     let words = format!(
         "strace -D -yy -e trace=close,unlink,unlinkat -o {}",
         trace.display()
@@ -512,7 +511,7 @@ fn abstract_names_have_no_file() {
         with_deadline(UnixStream::connect_addr(&abstract_name(&stream)).unwrap()),
         b"abstract",
     );
-    // The client's own name is abstract as well, so the answer has to find its way to one.
+    // The client's own name is abstract too, so the answer goes to an abstract name.
     let client = UnixDatagram::bind_addr(&abstract_name(&format!("{name}-client"))).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client
@@ -536,7 +535,7 @@ fn abstract_names_have_no_file() {
     );
 }
 
-/// Nobody can be answered who has no name; it costs the server nothing and the others nothing.
+/// The server cannot answer a client without a name. That costs neither it nor other clients.
 #[test]
 fn a_datagram_client_without_a_name_costs_nothing() {
     let scratch = Scratch::new();
@@ -548,7 +547,7 @@ fn a_datagram_client_without_a_name_costs_nothing() {
         unbound.send_to(b"who am I", &path).unwrap();
         assert_answers(&bound, &path, b"here I am");
     }
-    // A name that is gone by the time of the answer is no better than none.
+    // A client whose name is gone before the answer comes costs no more.
     for number in 0..100 {
         let name = scratch.path(&format!("short-lived-{number}"));
         client(&name).send_to(b"I am off", &path).unwrap();
@@ -558,8 +557,8 @@ fn a_datagram_client_without_a_name_costs_nothing() {
     assert_eq!(server.stop(), 0);
 }
 
-/// Names at the very limit of what the kernel takes: 107 bytes, and 108 without a zero at their
-/// end.
+/// Names as long as the kernel takes them: a path of 107 bytes, and an abstract name of 107 bytes
+/// behind its zero.
 #[test]
 fn a_datagram_client_with_the_longest_name_is_answered_or_does_no_harm() {
     let scratch = Scratch::new();
@@ -580,10 +579,10 @@ fn a_datagram_client_with_the_longest_name_is_answered_or_does_no_harm() {
     server.assert_running();
 }
 
-/// Fills the queue of a peer that does not read. Its replies wait in the server, a bounded number
-/// of them, and reach it later in their order; meanwhile the others are answered as ever. The
-/// replies are small, because the kernel charges what a peer leaves unread to the socket that sent
-/// it: four replies of 50 kB would fill ours for everybody, and no program can help that.
+/// Fills the queue of a peer that does not read. A bounded number of its replies wait in the server
+/// and reach it later, in their order. Meanwhile the server answers other peers as ever. The
+/// replies are small, because the kernel charges unread bytes to the socket that sent them: four
+/// replies of 50 kB would fill our socket for all peers, and no program can change that.
 #[test]
 fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later() {
     let scratch = Scratch::new();
@@ -591,8 +590,7 @@ fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later()
     let server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
     let stuck = client(&scratch.path("stuck"));
     let other = client(&scratch.path("other"));
-    // The kernel queues net.unix.max_dgram_qlen of them, ten by default; the server has room for
-    // 256 more.
+    // The kernel queues net.unix.max_dgram_qlen of them, ten by default; the server keeps 256 more.
     let sent: Vec<Vec<u8>> = (0..350)
         .map(|number: u32| format!("reply {number}").into_bytes())
         .collect();
@@ -602,7 +600,7 @@ fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later()
         assert_answers(&other, &path, b"not held up");
     }
     server.assert_burns_nothing();
-    // New replies find room at the peer while older ones still wait; they must not overtake them.
+    // A new reply may find room at the peer while older ones wait. It must not overtake them.
     let mut meanwhile = meanwhile.iter();
     for message in &sent {
         if let Some(message) = meanwhile.next() {
@@ -618,8 +616,8 @@ fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later()
     assert_answers(&stuck, &path, b"all is well again");
 }
 
-/// What is queued for a peer that never reads is bounded, in bytes and in number; what is too much
-/// is dropped and counted.
+/// The queue for a peer that never reads is bounded in bytes and in number. The server drops and
+/// counts the rest.
 #[test]
 fn a_datagram_peer_that_never_reads_costs_a_bounded_queue() {
     let scratch = Scratch::new();
@@ -641,7 +639,7 @@ fn a_datagram_peer_that_never_reads_costs_a_bounded_queue() {
         server.resident().saturating_sub(before),
         256 * 1024,
     );
-    // The peer goes; what is queued for it has no receiver any more and must not be held for ever.
+    // The peer goes. The server must not hold for ever what it queued for it.
     drop(stuck);
     std::fs::remove_file(scratch.path("stuck")).unwrap();
     assert_eq!(server.stop(), 0);

@@ -11,7 +11,7 @@
 //!   any order.
 //! * Bytes, connections and datagrams that arrive behind others that are still unread need no
 //!   event. A source that stops early must remember.
-//! * There are two kinds of re-arming ([`Net::short_read_drains`]). epoll and kqueue announce new
+//! * There are two kinds of re-arming ([`Net::short_write_fills`]). epoll and kqueue announce new
 //!   arrivals after `WouldBlock` *and* after a transfer that was shorter than asked for, and they
 //!   announce an end of stream or an error whenever it comes. mio's poll(2) selector is silent
 //!   after an event until the source sees `WouldBlock`, and then looks at what is there.
@@ -118,10 +118,11 @@ pub trait Net: Debug {
     /// The events of the last wait.
     fn events(&self) -> impl Iterator<Item = Event>;
 
-    /// Whether a read that returned less than was asked for proves that nothing is left, so that
-    /// the next arrival gives an event of its own. True for TCP on epoll and kqueue. False on Unix
-    /// streams, where control messages and out-of-band marks end a read early, and with mio's
-    /// poll(2) selector, which re-arms on `WouldBlock` alone.
+    /// Whether a read that returned less than was asked for proves that nothing is left, so that the
+    /// next arrival gives an event of its own. True for TCP on epoll, unless the event also said
+    /// read-closed, error or priority. False on Unix streams, where control messages and urgent
+    /// marks end a read early; false on kqueue, which does not tell of urgent marks; and false with
+    /// mio's poll(2) selector, which re-arms on `WouldBlock` alone.
     fn short_read_drains(&self, stream: &Self::Stream) -> bool;
 
     /// Whether a write that took less than was asked for proves that the socket is full, so that

@@ -49,12 +49,14 @@ const EDGE_AFTER_PARTIAL: bool = cfg!(all(
 ));
 
 /// What a TCP stream is watched for: urgent marks too, because a read ends at one with more bytes
-/// behind it. Only epoll tells of them. A Unix stream needs no such word, since a short read on it
-/// never counts as proof.
+/// behind it. Only Linux tells of them. A Unix stream needs no such word, because a short read on
+/// it is never a proof.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const TCP_INTEREST: Interest = STREAM_INTEREST.add(Interest::PRIORITY);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const TCP_INTEREST: Interest = STREAM_INTEREST;
+/// Whether events tell of urgent marks.
+const HAS_PRIORITY: bool = cfg!(any(target_os = "linux", target_os = "android"));
 const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// The operating system.
@@ -72,7 +74,7 @@ impl OsNet {
     ///
     /// # Errors
     ///
-    /// The operating system's, where it has no descriptor for the selector.
+    /// The operating system has no descriptor for the selector.
     pub fn new() -> io::Result<OsNet> {
         Ok(OsNet {
             poll: Poll::new()?,
@@ -176,7 +178,7 @@ impl Net for OsNet {
 
     #[inline]
     fn short_read_drains(&self, stream: &Stream) -> bool {
-        EDGE_AFTER_PARTIAL && matches!(stream, Stream::Tcp(_))
+        EDGE_AFTER_PARTIAL && HAS_PRIORITY && matches!(stream, Stream::Tcp(_))
     }
 
     #[inline]

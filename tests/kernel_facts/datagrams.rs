@@ -13,7 +13,7 @@ use socket2::{SockAddr, SockRef};
 
 use crate::common::{PATIENCE, Scratch, loopback};
 
-/// What a server that answers a forged packet meets. It is no error of the socket.
+/// A server that answers a forged packet meets this error. The socket stays usable.
 #[test]
 fn a_datagram_to_port_0_is_invalid_and_harms_nobody() {
     let ours = UdpSocket::bind(loopback()).unwrap();
@@ -65,8 +65,7 @@ fn the_longest_datagram_has_65_527_bytes_over_ipv6() {
     assert_eq!(peer.recv(&mut [0; 65_536]).unwrap(), 65_527);
 }
 
-/// Receiving reports no refusals of earlier replies: the socket is not connected, so they belong to
-/// nobody.
+/// A socket that is not connected hears of no refusal of an earlier reply.
 #[test]
 fn a_reply_to_a_closed_port_leaves_no_error_on_an_unconnected_socket() {
     let ours = UdpSocket::bind(loopback()).unwrap();

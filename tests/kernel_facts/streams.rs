@@ -10,7 +10,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use crate::common::{self, PATIENCE, Scratch, loopback};
 use crate::{pair, wait_for_bytes};
 
-/// Saves a system call for each connection; `TCP_NODELAY` itself saves 40 ms a message.
+/// This saves a system call a connection; `TCP_NODELAY` itself saves 40 ms a message.
 #[test]
 fn tcp_nodelay_is_handed_down_from_the_listener() {
     for is_on in [true, false] {
@@ -49,7 +49,7 @@ fn finishing_first_and_reading_to_the_end_delivers() {
     assert_eq!(got, b"reply");
 }
 
-/// What tells a path that a dead server left from one with a live server behind it.
+/// How a server tells a stale path from one that a live server listens on.
 #[test]
 fn a_leftover_unix_path_is_in_use_and_refuses() {
     let scratch = Scratch::new();
@@ -83,7 +83,7 @@ fn a_leftover_unix_path_is_in_use_and_refuses() {
     drop(live);
 }
 
-/// A socket of a client that has a name looks like a leftover to whoever connects to it.
+/// So a probe alone cannot tell the named socket of a client from a stale path.
 #[test]
 fn a_bound_socket_that_does_not_listen_refuses_like_a_leftover() {
     let scratch = Scratch::new();
@@ -136,7 +136,7 @@ fn urgent_data_is_kept_in_its_place_only_if_asked_for() {
     }
 }
 
-/// Both ends of a Unix connection; `None`, with a word, where Unix streams have no urgent data.
+/// Both ends of a Unix connection; `None`, with a word, if Unix streams have no urgent data.
 fn unix_pair() -> Option<(UnixStream, UnixStream)> {
     let (peer, ours) = UnixStream::pair().unwrap();
     ours.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -162,7 +162,7 @@ fn a_unix_listener_does_not_hand_down_where_urgent_data_goes() {
     assert!(!SockRef::from(&ours).out_of_band_inline().unwrap());
 }
 
-/// The last byte of those that are sent as urgent is, and a read ends before it.
+/// Only the last byte of an urgent message is urgent, and a read ends before it.
 #[test]
 fn a_unix_stream_keeps_urgent_data_in_its_place_if_asked_for() {
     let Some((mut peer, mut ours)) = unix_pair() else {
@@ -178,7 +178,7 @@ fn a_unix_stream_keeps_urgent_data_in_its_place_if_asked_for() {
     assert_eq!(&got[..5], b"zbbbb");
 }
 
-/// So a drain that takes as many as the backlog is long leaves one behind.
+/// So a drain that accepts N connections leaves one behind.
 #[test]
 fn a_backlog_of_n_holds_n_and_one_more() {
     const BACKLOG: i32 = 3;

@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use libc::c_int;
 
 /// Asks the kernel for everything that a UDP server wants to know of a datagram. A kernel that is
-/// too old for an option does not tell, and the server goes on without. Only the address that was
-/// asked must be known, where there may be several (`is_wildcard`).
+/// too old for an option does not tell, and the server goes on without. Only a socket that is bound
+/// to several addresses (`is_wildcard`) must learn which one was asked.
 pub(crate) fn prepare(socket: BorrowedFd<'_>, is_ipv6: bool, is_wildcard: bool) -> io::Result<()> {
     let (level, address, hops, discover) = if is_ipv6 {
         (
