@@ -48,16 +48,18 @@ const EDGE_AFTER_PARTIAL: bool = cfg!(all(
     )
 ));
 
-/// What a TCP stream is watched for: urgent marks too, because a read ends at one with more bytes
-/// behind it. Only Linux tells of them. A Unix stream needs no such word, because a short read on
-/// it is never a proof.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const TCP_INTEREST: Interest = STREAM_INTEREST.add(Interest::PRIORITY);
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const TCP_INTEREST: Interest = STREAM_INTEREST;
-/// Whether events tell of urgent marks.
+/// Whether events tell of urgent marks, where a TCP read ends with more bytes behind it.
 const HAS_PRIORITY: bool = cfg!(any(target_os = "linux", target_os = "android"));
-const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
+/// What a Unix stream and a datagram socket are watched for.
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
+/// What a TCP stream is watched for: urgent marks too. A Unix stream needs no word of them, because
+/// a short read on it is never a proof.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const BOTH_AND_PRIORITY: Interest = BOTH.add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const BOTH_AND_PRIORITY: Interest = BOTH;
 
 /// The operating system.
 #[derive(Debug)]
@@ -107,10 +109,9 @@ impl OsNet {
     }
 
     fn watch_datagram(&self, datagram: &mut Datagram, token: Token) -> io::Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
         match datagram {
-            Datagram::Udp(socket, _) => self.watch(socket, token, interest),
-            Datagram::Unix(_, socket) => self.watch(socket, token, interest),
+            Datagram::Udp(socket, _) => self.watch(socket, token, BOTH),
+            Datagram::Unix(_, socket) => self.watch(socket, token, BOTH),
         }
     }
 
@@ -303,8 +304,8 @@ impl Net for OsNet {
 
     fn register(&mut self, stream: &mut Stream, token: Token) -> io::Result<()> {
         match stream {
-            Stream::Tcp(socket) => self.watch(socket, token, TCP_INTEREST),
-            Stream::Unix(socket) => self.watch(socket, token, STREAM_INTEREST),
+            Stream::Tcp(socket) => self.watch(socket, token, BOTH_AND_PRIORITY),
+            Stream::Unix(socket) => self.watch(socket, token, BOTH),
         }
     }
 
