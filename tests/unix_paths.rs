@@ -169,53 +169,73 @@ fn the_socket_of_a_living_client_is_not_taken_for_a_stale_one() {
     drop(server);
 }
 
-/// Starts many servers on one path at once. One of them must serve, and each of the others must say
-/// that it does not.
-#[track_caller]
-fn assert_one_serves(scratch: &Scratch, scheme: &str, name: &str) {
-    let start = || {
-        Command::new(common::binary())
-            .args(["serve", "-q", &scratch.endpoint(scheme, name)])
+/// One of several servers that start at once. Killed when dropped.
+struct Contender(Child);
+
+impl Contender {
+    fn start(endpoint: &str) -> Contender {
+        let mut command = Command::new(common::binary());
+        command
+            .args(["serve", "-q", endpoint])
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    };
-    let servers: Vec<Child> = (0..8).map(|_| start()).collect();
-    // A server that serves prints a line; one that does not ends its output.
-    let is_serving = |server: &mut Child| {
+            .stderr(Stdio::piped());
+        Contender(command.spawn().unwrap())
+    }
+
+    /// Whether it serves. One that does prints a line; one that does not ends its output.
+    fn is_serving(&mut self) -> bool {
         let mut line = String::new();
-        let output = server.stdout.as_mut().unwrap();
+        let output = self.0.stdout.as_mut().unwrap();
         BufReader::new(output).read_line(&mut line).unwrap();
         line.starts_with("listening on ")
-    };
+    }
+
+    /// The exit status and the last words of one that does not serve.
+    fn refusal(&mut self) -> (Option<i32>, String) {
+        let mut said = String::new();
+        let errors = self.0.stderr.as_mut().unwrap();
+        errors.read_to_string(&mut said).unwrap();
+        (self.0.wait().unwrap().code(), said)
+    }
+}
+
+impl Drop for Contender {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts many servers on one path at once. One of them must serve, and each of the others must say
+/// that it does not. Leaves a stale path.
+#[track_caller]
+fn assert_one_serves(scratch: &Scratch, scheme: &str, name: &str) {
+    let endpoint = scratch.endpoint(scheme, name);
+    let contenders: Vec<Contender> = (0..8).map(|_| Contender::start(&endpoint)).collect();
     let (mut serving, mut refused) = (Vec::new(), Vec::new());
-    for mut server in servers {
-        match is_serving(&mut server) {
-            true => serving.push(server),
-            false => refused.push(server),
+    for mut contender in contenders {
+        match contender.is_serving() {
+            true => serving.push(contender),
+            false => refused.push(contender),
         }
     }
-    for server in refused {
-        let output = server.wait_with_output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{said}");
+    for contender in &mut refused {
+        let (status, said) = contender.refusal();
+        assert_eq!(status, Some(1), "{said}");
         assert!(said.contains("another server answers there"), "{said}");
     }
     assert_eq!(serving.len(), 1, "servers that say that they listen");
     match scheme {
         "unix" => assert_echoes(connect(&scratch.path(name)), b"reachable"),
-        _ => assert_answers(
-            &client(&scratch.path("client")),
-            &scratch.path(name),
-            b"reachable",
-        ),
+        _ => {
+            let client_path = scratch.path("client");
+            let client = client(&client_path);
+            assert_answers(&client, &scratch.path(name), b"reachable");
+            std::fs::remove_file(client_path).unwrap();
+        }
     }
-    let _ = std::fs::remove_file(scratch.path("client"));
-    serving[0].kill().unwrap();
-    serving[0].wait().unwrap();
 }
 
 #[test]
