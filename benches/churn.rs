@@ -1,13 +1,17 @@
-//! What does a connection cost that does not stay, beside a blocking thread a connection and beside tokio?
+//! What does a short connection cost, compared with one blocking thread for each connection and
+//! with tokio?
 //!
-//! Accepting, registering, finding a slot, making a service, retiring it all again: an echo of long connections hides that.
+//! The server accepts and registers the connection, finds a slot, makes a service, and releases all
+//! of it again. A bench of long connections hides this cost.
 //!
-//! * `churn_one_at_a_time`: connect, one message of 64 B, its echo, close, and only then the next: the latency of a short conversation.
-//! * `churn_batch`: the same, 32 connections abreast, as a busy server sees them.
-//! * `churn_accept_alone`: 32 connections abreast that say nothing.
+//! * `churn_one_at_a_time`: connect, send 64 B, read the echo, close, then the next. The latency of
+//!   a short connection.
+//! * `churn_batch`: the same with 32 connections at once, as on a busy server.
+//! * `churn_accept_alone`: 32 connections at once that send nothing.
 //!
-//! Every conversation ends with both ends of stream, so the client never runs ahead of the server into a full backlog. Each round goes to the next
-//! of the server's ports, lest the client run out of ports of its own: see `common`. Client and server have a processor each, as in `echo`.
+//! Every connection ends with a FIN from both sides, so the client never fills the backlog. Each
+//! round uses the next port of the server, so the client does not run out of its own ports (see
+//! `common`). Client and server have a CPU each, as in `echo`.
 
 mod common;
 
@@ -18,7 +22,7 @@ use std::time::Duration;
 use common::{SERVERS, SMALL, compare, connect, hang_up};
 use criterion::{Criterion, Throughput};
 
-/// Connections abreast: as many as one turn of ours accepts.
+/// Connections at once: as many as mynah accepts in one turn.
 const BATCH: usize = 32;
 
 fn main() {
@@ -37,15 +41,15 @@ fn main() {
 fn echo(criterion: &mut Criterion, name: &str, connections: usize) {
     let mut group = criterion.benchmark_group(name);
     group.throughput(Throughput::Elements(connections as u64));
-    compare(&mut group, &SERVERS, Callers::new, |callers| {
-        let mut streams = callers.call(connections);
+    compare(&mut group, &SERVERS, Connector::new, |connector| {
+        let mut streams = connector.connect(connections);
         for stream in &mut streams {
             stream
                 .write_all(&[b'x'; SMALL])
-                .expect("the server takes the message");
+                .expect("the server accepts the message");
         }
         for stream in &mut streams {
-            stream.read_exact(&mut [0; SMALL]).expect("an answer");
+            stream.read_exact(&mut [0; SMALL]).expect("a reply");
         }
         hang_up(streams);
     });
@@ -54,27 +58,27 @@ fn echo(criterion: &mut Criterion, name: &str, connections: usize) {
 fn accept_alone(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("churn_accept_alone");
     group.throughput(Throughput::Elements(BATCH as u64));
-    compare(&mut group, &SERVERS, Callers::new, |callers| {
-        hang_up(callers.call(BATCH))
+    compare(&mut group, &SERVERS, Connector::new, |connector| {
+        hang_up(connector.connect(BATCH))
     });
 }
 
-/// Clients that come to one port of the server after another.
-struct Callers {
+/// Makes the connections of each round to the next port of the server.
+struct Connector {
     ports: Vec<SocketAddr>,
     rounds: usize,
 }
 
-impl Callers {
-    fn new(ports: &[SocketAddr]) -> Callers {
-        Callers {
+impl Connector {
+    fn new(ports: &[SocketAddr]) -> Connector {
+        Connector {
             ports: ports.to_vec(),
             rounds: 0,
         }
     }
 
-    /// Makes so many connections to the next port.
-    fn call(&mut self, connections: usize) -> Vec<TcpStream> {
+    /// Makes this many connections to the next port.
+    fn connect(&mut self, connections: usize) -> Vec<TcpStream> {
         let port = self.ports[self.rounds % self.ports.len()];
         self.rounds += 1;
         (0..connections).map(|_| connect(port)).collect()

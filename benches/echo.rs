@@ -1,16 +1,21 @@
-//! How fast is an echo, beside a blocking thread a connection and beside tokio?
+//! How fast is an echo, compared with one blocking thread for each connection and with tokio?
 //!
-//! A round sends one message on every connection and then reads one answer from every connection. One client thread drives the rounds, a server
-//! answers, each on a processor of its own (see `common`): what is timed is a whole exchange as a client sees it, kernel included, and it takes as
-//! long as the slower side. A round of one connection is the latency of a ping-pong, most of it two processors waking each other.
+//! A round sends one message on every connection, then reads one reply from every connection. One
+//! client thread drives the rounds. Client and server have a CPU each (see `common`). A round
+//! measures the whole exchange as a client sees it, kernel included, so it takes as long as the
+//! slower side. A round of one connection is the latency of a ping-pong. Most of that time, the two
+//! CPUs wake each other.
 //!
-//! * `echo_ping_pong`: 1 connection, 64 B; also with busy polling, which spends the processor to save the server's wake-up.
-//! * `echo_connections_50`, `echo_connections_1000`: 64 B each, the rate at which small messages pass.
-//! * `echo_pipelined`: 50 connections, 16 messages of 64 B in one write, as from a client that does not wait for each answer.
-//! * `echo_bulk`: 4 connections, 64 KiB each; bytes count once, though they travel both ways.
+//! * `echo_ping_pong`: 1 connection, 64 B. Also with busy polling, which uses a whole CPU and saves
+//!   the wake-up of the server.
+//! * `echo_connections_50`, `echo_connections_1000`: 64 B on each connection. The rate of small
+//!   messages.
+//! * `echo_pipelined`: 50 connections, 16 messages of 64 B in one write, as from a client that does
+//!   not wait for each reply.
+//! * `echo_bulk`: 4 connections, 64 KiB each. Bytes count once, although they travel both ways.
 //!
-//! The servers are measured one after another, and at times a shared machine drifts meanwhile by more than they differ: run it twice, and trust what both
-//! runs say.
+//! The servers are measured one after another. On a shared machine, the speed of the machine can
+//! change more than the servers differ. Run the bench twice and trust only what both runs agree on.
 
 mod common;
 
@@ -19,7 +24,7 @@ use std::time::Duration;
 use common::{Clients, Kind, SERVERS, SMALL, compare};
 use criterion::{Criterion, SamplingMode, Throughput};
 
-/// How many messages stand in one write of the pipelining client.
+/// Messages in one write of the pipelining client.
 const DEPTH: usize = 16;
 
 /// The message of the bulk echo, in bytes.

@@ -1,30 +1,31 @@
-//! What the load generator does for each message beside sending it: the time that it takes from what it measures.
+//! What does the load generator cost for each message, apart from sending it? It takes this time
+//! from the measurement.
 //!
-//! A message over loopback costs a generator about 5,000 ns, nearly all of them in the kernel.
+//! For comparison: a message over loopback costs a generator about 5 µs, nearly all of it in the
+//! kernel.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use mynah::Time;
 use mynah::load::{Expected, Payload, Rate, Reader, Response, Schedule, Sent, Times, Window};
+use mynah::{Dice, Time};
 
 fn parts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("load");
     let schedule = Schedule::new(Rate::per_second(20_000.0), Time::ZERO, 7, 50);
     let mut n = 0;
-    group.bench_function("schedule: when the next message is due", |bencher| {
+    group.bench_function("schedule: time of the next message", |bencher| {
         bencher.iter(|| {
             n += 1;
             black_box(schedule.at(n))
         });
     });
 
-    let (mut times, mut nanos) = (Times::default(), 1);
+    let (mut times, mut dice) = (Times::default(), Dice::new(1));
     group.bench_function("times: record one", |bencher| {
         bencher.iter(|| {
-            nanos = (nanos * 31 + 7) % 10_000_000;
-            times.record(Duration::from_nanos(nanos));
+            times.record(Duration::from_nanos(dice.roll() % 10_000_000));
         });
     });
 
@@ -34,22 +35,22 @@ fn parts(criterion: &mut Criterion) {
         ("compare", Expected::Stream(&payload)),
     ] {
         let (mut reader, mut position) = (Reader::default(), 0);
-        group.bench_function(format!("reader: {name} an answer of 64 bytes"), |bencher| {
+        group.bench_function(format!("reader: {name} a reply of 64 bytes"), |bencher| {
             bencher.iter(|| {
-                let heard = reader.take(
+                let reply = reader.take(
                     &Response::Same,
                     64,
                     &expected,
                     payload.stretch(position, 64),
                 );
                 position += 64;
-                black_box(heard)
+                black_box(reply)
             });
         });
     }
 
     let (mut window, mut number) = (Window::default(), 0);
-    group.bench_function("window: send a datagram and have its answer", |bencher| {
+    group.bench_function("window: send a datagram, match its reply", |bencher| {
         bencher.iter(|| {
             window.send(Sent {
                 intended: Time::ZERO,

@@ -1,15 +1,20 @@
-//! What does it cost to owe a peer bytes, and what does it cost that an idle connection owns no buffer?
+//! What does pending output cost? What does it cost that an idle connection owns no buffer?
 //!
-//! Each case is a whole debt, from the first byte that a socket refuses to the last that it takes, without the socket. The baselines are
-//! what one would write without [`Outbox`]: a `VecDeque<u8>` that stays with its connection, which pays for a buffer once and keeps it for
-//! life, and one that is dropped when it is empty, which promises what the outbox does. Neither has a limit.
+//! Each case covers the life of pending output, from the first byte that a socket refuses to the
+//! last that it accepts, without the socket. There are two baselines. One `VecDeque<u8>` stays with
+//! its connection: it allocates once and keeps its memory. The other is dropped when it is empty,
+//! as the outbox is. Neither has a limit.
 //!
-//! * `outbox_leftover`: 64 B are refused and leave at once: the commonest debt.
-//! * `outbox_full`: 64 KiB are refused whole and leave in sixteen writes.
-//! * `outbox_pieces`: 1,024 pieces of 64 B come one by one, as from a service that says little and often, and leave in sixteen writes.
-//! * `outbox_trickle`: a full outbox; 64 B leave, 64 B come, until all has changed once. A ring does that for nothing; bytes in a row must be moved.
+//! * `outbox_leftover`: the socket refuses 64 B and accepts them in the next write. This is the
+//!   most common case.
+//! * `outbox_full`: the socket refuses 64 KiB and accepts them in 16 writes.
+//! * `outbox_pieces`: 1,024 pieces of 64 B are added one by one, as by a service with many small
+//!   replies. The socket accepts them in 16 writes.
+//! * `outbox_trickle`: in a full outbox, 64 B leave and 64 B are added, until all bytes have been
+//!   replaced once. A ring moves no bytes for that; a contiguous buffer must.
 //!
-//! The throughput is that of the bytes that pass; for scale, a system call takes some 300 ns, and one that sends about 3 µs.
+//! The throughput counts the bytes that pass. For comparison: a system call takes about 300 ns, and
+//! one that sends about 3 µs.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -23,7 +28,7 @@ use mynah::stream::outbox::{LIMIT, Outbox};
 /// A small piece, in bytes.
 const PIECE: usize = 64;
 
-/// What a socket takes at once of a large debt, in bytes.
+/// What a socket accepts in one write, in bytes.
 const WRITE: usize = LIMIT / 16;
 
 fn main() {
@@ -68,7 +73,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// Benches one case over the three buffers; `bytes` is how many pass in one run of it.
+/// Benches one case with all three buffers. In one run of it, `bytes` bytes pass.
 fn compare(
     criterion: &mut Criterion,
     name: &str,
@@ -84,63 +89,63 @@ fn compare(
     bench(&mut group, "deque-released", released);
 }
 
-fn bench<D: Debt>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, case: fn(&mut D, &[u8])) {
-    let (mut debt, bytes) = (D::default(), vec![b'x'; LIMIT]);
+fn bench<D: Buffer>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, case: fn(&mut D, &[u8])) {
+    let (mut buffer, bytes) = (D::default(), vec![b'x'; LIMIT]);
     group.bench_function(name, |bencher| {
-        bencher.iter(|| case(&mut debt, black_box(&bytes)))
+        bencher.iter(|| case(&mut buffer, black_box(&bytes)))
     });
 }
 
-fn leftover<D: Debt>(debt: &mut D, bytes: &[u8]) {
-    debt.push(&bytes[..PIECE]);
-    pay(debt, PIECE);
+fn leftover<D: Buffer>(buffer: &mut D, bytes: &[u8]) {
+    buffer.push(&bytes[..PIECE]);
+    flush(buffer, PIECE);
 }
 
-fn full<D: Debt>(debt: &mut D, bytes: &[u8]) {
-    debt.push(bytes);
-    pay(debt, WRITE);
+fn full<D: Buffer>(buffer: &mut D, bytes: &[u8]) {
+    buffer.push(bytes);
+    flush(buffer, WRITE);
 }
 
-fn pieces<D: Debt>(debt: &mut D, bytes: &[u8]) {
+fn pieces<D: Buffer>(buffer: &mut D, bytes: &[u8]) {
     for piece in bytes.chunks(PIECE) {
-        debt.push(piece);
+        buffer.push(piece);
     }
-    pay(debt, WRITE);
+    flush(buffer, WRITE);
 }
 
-/// Begins with an empty buffer the first time and with a full one from then on: the debt is never paid.
-fn trickle<D: Debt>(debt: &mut D, bytes: &[u8]) {
-    if debt.pending().is_empty() {
-        debt.push(bytes);
+/// The first run fills the buffer. It then stays full.
+fn trickle<D: Buffer>(buffer: &mut D, bytes: &[u8]) {
+    if buffer.pending().is_empty() {
+        buffer.push(bytes);
     }
     for piece in bytes.chunks(PIECE) {
-        debt.sent(black_box(debt.pending()).len().min(PIECE));
-        debt.push(piece);
+        buffer.sent(black_box(buffer.pending()).len().min(PIECE));
+        buffer.push(piece);
     }
 }
 
-/// The socket takes `most` bytes at a time until nothing is owed.
-fn pay<D: Debt>(debt: &mut D, most: usize) {
+/// The socket accepts at most `most` bytes in one write, until the buffer is empty.
+fn flush<D: Buffer>(buffer: &mut D, most: usize) {
     loop {
-        let pending = black_box(debt.pending());
+        let pending = black_box(buffer.pending());
         if pending.is_empty() {
             return;
         }
         let count = pending.len().min(most);
-        debt.sent(count);
+        buffer.sent(count);
     }
 }
 
-/// What the buffers that are compared can do.
-trait Debt: Default {
+/// What all three buffers can do.
+trait Buffer: Default {
     fn push(&mut self, bytes: &[u8]);
     fn pending(&self) -> &[u8];
     fn sent(&mut self, count: usize);
 }
 
-impl Debt for Outbox {
+impl Buffer for Outbox {
     fn push(&mut self, bytes: &[u8]) {
-        Outbox::push(self, bytes, Time::ZERO).expect("the cases stay within the limit");
+        Outbox::push(self, bytes, Time::ZERO).expect("no case exceeds the limit");
     }
 
     fn pending(&self) -> &[u8] {
@@ -156,7 +161,7 @@ impl Debt for Outbox {
 #[derive(Default)]
 struct Kept(VecDeque<u8>);
 
-impl Debt for Kept {
+impl Buffer for Kept {
     fn push(&mut self, bytes: &[u8]) {
         self.0.extend(bytes);
     }
@@ -170,11 +175,11 @@ impl Debt for Kept {
     }
 }
 
-/// A ring that gives its memory back with the last byte.
+/// A ring that releases its memory with the last byte.
 #[derive(Default)]
 struct Released(Kept);
 
-impl Debt for Released {
+impl Buffer for Released {
     fn push(&mut self, bytes: &[u8]) {
         self.0.push(bytes);
     }

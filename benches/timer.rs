@@ -1,33 +1,38 @@
-//! What does a deadline cost among 100,000 sources, and would anything but std's heap earn its lines?
+//! What does a deadline cost among 100,000 sources? Is std's heap good enough?
 //!
-//! The heap is used as `Sources` uses it: one alarm a source, its time beside the source, superseded entries left behind. The baseline is
-//! a `BTreeSet` of (deadline, token) that is always exact: setting a deadline takes the old one out. All times are virtual, and no clock is
-//! read; the time of one operation is the inverse of the throughput.
+//! The heap is used as `Sources` uses it: one alarm for each source, its time stored beside the
+//! source, outdated entries left in the heap. The baseline is a `BTreeSet` of (deadline, token)
+//! that is always exact: setting a deadline removes the old one. All times are virtual; no clock is
+//! read. The time of one operation is the inverse of the throughput.
 //!
-//! * `timer_set`: every source gets its first deadline, in an order that has nothing to do with the deadlines.
-//! * `timer_nearer`: every source gets a nearer deadline, three times over. The heap keeps what is superseded until that is more than half.
-//! * `timer_message`: a message from a random source pushes its idle timeout back, ten messages a source within one timeout. The heap stores a time
-//!   for each, and fires and sets again once a timeout; the set moves an entry for each. This is the case that a server lives in.
-//! * `timer_fire`: an alarm fires and its source sets the next one: the half of `timer_message` that does touch the heap.
-//! * `timer_due`: all 100,000 are due at once, as after the process was stopped and continued.
+//! * `timer_set`: every source gets its first deadline. The deadlines are in random order.
+//! * `timer_nearer`: every source gets a nearer deadline, three times. The heap keeps outdated
+//!   entries until they are more than half of it.
+//! * `timer_message`: a message from a random source pushes back its idle timeout. Each source
+//!   sends ten messages within one timeout. For each message the heap stores a time, and the set
+//!   moves an entry. Once in a timeout the heap's alarm fires and is set again. This is the usual
+//!   work of a server.
+//! * `timer_fire`: an alarm fires and its source sets the next one. This is the part of
+//!   `timer_message` that touches the heap.
+//! * `timer_due`: all 100,000 deadlines expire at once, as after SIGSTOP and SIGCONT.
 
 use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
-use mynah::Token;
-use mynah::{Time, reactor::timer::Timer};
+use mynah::reactor::timer::Timer;
+use mynah::{Dice, Time, Token};
 
 const SOURCES: usize = 100_000;
 
-/// An idle timeout in the virtual time of these benches.
+/// The idle timeout, in virtual time.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Messages that one source sends within one timeout.
 const MESSAGES: u32 = 10;
 
-/// Operations that are timed together where one alone would be too short.
+/// Operations that are timed together, because one is too short to time.
 const BATCH: u64 = 1000;
 
 fn main() {
@@ -102,17 +107,17 @@ fn message<D: Deadlines>(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("timer_message");
     group.throughput(Throughput::Elements(BATCH));
     let step = TIMEOUT / (SOURCES as u32 * MESSAGES);
-    let mut running: Option<(D, Time, Random)> = None;
+    let mut running: Option<(D, Time, Dice)> = None;
     group.bench_function(D::NAME, |bencher| {
-        let (deadlines, now, random) = running.get_or_insert_with(|| {
+        let (deadlines, now, dice) = running.get_or_insert_with(|| {
             let mut deadlines = D::new();
             fill(&mut deadlines, &random_times(TIMEOUT));
-            (deadlines, Time::ZERO, Random::default())
+            (deadlines, Time::ZERO, Dice::new(1))
         });
         bencher.iter(|| {
             for _ in 0..BATCH {
                 *now = *now + step;
-                deadlines.set(random.below(SOURCES), *now + TIMEOUT);
+                deadlines.set(dice.below(SOURCES), *now + TIMEOUT);
                 deadlines.expire(*now, |at| at.max(*now) + TIMEOUT);
             }
         });
@@ -164,26 +169,26 @@ fn fill(deadlines: &mut impl Deadlines, times: &[Time]) {
     }
 }
 
-/// The deadlines of all sources, the true one of each beside it.
+/// What both data structures can do.
 trait Deadlines {
     const NAME: &str;
     fn new() -> Self;
     /// The deadline of a source.
     fn get(&self, slot: usize) -> Time;
-    /// Sets it anew, nearer or farther.
+    /// Changes the deadline of a source, to an earlier or a later time.
     fn set(&mut self, slot: usize, at: Time);
-    /// The next time at which there is something to do.
+    /// The next time at which `expire` has work to do.
     fn next(&self) -> Time;
-    /// Gives a new deadline to every source whose own has come. `NEVER` is none.
+    /// Gives a new deadline to every source whose deadline has passed. `NEVER` means none.
     fn expire(&mut self, now: Time, again: impl Fn(Time) -> Time);
 }
 
-/// Ours, and what stands beside each source in `Sources` and `Connection`.
+/// The timer of the reactor, with the times that `Sources` and `Connection` store.
 struct Heap {
     timer: Timer,
-    /// When the alarm of each source rings.
+    /// When the alarm of each source fires.
     alarm_at: Vec<Time>,
-    /// When it should.
+    /// When the source is due. It can be later than its alarm.
     deadline: Vec<Time>,
 }
 
@@ -229,7 +234,7 @@ impl Deadlines for Heap {
 }
 
 impl Heap {
-    /// As `Sources::arm`.
+    /// Works like `Sources::arm`.
     fn arm(&mut self, slot: usize, at: Time) {
         if at >= self.alarm_at[slot] {
             return;
@@ -242,7 +247,7 @@ impl Heap {
     }
 }
 
-/// The baseline: exact at all times.
+/// The baseline. Its set holds exactly one entry for each deadline.
 struct Tree {
     set: BTreeSet<(Time, Token)>,
     deadline: Vec<Time>,
@@ -296,29 +301,10 @@ fn half(at: Time) -> Time {
     Time::ZERO + Duration::from_nanos(at.as_nanos() / 2)
 }
 
-/// A time for each source, anywhere up to `most`.
-fn random_times(most: Duration) -> Vec<Time> {
-    let mut random = Random::default();
+/// A random time below `bound` for each source. The times are the same in every run.
+fn random_times(bound: Duration) -> Vec<Time> {
+    let mut dice = Dice::new(0);
     (0..SOURCES)
-        .map(|_| Time::ZERO + Duration::from_nanos(random.below(most.as_nanos() as usize) as u64))
+        .map(|_| Time::ZERO + Duration::from_nanos(dice.roll() % bound.as_nanos() as u64))
         .collect()
-}
-
-/// Numbers without pattern, the same in every run (xorshift).
-struct Random(u64);
-
-impl Default for Random {
-    fn default() -> Random {
-        Random(0x9e37_79b9_7f4a_7c15)
-    }
-}
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        // The upper bits are the better ones.
-        ((u128::from(self.0) * bound as u128) >> 64) as usize
-    }
 }

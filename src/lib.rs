@@ -1,115 +1,145 @@
-//! An echo and response server for TCP, UDP and Unix sockets, its client and its load generator, on one single-threaded [mio] poll loop, made to be relied on and to be read.
+//! An echo and response server for TCP, UDP and Unix sockets, with its client and its load
+//! generator. Everything runs on one single-threaded [mio] poll loop.
 //!
-//! This page is the front door of the library: the house, the promises, who may import whom, and the words. What the program does, with its
-//! options and recipes, is in the README.
-//!
-//! # The house
-//!
-//! One idea a layer. Arrows point down only.
-//!
-//! ```text
-//!               bytes in, bytes out: no sockets, no clock
-//!   service/    echo  discard  chargen  whoami  messages …    trait Service
-//!      ▲        on_open · on_data · on_eof · on_writable · on_alarm · on_close
-//!      │
-//!   connection.rs   datagram.rs   listener.rs              one state machine
-//!      ▲            each, generic over Net, lent the Resources of a turn
-//!      │        Event { token, ready }
-//!   reactor.rs  wait → mark → run within budget            sources.rs
-//!      ▲          → commands → lifecycle                   run_queue.rs
-//!      │        trait Net: wait, now, accept, read, …      timer.rs
-//!   net/os.rs            net/sim.rs                        token.rs ready.rs
-//!   mio, real sockets    sockets in memory, a clock
-//!                        that obeys, any error
-//! ```
-//!
-//! A turn of the loop first *marks* every event on the source it was meant for, and only then *runs* the sources that are marked: each once,
-//! each within a budget. Nothing is created or destroyed while marking, so no event can meet the next owner of a slot.
-//! [`Reactor`] says more.
+//! This page shows how the library is built: its promises, its modules, what to read first, and the
+//! words it uses. The README describes the program: its options, with recipes.
 //!
 //! # The promises
 //!
-//! 1. **Every byte before your FIN comes back before ours.** Half-close is exact at any size and any speed, both directions.
-//! 2. **A reply is delivered, not reset.** A server-side close after a reply flushes, shuts down, and lingers over unread input, within bounds.
-//! 3. **No peer can stop the server.** No packet, no order of packets, no errno of any system call ends the process or another peer's connection.
-//! 4. **Memory is bounded.** A peer that never reads costs a fixed number of bytes. An idle connection owns no buffer.
-//! 5. **Nobody starves.** A flooding peer gets its budget a turn; the others are served every turn.
-//! 6. **Out of descriptors is a pause, not a spin and not a hang.** No CPU is burnt; the next free descriptor serves the next client at once,
-//!    without a new SYN.
-//! 7. **UDP answers from the address that was asked,** one whole datagram for one, 0 to 65,507 bytes.
-//! 8. **UDP cannot be turned against others.** No reply to port 0, to well-known UDP services, to broadcast or multicast sources, or to
-//!    ourselves; by default no reply larger than its request.
-//! 9. **A drain loses nothing** that was received before it began, and ends on time.
-//! 10. **What a peer sends cannot forge a log line or a terminal escape.**
+//! 1. **Every byte before your FIN comes back before ours,** urgent data included.
+//! 2. **A reply is delivered, not reset.** A close after a reply flushes, shuts down and lingers
+//!    over unread input, within bounds.
+//! 3. **No peer can stop the server.** No packet, no order of packets, no errno (ENOMEM included)
+//!    ends the process or another peer's connection.
+//! 4. **Memory is bounded,** for each peer and in total. A connection that is idle between messages
+//!    owns no buffer; one that is idle inside a message loses it after a deadline.
+//! 5. **Nobody starves.** A turn of the loop is bounded in work, whatever the mix of sources;
+//!    listeners take turns at a limit.
+//! 6. **Out of descriptors is a pause, not a spin and not a hang.**
+//! 7. **UDP answers from the address that was asked,** one whole datagram for one, 0 to 65,507
+//!    bytes.
+//! 8. **A datagram server cannot be turned against others or itself:** UDP and Unix.
+//! 9. **A drain loses nothing** that was received before it began, ends on time, and its exit
+//!    status says what was cut.
+//! 10. **What a peer sends cannot forge a log line or a terminal escape,** and output that is lost
+//!     is counted and reported.
 //!
-//! The README lists the test behind each of them.
+//! Each promise has tests. The README lists them.
 //!
-//! # The modules
+//! # The house
 //!
-//! | file | what it is for |
-//! |---|---|
-//! | `token.rs` `ready.rs` | identity: slot and generation in one word ([`Token`]); what a source may do next, six bits that print as `rw-h--` ([`Ready`]) |
-//! | `timer.rs` `run_queue.rs` `sources.rs` | deadlines ([`timer`]); the queue of what can run; the table where an event meets its source |
-//! | `outbox.rs` | bytes that a peer is owed, bounded ([`outbox`]) |
-//! | `peer.rs` `endpoint.rs` `escape.rs` | who is at the other end; where to listen; text from outside, safe to show |
-//! | `error.rs` `stats.rs` `limits.rs` | why a connection ended and why a start failed; plain counters, the oracle of the tests; every bound in one place |
-//! | `connection.rs` `datagram.rs` `listener.rs` | the three state machines; `connection/wire.rs` is the way of a service to its peer |
-//! | `lifecycle.rs` `handle.rs` `signals.rs` | running, draining, stopped; what another thread may hold; signals as one more source |
-//! | `resources.rs` `reactor.rs` | what a source is lent while it runs; the only poll loop |
-//! | `service/` | what is said: the trait, and one file a service; messages, their framing and templates ([`service`]) |
-//! | `net/` | the seam: `mod.rs` the trait and the event, `os.rs` mio, `socket.rs` options and binding, `sim.rs` the simulator ([`net`]) |
-//! | `load/` | the load generator: clients on the same reactor, a pacer of pure functions, what a run came to ([`load`], with the feature `load`) |
-//! | `cli/` `main.rs` | the program, which uses this library as anybody else would: words, texts and their encodings, printing, `connect/`; with the feature `cli` alone |
-//!
-//! To understand it all, read `token`, `ready`, `sources`, `run_queue`, `outbox`, `connection`, `reactor`, `service/echo`, in this order.
-//!
-//! # Who may import whom
-//!
-//! From the ground up; each floor knows those below it, and not all of them. The table in `tests/layering.rs` is the law, module by module, and
-//! fails on a breach.
+//! One idea for each folder. An arrow points at what a folder uses. A folder may also use the rows
+//! further down, but not `net::os` and `net::sim`: the rest of the library is written against
+//! the trait `Net`, and only the program chooses `net::os`. `tests/layering.rs` holds the exact
+//! table, reads every import, and fails if one is not in it.
 //!
 //! ```text
-//!   main       cli alone
-//!   cli        the library's front page, net::os, service, load
-//!   load       the reactor and what a service knows: never net::os or net::sim
-//!   reactor    all below, but never net::os or net::sim
-//!   connection, listener, datagram      never one another, never the reactor, its table, its handle or its lifecycle
-//!   service    error escape peer timer: never a socket, never the loop
-//!   net::os    net::sim                 the only ones that know sockets, mio (with token) and clocks
-//!   net        endpoint error peer ready signals timer token
-//!   sources    ready run_queue timer token: nothing of what a source is
-//!   values     token ready escape limits signals error stats timer peer endpoint outbox lifecycle run_queue
+//!   main ──▶ cli ──▶ load             the program; the load generator
+//!             │       │
+//!             ▼       ▼
+//!           reactor                   the loop: wait → mark → run → commands → lifecycle
+//!             │       │
+//!             ▼       ▼
+//!          stream   datagram          state machines, generic over the trait Net
+//!             └───┬───┘
+//!             ┌───┴───┐
+//!             ▼       ▼
+//!          service   net              what is replied; sockets, selector and clock
+//!             └───┬───┘
+//!                 ▼
+//!              values                 small types, no I/O
 //! ```
+//!
+//! | folder | what it holds |
+//! |---|---|
+//! | [`values`] | small types: token, readiness, time, addresses, limits, counters, close reasons |
+//! | [`net`] | the trait [`Net`](net::Net); [`net::os`], on mio; [`net::sim`], the simulator |
+//! | [`service`] | the trait [`Service`](service::Service), and one file for each service |
+//! | [`stream`] | TCP and Unix streams: listeners, connections, pending output |
+//! | [`datagram`] | UDP and Unix datagrams: receiving, who may get a reply, sending |
+//! | [`reactor`] | the loop: table of sources, run queue, timer, lifecycle |
+//! | `load` | the load generator: clients on the same reactor (feature `load`) |
+//! | `cli` | the program: command line, configuration, log, output (feature `cli`) |
+//!
+//! # A turn of the loop
+//!
+//! The loop first *marks* every event on the source it is for. Then it *runs* each marked source
+//! once, within a budget. Nothing is created or destroyed during marking, so an event cannot reach
+//! a source that later takes the same slot. [`reactor`] describes all phases of a turn.
+//!
+//! # What to read
+//!
+//! To understand the loop, read these files, in this order. You need no others.
+//!
+//! | file in `src/` | what to look for |
+//! |---|---|
+//! | `values/token.rs` | why the name of a source holds a generation as well as a slot |
+//! | `values/ready.rs` | what sets a readiness bit, and the only thing that clears it |
+//! | `net/mod.rs` | the trait `Net`, and what an edge-triggered selector does *not* promise |
+//! | `service/mod.rs` | the callbacks of a service, and what it must obey |
+//! | `service/echo.rs` | the smallest service: all the hard parts are elsewhere |
+//! | `net/turn.rs` | what the loop lends to a source, and the three outcomes of a run |
+//! | `values/limits.rs` | every bound, with the measurement that chose it |
+//! | `stream/outbox.rs` | why a server does not read from a client that has pending output |
+//! | `stream/wire.rs` | how a reply goes straight to the socket, and when it is copied |
+//! | `stream/connection.rs` | the states of the two halves, and why a close must linger |
+//! | `stream/listener.rs` | how accepting pauses at a limit, and what ends the pause |
+//! | `reactor/sources.rs` | how an event finds its source, or turns out to be stale |
+//! | `reactor/run_queue.rs` | why a source that used up its budget must be remembered here |
+//! | `reactor/timer.rs` | one alarm for each source, pushed back without touching the heap |
+//! | `reactor/sleep.rs` | how long the loop may sleep |
+//! | `reactor/source.rs` | the kinds of sources, and what the loop asks each of them |
+//! | `reactor/accepting.rs` | who accepts next when slots or descriptors run out |
+//! | `reactor/ending.rs` | the one way out for every source, and what a drain waits for |
+//! | `reactor/lifecycle.rs` | running, draining, stopped: a pure state machine |
+//! | `reactor/mod.rs` | the turn: all of the above, in order |
 //!
 //! # The words
 //!
-//! * **token**: the name of a source, slot and generation in one word. It names one source for as long as that lives, and nothing afterwards.
-//! * **readiness**: what a source may do next, as far as is known. A hint that stays true until an answer of the socket says otherwise.
-//! * **interest**: which readiness the selector is asked to announce. A stream asks for readable and writable, once and for life.
-//! * **drain**: the way out. What was received before it is answered, listeners close, connections end one by one, all by a deadline.
-//!   (Not: to read a socket until `WouldBlock`. That is called just so.)
-//! * **budget**: the bytes, accepts or datagrams that a source may take in one turn before it goes behind all others.
-//! * **backlog**: connections that the kernel has completed and nobody has accepted.
-//! * **half-close**: one direction of a connection has ended and the other goes on.
-//! * **message**: what one answer answers. A datagram is one; on a stream it is a choice, the **framing**: as read, a line, up to a text, a fixed
-//!   length, a length prefix. A **frame** is a message with what marks it.
-//! * **hold**: to leave what a peer sends in the kernel, because there is no room for what would come of it. The peer is pushed back.
-//! * **linger**: after our end of stream, to read and throw away what the peer still sends, within bounds, because closing over unread input
-//!   is a reset, and a reset destroys what the peer has not read.
-//! * **closed loop**, **open loop**: the two laws of a load. In the first a message follows an answer, in the second messages are due at a rate, whatever
-//!   the target does.
-//! * **response time**: from when a message was meant to be sent to the last byte of its answer. **Service time**: from when it was sent.
-//! * **window**: the part of a run that is measured. A message belongs to it by when it was meant to be sent.
-//! * **turn**: once round the loop: one wait, one reading of the clock, one run of each source that was queued.
-//! * **outbox**: the bytes that a peer is owed and its socket has refused. While there are any, a server's connection reads nothing.
-//! * **parked**: of a listener: it does not accept although connections may be waiting, for want of descriptors or at the limit. Who retires a
-//!   connection wakes it.
-//! * **lost edge**: readiness that was announced once, was not used up, and is remembered nowhere: the source hangs for ever.
-//!   [`Reactor::audit`] looks for one.
+//! * **source**: anything the loop waits for: a connection, a listener, a datagram socket, the
+//!   signals, the waker.
+//! * **token**: the name of a source: its slot and generation in one word. It names nothing after
+//!   the source is gone, although slots are reused.
+//! * **turn**: one pass of the loop: one wait, one reading of the clock, at most one run of each
+//!   source.
+//! * **readiness**: what a source may be able to do next. A bit stays set until a system call
+//!   disproves it.
+//! * **interest**: the readiness that the selector announces. A stream asks for readable and
+//!   writable once, for its whole life.
+//! * **lost edge**: readiness that was announced once, was not used up and is stored nowhere. The
+//!   source then hangs for ever. [`Reactor::audit`] looks for lost edges.
+//! * **budget**: the work that a source, or a whole turn, may do before the others get their share.
+//! * **pending output**: bytes that the peer has not received because its socket did not accept
+//!   them.
+//! * **outbox**: the buffer for pending output. While it is not empty, a connection in the server
+//!   role reads nothing.
+//! * **server role, client role**: a source in the server role answers; one in the client role
+//!   started the connection and sends first.
+//! * **message**: what one reply answers. A datagram is a message. On a stream, the **framing**
+//!   finds messages: whatever one read returned, a line, text up to a delimiter, a fixed length, or
+//!   a length prefix. A **frame** is a message with its delimiter or prefix.
+//! * **half-close**: one direction of a connection has ended and the other continues.
+//! * **linger**: after its FIN, the server reads and drops what the peer still sends, within
+//!   bounds. Closing a socket with unread input sends a reset, and a reset destroys replies that
+//!   the peer has not read.
+//! * **hold**: to leave input in the kernel because there is no room for the replies. The kernel
+//!   then makes the peer wait (backpressure).
+//! * **backlog**: connections that the kernel has completed and the server has not accepted.
+//! * **parked**: a listener that does not accept, although connections may be waiting, because
+//!   descriptors have run out or the connection limit is reached.
+//! * **drain**: an orderly end. Listeners close, input that has arrived is answered, and
+//!   connections end, all before a deadline. Reading until `WouldBlock` is not called a drain here.
+//! * **closed loop, open loop**: two ways to generate load. In a closed loop, a client sends its
+//!   next message after a reply. In an open loop, messages are due at a fixed rate, whatever the
+//!   target does.
+//! * **response time**: the time from the moment a message was due to the last byte of its reply.
+//!   **Service time** starts when it was sent.
+//! * **window**: the measured part of a run. A message counts if it was due inside the window.
 //!
 //! # A service of your own
 //!
-//! A service sees bytes, the time and its peer, and answers. This one tells each peer how much it sent:
+//! A service sees bytes, the time and its peer, and it replies. This one tells each client how many
+//! bytes it sent:
 //!
 //! ```no_run
 //! use mynah::net::os::OsNet;
@@ -137,7 +167,7 @@
 //!     let bound = reactor.listen(&address, 1024, Box::new(|_| Box::<Count>::default()))?;
 //!     println!("listening on {bound}");
 //!
-//!     // A handle may go to another thread, and ends or asks the reactor from there.
+//!     // A handle controls the reactor from another thread.
 //!     let handle = reactor.handle();
 //!     std::thread::spawn(move || {
 //!         std::thread::sleep(std::time::Duration::from_secs(60));
@@ -148,13 +178,17 @@
 //! }
 //! ```
 //!
-//! The same service runs over the simulator (`net::sim`, `SimNet`), where sockets lie in memory, the clock obeys, and any call can be made to fail:
-//! `tests/simulation.rs` shows how.
+//! The same service also runs on the simulator ([`SimNet`](net::sim::SimNet)). Its sockets are in
+//! memory, its clock is virtual, and any system call can be made to fail. `examples/wc.rs` tests a
+//! service that way.
 //!
 //! # Features
 //!
-//! `cli`, on by default, brings the program, and in the library [`Reactor::catch_signals`]. `load`, part of it, brings the load generator and
-//! hdrhistogram. Without them (`default-features = false`) the library stands on mio, slab, log, socket2 and libc.
+//! * `cli`, on by default: the program, and [`Reactor::catch_signals`] in the library. It includes
+//!   `load`.
+//! * `load`: the load generator, with hdrhistogram.
+//!
+//! With `default-features = false` the library needs only mio, slab, log, socket2 and libc.
 //!
 //! [mio]: https://docs.rs/mio
 
@@ -183,7 +217,7 @@ pub use values::stats::{Closed, Stats};
 pub use values::time::Time;
 pub use values::token::{Generation, Token};
 
-/// The README's example is compiled with the others.
+/// Compiles the examples of the README, as doctests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,20 +1,26 @@
-//! A datagram says where it comes from, and ours believe it only as far as it can do no harm.
+//! A datagram says where it comes from, and our servers believe it only if that can do no harm.
 
 mod common;
 
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Command;
 
-use common::{Background, PATIENCE, Server, UDP, again, eventually, loopback, udp_client};
+use common::{
+    Background, PATIENCE, Scratch, Server, UDP, again, binary, eventually, loopback, udp_client,
+};
 use mynah::Refusal;
 use mynah::{Address, Limits, service};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-/// Writes datagrams with any source there is.
+/// Writes datagrams with any source.
 struct Forger(Socket);
 
 impl Forger {
-    /// `None`, with a word, where raw sockets may not be made.
+    /// `None`, and a line that says so, if raw sockets are not allowed.
     fn new() -> Option<Forger> {
         let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP))
             .and_then(|raw| raw.set_header_included_v4(true).map(|()| raw));
@@ -35,7 +41,8 @@ impl Forger {
             panic!("{to} is not IPv4")
         };
         let length = (28 + payload.len()) as u16;
-        // The kernel writes the checksum of the header, and a checksum of zero over UDP is none (RFC 768).
+        // The kernel writes the checksum of the header. Over UDP a checksum of zero is none (RFC
+        // 768).
         let mut packet = vec![0x45, 0];
         packet.extend(length.to_be_bytes());
         packet.extend([0, 0, 0, 0, hops, 17, 0, 0]);
@@ -69,7 +76,7 @@ fn assert_answers(client: &UdpSocket, message: &[u8]) {
     assert_eq!(&got[..size], message);
 }
 
-/// One forged packet of each kind, and an honest one behind it, which is all that is answered.
+/// One forged packet of each kind, and an honest one behind them: only that one gets an answer.
 #[test]
 fn no_forged_source_is_answered() {
     let Some(forger) = Forger::new() else { return };
@@ -89,7 +96,8 @@ fn no_forged_source_is_answered() {
     }
     forger.forge(local(40_000), address, 1, b"forged").unwrap();
     due.push((Refusal::Loop, local(40_000)));
-    // A kernel may drop these by itself (martian sources), and writes its own address where a source is 0.0.0.0; where it does not, we refuse.
+    // A kernel may drop these by itself (martian sources), and replaces the source 0.0.0.0 with its
+    // own address. If it delivers them, we refuse.
     for ip in ["0.1.2.3", "255.255.255.255", "240.0.0.1", "224.0.0.1"] {
         let _ = forger.forge(
             SocketAddrV4::new(ip.parse().unwrap(), 40_000),
@@ -116,7 +124,8 @@ fn no_forged_source_is_answered() {
     }
 }
 
-/// The packet that would keep two echo servers busy for ever: each bounce has one hop less, and the last has none.
+/// One packet could keep two echo servers busy for ever: but each bounce has one hop less, and the
+/// last has none.
 #[test]
 fn a_loop_between_two_servers_dies_by_itself() {
     let Some(forger) = Forger::new() else { return };
@@ -131,7 +140,7 @@ fn a_loop_between_two_servers_dies_by_itself() {
         eventually("it has bounced as often as it can", || {
             (one.stats().datagrams_in + other.stats().datagrams_in == bounces).then_some(())
         });
-        // What is behind these in the sockets would have been a bounce too many.
+        // These come behind any bounce that would be one too many.
         assert_answers(&udp_client(to), b"quiet");
         assert_answers(&udp_client(from.into()), b"quiet");
         bounces += 2;
@@ -149,10 +158,10 @@ fn a_loop_between_two_servers_dies_by_itself() {
     }
 }
 
-/// An honest client sends with 64 hops, and an answer that has 63 reaches it wherever it is within 31.
+/// An honest client sends with 64 hops, and an answer with 63 reaches it.
 #[test]
 fn an_answer_has_one_hop_less_than_its_request() {
-    // A raw socket is given a copy of every packet, with its header.
+    // A raw socket gets a copy of every packet, with its header.
     let Ok(mut raw) = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)) else {
         eprintln!("skipped: raw sockets need root");
         return;
@@ -193,7 +202,7 @@ fn an_answer_is_no_longer_than_its_request_unless_that_is_allowed() {
             let size = again(|| client.recv(&mut got)).unwrap();
             assert_eq!(&got[..size], b"<hello>");
         }
-        // The kernel hands over what it holds before the end.
+        // The server reads what the kernel holds before it ends.
         assert_eq!(server.stop(), 0);
         server.wait_for_log("stopped: ");
         assert_eq!(
@@ -205,6 +214,131 @@ fn an_answer_is_no_longer_than_its_request_unless_that_is_allowed() {
             server.log()
         );
     }
+}
+
+fn unix_echo(path: &Path, limits: Limits) -> Background {
+    Background::start(Address::Unixgram(path.into()), limits, || service::Echo)
+}
+
+/// A socket whose name resolves to the socket at `target`: what is sent to its name arrives there.
+fn impostor(scratch: &Scratch, target: &Path) -> UnixDatagram {
+    let path = scratch.path("impostor");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    symlink(target, &path).unwrap();
+    socket
+}
+
+#[track_caller]
+fn assert_unix_answers(scratch: &Scratch, name: &str, server: &Path, message: &[u8]) {
+    let client = UnixDatagram::bind(scratch.path(name)).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.send_to(message, server).unwrap();
+    let mut got = [0; 64];
+    let size = again(|| client.recv(&mut got)).unwrap();
+    assert_eq!(&got[..size], message);
+}
+
+/// A name can be a link to the server itself. The answer comes back to the server, and that is all.
+#[test]
+fn a_unix_server_does_not_answer_itself() {
+    let scratch = Scratch::new();
+    let path = scratch.path("echo");
+    let server = unix_echo(&path, Limits::default());
+    let impostor = impostor(&scratch, &path);
+    impostor.send_to(b"forever?", &path).unwrap();
+    eventually("the server has heard itself", || {
+        (server.stats().unanswered[Refusal::Ourselves] == 1).then_some(())
+    });
+    assert_unix_answers(&scratch, "honest", &path, b"quiet");
+    let stats = server.stats();
+    assert_eq!((stats.datagrams_in, stats.datagrams_out), (3, 2), "{stats}");
+}
+
+/// The same with an abstract name, and with another socket of the same server.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_unix_server_does_not_answer_its_abstract_names() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+
+    let scratch = Scratch::new();
+    let path = scratch.path("echo");
+    let name = format!("mynah-guards-{}", std::process::id());
+    let abstract_name = format!("unixgram:@{name}");
+    let mut server = Server::start(&[&scratch.endpoint("unixgram", "echo"), &abstract_name]);
+    let to = SocketAddr::from_abstract_name(&name).unwrap();
+    impostor(&scratch, &path)
+        .send_to_addr(b"forever?", &to)
+        .unwrap();
+    // The first answer comes behind the datagram, the second behind all that it may have caused.
+    for name in ["one", "two", "three"] {
+        assert_unix_answers(&scratch, name, &path, b"quiet");
+    }
+    assert_eq!(server.stop(), 0);
+    server.wait_for_log("stopped: ");
+    let log = server.log();
+    assert!(log.contains("datagrams in 5, datagrams out 4,"), "{log}");
+    assert!(log.contains("unanswered (from our own address) 1"), "{log}");
+}
+
+/// An honest client in another directory has the relative name of the server: what the server sends
+/// to that name comes to itself. If the names are spelled alike, it sends nothing.
+#[test]
+fn a_unix_server_does_not_answer_a_client_that_has_its_own_name() {
+    for (endpoint, bounces) in [("unixgram:./echo", 0), ("unixgram:echo", 1)] {
+        let scratch = Scratch::new();
+        let (here, there) = (scratch.path("here"), scratch.path("there"));
+        std::fs::create_dir(&here).unwrap();
+        std::fs::create_dir(&there).unwrap();
+        std::fs::write(there.join("line"), "hello\n").unwrap();
+        let mut server = Server::start_after(&format!("cd {}", here.display()), &[endpoint]);
+        let client = Command::new(binary())
+            .args(["connect", "-q", "--wait", "0s", "--bind", "./echo"])
+            .arg(format!("unixgram:{}", here.join("echo").display()))
+            .current_dir(&there)
+            .stdin(std::fs::File::open(there.join("line")).unwrap())
+            .status();
+        assert!(client.unwrap().success());
+        // The first answer comes behind the line, the second behind all that it may have caused.
+        for name in ["one", "two", "three"] {
+            assert_unix_answers(&scratch, name, &here.join("echo"), b"quiet");
+        }
+        assert_eq!(server.stop(), 0);
+        server.wait_for_log("stopped: ");
+        let (log, count) = (server.log(), 3 + bounces);
+        let due = format!("datagrams in {}, datagrams out {count},", count + 1);
+        assert!(log.contains(&due), "{due}: {log}");
+        assert!(log.contains("unanswered (from our own address) 1"), "{log}");
+    }
+}
+
+/// Two servers that name each other: Unix datagrams have no hop limit, so only the cap ends it.
+#[test]
+fn a_loop_between_two_unix_servers_ends_at_the_cap() {
+    let scratch = Scratch::new();
+    let limits = Limits {
+        unixgram_rate: Some(50),
+        ..Limits::default()
+    };
+    let (path, other_path) = (scratch.path("one"), scratch.path("other"));
+    let (one, other) = (
+        unix_echo(&path, limits.clone()),
+        unix_echo(&other_path, limits),
+    );
+    let impostor = impostor(&scratch, &other_path);
+    impostor.send_to(b"forever?", &path).unwrap();
+    eventually("one of them has had enough", || {
+        let refused = |server: &Background| server.stats().unanswered[Refusal::Rate];
+        (refused(&one) + refused(&other) == 1).then_some(())
+    });
+    let (one, other) = (one.stats(), other.stats());
+    // There was one datagram, and it has not been answered.
+    assert_eq!(
+        one.datagrams_in + other.datagrams_in,
+        1 + one.datagrams_out + other.datagrams_out,
+        "{one}; {other}"
+    );
 }
 
 /// All of 127.0.0.0/8 is here, so each source can be a socket of its own.
@@ -224,7 +358,7 @@ fn each_source_gets_its_answers_of_a_second_and_no_more() {
     let stats = eventually("all have come", || {
         Some(server.stats()).filter(|stats| stats.datagrams_in == 200)
     });
-    // However slow we are, no second has passed more often than the refusals say.
+    // On a slow machine more than one second may have passed. The counts still add up.
     assert_eq!(
         stats.datagrams_out + stats.unanswered[Refusal::Rate],
         200,
@@ -234,7 +368,8 @@ fn each_source_gets_its_answers_of_a_second_and_no_more() {
         stats.unanswered[Refusal::Rate] > 0 && stats.datagrams_out >= u64::from(MOST),
         "{stats}"
     );
-    // Another source has a share of its own, unless it falls on the same slot of 16,384; then the third does not.
+    // Another source has a share of its own, unless it falls on the same one of 16,384 slots. Then
+    // the third does not.
     let others =
         ["127.0.0.2:0", "127.0.0.3:0", "127.0.0.4:0"].map(|from| UdpSocket::bind(from).unwrap());
     for other in &others {

@@ -9,63 +9,50 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use common::{Server, TCP, assert_echoes, connect_small, eventually, pattern, reset, stuff};
-
-/// Numbers that look random and are the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
-}
+use mynah::Dice;
 
 /// Takes a fresh connection to the moment of its reset.
-type Script = fn(&TcpStream, &mut Random);
+type Script = fn(&TcpStream, &mut Dice);
 
-fn before_sending(_stream: &TcpStream, _random: &mut Random) {}
+fn before_sending(_stream: &TcpStream, _dice: &mut Dice) {}
 
-fn with_bytes_on_the_way(mut stream: &TcpStream, random: &mut Random) {
+fn with_bytes_on_the_way(mut stream: &TcpStream, dice: &mut Dice) {
     stream
-        .write_all(&pattern(1 + random.below(100_000), 1))
+        .write_all(&pattern(1 + dice.below(100_000), 1))
         .unwrap();
 }
 
-fn in_the_middle_of_a_talk(mut stream: &TcpStream, random: &mut Random) {
-    for _ in 0..=random.below(3) {
-        assert_echoes(stream, &pattern(1 + random.below(5000), 2));
+fn in_the_middle_of_a_talk(mut stream: &TcpStream, dice: &mut Dice) {
+    for _ in 0..=dice.below(3) {
+        assert_echoes(stream, &pattern(1 + dice.below(5000), 2));
     }
     stream.write_all(b"and").unwrap();
 }
 
-fn with_the_echo_unread(mut stream: &TcpStream, random: &mut Random) {
-    stream
-        .write_all(&pattern(1 + random.below(5000), 3))
-        .unwrap();
+fn with_the_echo_unread(mut stream: &TcpStream, dice: &mut Dice) {
+    stream.write_all(&pattern(1 + dice.below(5000), 3)).unwrap();
     stream.peek(&mut [0]).unwrap();
 }
 
-fn with_part_of_the_echo_read(mut stream: &TcpStream, random: &mut Random) {
+fn with_part_of_the_echo_read(mut stream: &TcpStream, dice: &mut Dice) {
     stream.write_all(&pattern(50_000, 4)).unwrap();
     stream
-        .read_exact(&mut vec![0; 1 + random.below(20_000)])
+        .read_exact(&mut vec![0; 1 + dice.below(20_000)])
         .unwrap();
 }
 
-fn after_half_closing(mut stream: &TcpStream, random: &mut Random) {
-    stream.write_all(&pattern(random.below(50_000), 5)).unwrap();
+fn after_half_closing(mut stream: &TcpStream, dice: &mut Dice) {
+    stream.write_all(&pattern(dice.below(50_000), 5)).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
 }
 
-fn after_half_closing_in_silence(stream: &TcpStream, _random: &mut Random) {
+fn after_half_closing_in_silence(stream: &TcpStream, _dice: &mut Dice) {
     stream.shutdown(Shutdown::Write).unwrap();
 }
 
-fn while_it_is_owed(stream: &TcpStream, random: &mut Random) {
+fn while_it_is_owed(stream: &TcpStream, dice: &mut Dice) {
     let streams = [stream.try_clone().unwrap()];
-    if random.below(10) == 0 {
+    if dice.below(10) == 0 {
         stuff(&streams, &[b'x'; 65_536]);
     }
 }
@@ -123,12 +110,12 @@ fn resets_at_every_moment_leave_the_others_alone() {
     assert_echoes(&witness, b"hello");
     let descriptors = server.descriptors();
     let talking = steady(witness, stop.clone());
-    let mut random = Random(0x5eed);
+    let mut dice = Dice::new(0x5eed);
     for round in 0..ROUNDS {
         let stream = connect_small(server.address(0));
-        SCRIPTS[round % SCRIPTS.len()](&stream, &mut random);
+        SCRIPTS[round % SCRIPTS.len()](&stream, &mut dice);
         // A close with unread input resets as well, and is the more usual way.
-        if random.below(4) == 0 {
+        if dice.below(4) == 0 {
             drop(stream)
         } else {
             reset(stream)
@@ -147,7 +134,7 @@ fn resets_that_stand_in_the_backlog_are_counted_and_let_go() {
     assert_echoes(&witness, b"hello");
     let descriptors = server.descriptors();
     server.signal("STOP");
-    let mut random = Random(0xacce97);
+    let mut dice = Dice::new(0xacce97);
     // A talk needs somebody who answers.
     let scripts: [Script; 4] = [
         before_sending,
@@ -157,7 +144,7 @@ fn resets_that_stand_in_the_backlog_are_counted_and_let_go() {
     ];
     for round in 0..200 {
         let stream = server.connect();
-        scripts[round % scripts.len()](&stream, &mut random);
+        scripts[round % scripts.len()](&stream, &mut dice);
         reset(stream);
     }
     (&witness).write_all(b"and you?").unwrap();

@@ -1,22 +1,26 @@
 //! Unix sockets: whose file it is, who may remove it, and who is answered.
 //!
-//! A path is shared ground: the file may be a dead server's, a live one's, or no socket at all. Ours must come and go with the server, and nobody
-//! else's may be touched.
+//! A path is shared ground: the file may be a dead server's, a live one's, or no socket at all. Our
+//! file must come and go with the server, and no other may be touched.
 
 mod common;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use common::{
     PATIENCE, Scratch, Server, TCP, assert_echoes, eventually, has_tool, pattern, run_to_end,
     stands,
 };
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 fn connect(path: &Path) -> UnixStream {
     with_deadline(UnixStream::connect(path).unwrap())
@@ -170,6 +174,156 @@ fn what_a_killed_server_left_behind_is_replaced() {
     assert!(!stands(&scratch.path("stream")) && !stands(&scratch.path("datagram")));
 }
 
+/// A client's stream socket may have a name too. It does not listen, so it refuses as a dead server's
+/// does, and yet a program uses it.
+#[test]
+fn the_socket_of_a_living_client_is_not_taken_for_a_stale_one() {
+    let scratch = Scratch::new();
+    let server = Server::start(&[&scratch.endpoint("unix", "server")]);
+    let path = scratch.path("client");
+    let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    client.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+    let before = identity(&path);
+    let words = "a program is bound to that socket file, but does not listen";
+    assert_refused(&[&scratch.endpoint("unix", "client")], words);
+    client
+        .connect(&SockAddr::unix(scratch.path("server")).unwrap())
+        .unwrap();
+    assert_refused(&[&scratch.endpoint("unix", "client")], words);
+    assert_eq!(identity(&path), before);
+
+    drop(client);
+    drop(server);
+    let _server = Server::start(&[&scratch.endpoint("unix", "client")]);
+    assert_echoes(connect(&path), b"stale now");
+}
+
+/// Starts many servers on one path at once. One of them must serve, and each of the others must say
+/// that it does not.
+#[track_caller]
+fn assert_one_serves(scratch: &Scratch, scheme: &str, name: &str) {
+    let start = || {
+        Command::new(common::binary())
+            .args(["serve", "-q", &scratch.endpoint(scheme, name)])
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let servers: Vec<Child> = (0..8).map(|_| start()).collect();
+    // The first line tells who serves; the end of the output, who does not.
+    let is_serving = |server: &mut Child| {
+        let mut line = String::new();
+        let output = server.stdout.as_mut().unwrap();
+        BufReader::new(output).read_line(&mut line).unwrap();
+        line.starts_with("listening on ")
+    };
+    let (mut serving, mut refused) = (Vec::new(), Vec::new());
+    for mut server in servers {
+        match is_serving(&mut server) {
+            true => serving.push(server),
+            false => refused.push(server),
+        }
+    }
+    for server in refused {
+        let output = server.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("another server answers there"), "{said}");
+    }
+    assert_eq!(serving.len(), 1, "servers that say that they listen");
+    match scheme {
+        "unix" => assert_echoes(connect(&scratch.path(name)), b"reachable"),
+        _ => assert_answers(
+            &client(&scratch.path("client")),
+            &scratch.path(name),
+            b"reachable",
+        ),
+    }
+    let _ = std::fs::remove_file(scratch.path("client"));
+    serving[0].kill().unwrap();
+    serving[0].wait().unwrap();
+}
+
+#[test]
+fn of_servers_that_start_together_on_one_path_exactly_one_serves() {
+    let scratch = Scratch::new();
+    for scheme in ["unix", "unixgram"] {
+        // The first round finds no file, and the others find what the killed one left.
+        for _ in 0..10 {
+            assert_one_serves(&scratch, scheme, scheme);
+        }
+        let files: Vec<_> = std::fs::read_dir(scratch.path("")).unwrap().collect();
+        assert_eq!(files.len(), 1, "no file but the socket: {files:?}");
+        std::fs::remove_file(scratch.path(scheme)).unwrap();
+    }
+}
+
+/// Any program may lock a directory that it can read, and keep the lock.
+#[test]
+fn a_lock_that_another_program_holds_does_not_keep_the_server_from_starting() {
+    if !has_tool("flock") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let mut holder = Command::new("flock")
+        .arg(scratch.path(""))
+        .args(["sh", "-c", "echo locked; exec cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(holder.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "locked\n");
+    let server = Server::start(&[&scratch.endpoint("unix", "echo")]);
+    assert_echoes(connect(&scratch.path("echo")), b"here");
+    server.wait_for_log("another program keeps a lock on this directory");
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+}
+
+/// The kernel says whether a datagram was cut, so one that fills the room exactly is known whole.
+#[test]
+fn the_longest_unix_datagram_that_is_answered_has_65_536_bytes() {
+    let scratch = Scratch::new();
+    let path = scratch.path("echo");
+    let mut server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
+    let client = client(&scratch.path("client"));
+    assert_answers(&client, &path, &pattern(65_536, 6));
+    client.send_to(&pattern(65_537, 7), &path).unwrap();
+    assert_answers(&client, &path, b"the longer one is dropped whole");
+    assert_eq!(server.stop(), 0);
+    server.wait_for_log("too long to be known whole");
+}
+
+/// A peer may send descriptors along. If the server took them, the peer could exhaust its table.
+#[test]
+fn descriptors_that_come_with_a_datagram_stay_with_nobody() {
+    let scratch = Scratch::new();
+    let path = scratch.path("echo");
+    let server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
+    let client = client(&scratch.path("client"));
+    client.connect(&path).unwrap();
+    let before = server.descriptors();
+    for _ in 0..20 {
+        sendmsg::<()>(
+            client.as_raw_fd(),
+            &[IoSlice::new(b"take this")],
+            &[ControlMessage::ScmRights(&[client.as_raw_fd()])],
+            MsgFlags::empty(),
+            None,
+        )
+        .unwrap();
+        assert_eq!(common::again(|| client.recv(&mut [0; 64])).unwrap(), 9);
+    }
+    assert_eq!(server.descriptors(), before);
+}
+
 /// Of whatever kind the live socket is, and whichever kind is asked for.
 #[test]
 fn a_live_socket_is_an_error_and_goes_on_unharmed() {
@@ -199,18 +353,14 @@ fn a_live_socket_is_an_error_and_goes_on_unharmed() {
 fn a_live_socket_with_a_full_backlog_is_live() {
     let scratch = Scratch::new();
     let path = scratch.path("busy");
-    let listener =
-        socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
-    listener
-        .bind(&socket2::SockAddr::unix(&path).unwrap())
-        .unwrap();
+    let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
     listener.listen(0).unwrap();
     let full = || {
-        let socket =
-            socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         socket.set_nonblocking(true).unwrap();
         socket
-            .connect(&socket2::SockAddr::unix(&path).unwrap())
+            .connect(&SockAddr::unix(&path).unwrap())
             .map(|()| socket)
     };
     let waiting: Vec<_> = std::iter::from_fn(|| full().ok()).take(100).collect();

@@ -1,11 +1,14 @@
-//! What the benches over real sockets share: the servers that are compared, and the clients that load them.
+//! The servers that the benches over real sockets compare, and the clients that load them.
 //!
-//! Every server runs on a thread of its own, behind a listening socket with the same options on an ephemeral loopback port, and stands only
-//! while its benchmark runs. The clients are blocking sockets in the bench's thread: the least work that a client can have, and the same for all.
+//! Every server has a thread of its own and listens on ephemeral loopback ports, with the same
+//! socket options. It runs only during its own benchmark. The clients are blocking sockets in the
+//! thread of the bench: the least work for a client, and the same for every server.
 //!
-//! On Linux the server has one processor and the clients another, the first two that the process may use (`taskset -c 2,3` chooses others). Left
-//! alone, the scheduler puts both on one processor for a ping-pong and on two for a crowd, and its choice outweighs every difference between servers.
-//! With one processor to use (`taskset -c 0`) they share it, and a round then takes what client and server burn together.
+//! On Linux, server and clients are pinned to the first two CPUs that the process may use
+//! (`taskset -c 2,3` chooses others). Without pinning, the scheduler puts both on one CPU for a
+//! ping-pong and on two for many connections. That choice matters more than all differences between
+//! servers. With only one CPU (`taskset -c 0`) they share it, and a round takes the CPU time of
+//! both.
 
 #![allow(
     dead_code,
@@ -28,37 +31,39 @@ use mynah::{Address, Limits, Reactor, service};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// How long a client waits for an answer before the bench gives up on a broken server.
+/// How long a client waits for a reply. After that the server is broken and the bench fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Pending connections, as the program's default.
+/// The length of the backlog, as in the program's default.
 const BACKLOG: u32 = 4096;
 
-/// How many ports each server listens on, so that a bench that opens and closes fast can go from one to the next: the side that closes
-/// first has some 28,000 ports, and cannot use one towards the same server again for a second (Linux, on the loopback) to minutes.
+/// Ports that each server listens on. A bench with short connections uses them in turn.
+///
+/// The side that closes first has about 28,000 ports. It cannot use a port for the same server
+/// address again for a time: one second on Linux loopback, minutes elsewhere.
 const PORTS: usize = 8;
 
-/// The message of most benches, in bytes.
+/// The message size of most benches, in bytes.
 pub const SMALL: usize = 64;
 
 /// A way to serve echo.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// Our reactor.
+    /// mynah.
     Mynah,
-    /// Our reactor, which goes on polling for a millisecond before it sleeps.
+    /// mynah, with busy polling for a millisecond before it sleeps.
     MynahBusy,
-    /// What std offers: one thread a connection, blocking, 16 KiB of buffer each.
+    /// std: one blocking thread with 16 KiB of buffer for each connection.
     Threads,
-    /// What most people would take: tokio on one thread, 16 KiB of buffer a connection.
+    /// tokio on one thread, with 16 KiB of buffer for each connection.
     Tokio,
 }
 
 /// The servers of every comparison.
 pub const SERVERS: [Kind; 3] = [Kind::Mynah, Kind::Threads, Kind::Tokio];
 
-/// The buffer that each connection of the peers owns.
-const PEER_BUFFER: usize = 16 * 1024;
+/// The buffer of each connection of the other servers, in bytes.
+const OTHER_BUFFER: usize = 16 * 1024;
 
 impl Kind {
     fn name(self) -> &'static str {
@@ -80,17 +85,20 @@ impl Kind {
     }
 }
 
-/// Benches `round` against each of `servers`. A server starts, and `connect` makes its load, with the first call of its own benchmark, so that a
-/// filter on the command line starts nothing else, and no server idles beside another that is measured.
+/// Benches `round` with each of `servers`.
+///
+/// The first call of a benchmark starts its server and makes its load with `connect`. So a filter
+/// on the command line starts only the servers it selects, and no idle server runs during a
+/// measurement.
 pub fn compare<L>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     servers: &[Kind],
     connect: impl Fn(&[SocketAddr]) -> L,
     round: impl Fn(&mut L),
 ) {
-    processors::take(Side::Clients);
+    cpu::pin(Side::Clients);
     for &kind in servers {
-        // The load comes first, to be dropped first: the thread of a connection ends with its client.
+        // The load is dropped before the server: the server's threads end with their clients.
         let mut running: Option<(L, Server)> = None;
         group.bench_function(kind.name(), |bencher| {
             let (load, _) = running.get_or_insert_with(|| {
@@ -102,7 +110,7 @@ pub fn compare<L>(
     }
 }
 
-/// Who runs on a processor of its own.
+/// The two sides that have a CPU each.
 #[derive(Clone, Copy, Debug)]
 enum Side {
     Server,
@@ -110,21 +118,21 @@ enum Side {
 }
 
 #[cfg(target_os = "linux")]
-mod processors {
+mod cpu {
     use std::sync::OnceLock;
 
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
     use super::Side;
 
-    /// Binds the calling thread, and the threads that it starts, to the processor of its side.
-    pub(super) fn take(side: Side) {
-        // Asked once, before anything is bound: threads inherit what their parent was bound to.
+    /// Pins the calling thread, and the threads that it starts, to the CPU of its side.
+    pub(super) fn pin(side: Side) {
+        // Read once, before the first pinning: a thread inherits the CPU of its parent.
         static ALLOWED: OnceLock<Vec<usize>> = OnceLock::new();
         let allowed = ALLOWED.get_or_init(|| {
-            let set = sched_getaffinity(None).expect("the processors that may be used");
+            let set = sched_getaffinity(None).expect("the CPUs of this process");
             (0..CpuSet::MAX_CPU)
-                .filter(|&processor| set.is_set(processor))
+                .filter(|&cpu| set.is_set(cpu))
                 .collect()
         });
         if let [first, second, ..] = allowed[..] {
@@ -133,20 +141,20 @@ mod processors {
                 Side::Server => first,
                 Side::Clients => second,
             });
-            sched_setaffinity(None, &own).expect("a processor that may be used");
+            sched_setaffinity(None, &own).expect("a CPU of this process");
         }
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-mod processors {
-    pub(super) fn take(_side: super::Side) {}
+mod cpu {
+    pub(super) fn pin(_side: super::Side) {}
 }
 
-/// What a server says once it can be used: its addresses, and how to stop it.
+/// What a server announces when it is ready: its addresses, and a function that stops it.
 type Announced = (Vec<SocketAddr>, Box<dyn FnOnce() + Send>);
 
-/// A server on a thread of its own. Stopped and joined when dropped.
+/// A server on its own thread. Dropping it stops the server and joins the thread.
 struct Server {
     addresses: Vec<SocketAddr>,
     stop: Option<Box<dyn FnOnce() + Send>>,
@@ -157,7 +165,7 @@ impl Server {
     fn start(kind: Kind) -> Server {
         let (announce, announced) = mpsc::channel();
         let body = move || {
-            processors::take(Side::Server);
+            cpu::pin(Side::Server);
             kind.serve(&announce).expect("the server runs");
         };
         let thread = thread::Builder::new()
@@ -213,7 +221,7 @@ fn serve_mynah(busy_poll: Option<Duration>, announce: &Sender<Announced>) -> io:
 
 fn serve_threads(announce: &Sender<Announced>) -> io::Result<()> {
     let (listeners, stopped) = listen(announce)?;
-    // The scope joins the threads of the connections too; they end with their clients.
+    // The scope also joins the threads of the connections, which end with their clients.
     thread::scope(|scope| {
         for listener in listeners {
             let stopped = &stopped;
@@ -231,9 +239,9 @@ fn serve_threads(announce: &Sender<Announced>) -> io::Result<()> {
     Ok(())
 }
 
-/// Echoes until the end of stream or an error, either of which ends the conversation.
+/// Echoes until the end of stream or an error.
 fn echo_blocking(mut stream: TcpStream) {
-    let mut buffer = [0; PEER_BUFFER];
+    let mut buffer = [0; OTHER_BUFFER];
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
         if stream.write_all(&buffer[..count]).is_err() {
             return;
@@ -271,7 +279,7 @@ async fn accept_async(listener: tokio::net::TcpListener, stopped: Arc<AtomicBool
 }
 
 async fn echo_async(mut stream: tokio::net::TcpStream) {
-    let mut buffer = vec![0; PEER_BUFFER];
+    let mut buffer = vec![0; OTHER_BUFFER];
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
         if stream.write_all(&buffer[..count]).await.is_err() {
             return;
@@ -279,8 +287,11 @@ async fn echo_async(mut stream: tokio::net::TcpStream) {
     }
 }
 
-/// Listening sockets for the peers, with the options that ours have: TCP_NODELAY is handed down to what is accepted, on Linux. Announces them;
-/// whoever stops the server sets the flag and then connects to each once, to end the wait in accept.
+/// Makes and announces the listening sockets of the other servers, with the same options as
+/// mynah's. On Linux, accepted sockets inherit TCP_NODELAY.
+///
+/// To stop the server, the announced function sets the flag and connects to each socket once, which
+/// ends the wait in accept.
 fn listen(announce: &Sender<Announced>) -> io::Result<(Vec<TcpListener>, Arc<AtomicBool>)> {
     let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
     for _ in 0..PORTS {
@@ -297,7 +308,7 @@ fn listen(announce: &Sender<Announced>) -> io::Result<(Vec<TcpListener>, Arc<Ato
     let stop = move || {
         flag.store(true, Ordering::Release);
         for address in waiting {
-            // A server that does not listen any more has ended already.
+            // This fails if the server has already ended.
             let _ = TcpStream::connect(address);
         }
     };
@@ -305,23 +316,26 @@ fn listen(announce: &Sender<Announced>) -> io::Result<(Vec<TcpListener>, Arc<Ato
     Ok((listeners, stopped))
 }
 
-/// Any free port of the loopback.
+/// Any free port on loopback.
 fn loopback() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
-/// Connections, each with one message of the same size, that take turns with the server in rounds.
+/// Connections that send one message of the same size in each round.
 pub struct Clients {
     streams: Vec<TcpStream>,
     message: Vec<u8>,
-    answer: Vec<u8>,
+    reply: Vec<u8>,
 }
 
 impl Clients {
-    /// Connects, and plays one round whose answers are compared with what was sent: afterwards every connection is known to be
-    /// accepted and served, and the measured rounds need not compare.
+    /// Connects, then runs one round and compares its replies with the message.
+    ///
+    /// After that the server has accepted every connection, and the measured rounds need not
+    /// compare.
     pub fn connect(addresses: &[SocketAddr], connections: usize, size: usize) -> Clients {
-        // Both ends lie in this process; the rest is for the selector, the listeners and the standard streams.
+        // Both ends are in this process. The rest is for the selector, the listeners and the
+        // standard streams.
         need_descriptors(2 * connections + 64);
         let streams = (0..connections)
             .map(|_| connect(addresses[0]))
@@ -336,25 +350,25 @@ impl Clients {
         let mut clients = Clients {
             streams,
             message,
-            answer: vec![0; size],
+            reply: vec![0; size],
         };
         clients.send();
         for stream in &mut clients.streams {
-            clients.answer.fill(0);
-            stream.read_exact(&mut clients.answer).expect("an answer");
+            clients.reply.fill(0);
+            stream.read_exact(&mut clients.reply).expect("a reply");
             assert!(
-                clients.answer == clients.message,
-                "the echo differs from what was sent"
+                clients.reply == clients.message,
+                "the echo differs from the message"
             );
         }
         clients
     }
 
-    /// One message on every connection, then one answer from every connection.
+    /// Sends one message on every connection, then reads one reply from every connection.
     pub fn round(&mut self) {
         self.send();
         for stream in &mut self.streams {
-            stream.read_exact(&mut self.answer).expect("an answer");
+            stream.read_exact(&mut self.reply).expect("a reply");
         }
     }
 
@@ -362,12 +376,12 @@ impl Clients {
         for stream in &mut self.streams {
             stream
                 .write_all(&self.message)
-                .expect("the server takes the message");
+                .expect("the server accepts the message");
         }
     }
 }
 
-/// Connects, with a deadline on every read.
+/// Connects, with a timeout for every read.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the server accepts");
     stream
@@ -376,7 +390,7 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Says on every connection that no more will be sent, and waits until the server has said the same: it is done with them then.
+/// Sends a FIN on every connection, then waits for the FIN of the server.
 pub fn hang_up(streams: Vec<TcpStream>) {
     for stream in &streams {
         stream
@@ -385,15 +399,17 @@ pub fn hang_up(streams: Vec<TcpStream>) {
     }
     for mut stream in streams {
         let left = stream.read(&mut [0]).expect("the server's end of stream");
-        assert_eq!(left, 0, "the server sent more than it was asked for");
+        assert_eq!(left, 0, "the server sent more than the replies");
     }
 }
 
-/// Raises the soft limit, which is low for the sake of programs that use select(2), where the hard one allows it.
+/// Raises the soft limit of descriptors as far as the hard limit allows. The soft limit is low only
+/// for programs that use select(2).
 fn need_descriptors(needed: usize) {
     let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(0);
     assert!(
         limit >= needed as u64,
-        "this bench needs {needed} descriptors and may have {limit}: raise the hard limit (ulimit -Hn)"
+        "this bench needs {needed} descriptors, but the limit is {limit}: \
+         raise the hard limit (ulimit -Hn)"
     );
 }

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use log::{info, warn};
-use mynah::net::DatagramOptions;
 use mynah::net::os::OsNet;
+use mynah::net::{self, DatagramOptions};
 use mynah::service::{self, Factory, Framing, Host, Messages, Rules, Template};
 use mynah::{Address, Ending, Endpoint, Limits, Reactor};
 
@@ -56,8 +56,12 @@ pub(crate) struct Bounds {
 
 /// Serves until a signal ends it.
 pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
-    let addresses = resolve(&config.endpoints)?;
-    let limits = limits(&config.limits, addresses.len());
+    let names: Vec<Vec<Address>> = config
+        .endpoints
+        .iter()
+        .map(|endpoint| resolve(std::slice::from_ref(endpoint)))
+        .collect::<Result<_, _>>()?;
+    let limits = limits(&config.limits, names.iter().map(Vec::len).sum());
     check_backlog(config.limits.backlog);
     let printer = config
         .print
@@ -73,15 +77,18 @@ pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
         .map_err(|error| failed("catch signals", &error))?;
     let mut lines = String::new();
     let host = host();
-    for address in addresses {
-        let make = factory(config, &host, printer.as_ref());
-        let bound = if address.is_stream() {
-            reactor.listen(&address, config.limits.backlog, make)
-        } else {
-            reactor.bind(&address, make)
-        };
-        let bound = bound.map_err(|error| Failure::new(Status::Failed, error))?;
-        lines.push_str(&format!("listening on {bound}\n"));
+    for addresses in &names {
+        let bound = net::bind_each(addresses, |address| {
+            let make = factory(config, &host, printer.as_ref());
+            if address.is_stream() {
+                reactor.listen(address, config.limits.backlog, make)
+            } else {
+                reactor.bind(address, make)
+            }
+        });
+        for address in bound.map_err(|error| Failure::new(Status::Failed, error))? {
+            lines.push_str(&format!("listening on {address}\n"));
+        }
     }
     announce(&lines);
     log.loop_begins();

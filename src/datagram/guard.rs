@@ -1,24 +1,44 @@
-//! Who is not answered, and why.
+//! Which datagrams get no answer, and why.
 //!
-//! A datagram says where it comes from, and anybody can write anything there. A server that believes it is a weapon: it can be made to shout at a third
-//! party, at another server that shouts back, or at itself. Owns the rules that keep ours from that; `judge` is a pure function, and each
-//! refusal has a counter of its own. Must never refuse who merely is unusual: an honest client sends from a port of its own choice.
+//! A datagram says where it comes from, and anybody can write anything there. A server that
+//! believes it is a weapon: somebody can make it shout at a third party, at another server that
+//! shouts back, or at itself. This module owns the rules against that. [`judge`] is a pure function
+//! over source and destination, for UDP and Unix sockets alike, and each refusal has a counter of
+//! its own. It must never refuse a peer that is merely unusual: an honest client sends from a port
+//! of its own choice.
 //!
-//! What the rules cannot stop: a loop with a server that answers from a port that is in no table *and* sends each answer with a fresh hop limit; and a sender that
-//! names a victim as its source costs the victim as many bytes as it costs the sender, unless `--udp-rate` caps that.
+//! | attack | what ends it |
+//! |---|---|
+//! | a source that no client can have | refused by its address or port |
+//! | a source that answers us in turn | refused by its port; each bounce costs a UDP datagram one hop |
+//! | our own address or name as the source | refused: what we receive from ourselves carries the name that we are bound to, whatever the peer's name resolves to |
+//! | a datagram to a group or to all hosts | refused, unless the endpoint is bound to that address |
+//! | a Unix peer that answers us in turn | at most [`Limits::unixgram_rate`] answers a second |
 //!
-//! Tests: below; `tests/guards.rs` forges packets of every kind.
+//! What the rules cannot stop:
+//!
+//! * A loop with a UDP server whose port is in no table *and* that sends each answer with a fresh
+//!   hop limit.
+//! * A sender that names a victim as its source. It costs the victim as many bytes as it costs the
+//!   sender, unless `--udp-rate` caps that.
+//! * A loop of two Unix servers that name each other. Unix datagrams have no hop limit, and such a
+//!   server looks like a busy client: the cap bounds what the loop costs, and ends it only if it
+//!   turns faster than that.
+//!
+//! Tests: below; `tests/guards.rs` forges datagrams of every kind.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 
+use crate::values::endpoint::Address;
+use crate::values::limits::Limits;
 use crate::values::path::Path;
 use crate::values::peer::Peer;
 use crate::values::refusal::Refusal;
 use crate::values::time::Time;
 
-/// Ports of UDP services that answer what they are sent, so that each of them and we could shout at each other for ever, and that no client
-/// sends from. In order, for the search.
+/// Ports of UDP services that answer whatever they receive, and that no client sends from. Such a
+/// service and we could answer each other for ever. In order, for the search.
 const SERVICE_PORTS: [(u16, &str); 34] = [
     (7, "echo: answers everything"),
     (9, "discard: stands beside echo"),
@@ -31,10 +51,7 @@ const SERVICE_PORTS: [(u16, &str); 34] = [
     (67, "dhcp server"),
     (69, "tftp: answers errors with errors (CVE-2024-2169)"),
     (111, "portmap"),
-    (
-        123,
-        "ntp: answers errors with errors (CVE-2009-3563, CVE-2024-2169)",
-    ),
+    (123, "ntp: answers errors with errors (CVE-2009-3563)"),
     (137, "netbios name service"),
     (138, "netbios datagram service"),
     (161, "snmp"),
@@ -59,42 +76,81 @@ const SERVICE_PORTS: [(u16, &str); 34] = [
     (11211, "memcached: answers errors with errors"),
 ];
 
-/// Whether what came on this path may be answered at all, on a machine where we are bound to `own`.
-pub(crate) fn judge(path: &Path, own: &[SocketAddr]) -> Result<(), Refusal> {
+/// The addresses and names that our own server sockets are bound to.
+#[derive(Debug, Default)]
+pub(crate) struct Own {
+    udp: Vec<SocketAddr>,
+    unix: Vec<Box<[u8]>>,
+}
+
+impl Own {
+    /// Adds the address of a bound socket.
+    pub(crate) fn add(&mut self, bound: &Address) {
+        match (bound, bound.as_peer()) {
+            (Address::Udp(address), _) => self.udp.push(*address),
+            (Address::Unixgram(_), Peer::Unix(name)) => self.unix.push(name),
+            _ => {}
+        }
+    }
+
+    /// Whether a Unix socket of ours is bound to `name`. The kernel tells a source by the name that
+    /// it was bound to, so no path is resolved.
+    fn has_name(&self, name: &[u8]) -> bool {
+        self.unix.iter().any(|own| **own == *name)
+    }
+
+    /// Whether `source` is a UDP socket of ours. `asked`: the address that the datagram was sent
+    /// to.
+    fn has_address(&self, source: SocketAddr, asked: Option<IpAddr>) -> bool {
+        self.udp
+            .iter()
+            .any(|own| own.port() == source.port() && is_ours(own.ip(), source.ip(), asked))
+    }
+}
+
+/// Whether a datagram that came on `path`, to a socket that is bound to `bound`, may be answered.
+pub(crate) fn judge(path: &Path, bound: &Address, own: &Own) -> Result<(), Refusal> {
+    match &path.peer {
+        Peer::Unix(name) if name.is_empty() => return Err(Refusal::Unnamed),
+        Peer::Unix(name) if own.has_name(name) => return Err(Refusal::Ourselves),
+        _ => {}
+    }
     let Some(source) = path.peer.socket_addr() else {
-        return if path.peer == Peer::unnamed() {
-            Err(Refusal::Unnamed)
-        } else {
-            Ok(())
-        };
+        return Ok(());
     };
     match source.ip() {
         _ if source.port() == 0 => Err(Refusal::PortZero),
-        _ if SERVICE_PORTS
-            .binary_search_by_key(&source.port(), |(port, _)| *port)
-            .is_ok() =>
-        {
-            Err(Refusal::ServicePort)
-        }
-        // All of 0.0.0.0/8 is "this host" (RFC 1122, 3.2.1.3), and all of 240.0.0.0/4 is nobody's but the last, which is everybody's.
+        _ if is_service(source.port()) => Err(Refusal::ServicePort),
+        // All of 0.0.0.0/8 is "this host" (RFC 1122, 3.2.1.3). All of 240.0.0.0/4 is reserved, and
+        // its last address is the broadcast address.
         IpAddr::V4(ip) if ip.octets()[0] == 0 => Err(Refusal::Unspecified),
         IpAddr::V4(ip) if ip.octets()[0] >= 240 => Err(Refusal::Broadcast),
         IpAddr::V6(ip) if ip.is_unspecified() => Err(Refusal::Unspecified),
         ip if ip.is_multicast() => Err(Refusal::Multicast),
-        ip if own
-            .iter()
-            .any(|own| own.port() == source.port() && is_ours(own.ip(), ip, path.local)) =>
-        {
-            Err(Refusal::Ourselves)
-        }
-        // One hop less than it came with: a loop between two of us ends within 255 bounces, and a client that sends with 64, as systems do, is answered
-        // as far as 31 hops away.
+        _ if own.has_address(source, path.local) => Err(Refusal::Ourselves),
+        _ if path.to_group && takes_all(bound) => Err(Refusal::ToGroup),
+        // The answer has one hop less. So a loop between two of our servers ends within 255
+        // bounces, and a client that sends with 64 hops, as systems do, gets its answer 31 hops
+        // away.
         _ if path.hops.is_some_and(|hops| hops <= 1) => Err(Refusal::Loop),
         _ => Ok(()),
     }
 }
 
-/// Whether `ip` is the address that we are bound to; where that stands for all, whether it is the one that was asked, or one that is always ours.
+fn is_service(port: u16) -> bool {
+    SERVICE_PORTS
+        .binary_search_by_key(&port, |(port, _)| *port)
+        .is_ok()
+}
+
+/// Whether a socket receives what is sent to any address. One that is bound to a group or to a
+/// broadcast address receives nothing else, and its user asked for that.
+fn takes_all(bound: &Address) -> bool {
+    matches!(bound, Address::Udp(bound) if bound.ip().is_unspecified())
+}
+
+/// Whether `ip` is the address `own`. If `own` stands for all addresses: whether `ip` is the
+/// address that was asked, or one that is always ours.
 fn is_ours(own: IpAddr, ip: IpAddr, asked: Option<IpAddr>) -> bool {
     own == ip
         || own.is_unspecified()
@@ -104,12 +160,17 @@ fn is_ours(own: IpAddr, ip: IpAddr, asked: Option<IpAddr>) -> bool {
 
 /// How many answers each source has had in this second.
 ///
-/// A table of a fixed size, however many sources are forged: those that fall on one slot share its answers, so that nobody ever gets more than the cap, and
-/// nobody can tell beforehand with whom he shares.
+/// The table has a fixed size, however many sources are forged. Sources that fall on one slot share
+/// its answers, so no source ever gets more than its cap, and nobody can know beforehand which
+/// sources share.
 #[derive(Debug)]
 pub(crate) struct Rate {
-    most: u32,
-    /// The second that the counts are of.
+    /// The most for a UDP source: an IPv4 address, or the /64 network of an IPv6 address, because
+    /// one host owns all of that.
+    udp: Option<u32>,
+    /// The most for a Unix peer.
+    unix: Option<u32>,
+    /// The second that is being counted.
     second: u64,
     answers: Box<[u32]>,
     hasher: RandomState,
@@ -119,18 +180,26 @@ pub(crate) struct Rate {
 const SLOTS: usize = 16 * 1024;
 
 impl Rate {
-    /// At most so many answers a second to each source: an IPv4 address, or the /64 network of an IPv6 address, which one host owns whole.
-    pub(crate) fn new(most: u32) -> Rate {
+    pub(crate) fn new(limits: &Limits) -> Rate {
         Rate {
-            most,
+            udp: limits.udp_rate,
+            unix: limits.unixgram_rate,
             second: 0,
             answers: vec![0; SLOTS].into(),
             hasher: RandomState::new(),
         }
     }
 
-    /// Whether one more answer to `peer` is within the cap, and counts it if so.
+    /// Whether one more answer to `peer` is within its cap. If so, counts it.
     pub(crate) fn allows(&mut self, peer: &Peer, now: Time) -> bool {
+        let most = match peer {
+            Peer::V4(..) | Peer::V6(..) => self.udp,
+            Peer::Unix(_) => self.unix,
+        };
+        most.is_none_or(|most| self.takes_one_of(most, peer, now))
+    }
+
+    fn takes_one_of(&mut self, most: u32, peer: &Peer, now: Time) -> bool {
         let second = (now - Time::ZERO).as_secs();
         if std::mem::replace(&mut self.second, second) != second {
             self.answers.fill(0);
@@ -138,10 +207,10 @@ impl Rate {
         let slot = match peer {
             Peer::V4(ip, _) => self.hasher.hash_one(ip.octets()),
             Peer::V6(ip, ..) => self.hasher.hash_one(&ip.octets()[..8]),
-            Peer::Unix(_) => return true,
+            Peer::Unix(name) => self.hasher.hash_one(name),
         };
         let answers = &mut self.answers[slot as usize % SLOTS];
-        let is_within = *answers < self.most;
+        let is_within = *answers < most;
         *answers += u32::from(is_within);
         is_within
     }
@@ -163,11 +232,20 @@ mod tests {
         }
     }
 
+    fn udp(bound: &str) -> Address {
+        Address::Udp(bound.parse().unwrap())
+    }
+
+    fn own(bound: &[Address]) -> Own {
+        let mut own = Own::default();
+        bound.iter().for_each(|bound| own.add(bound));
+        own
+    }
+
     #[test]
     fn every_forged_source_has_its_refusal() {
-        let own: Vec<SocketAddr> = ["192.0.2.1:7777", "0.0.0.0:8888", "[::]:9999"]
-            .map(|own| own.parse().unwrap())
-            .into();
+        let own = own(&["192.0.2.1:7777", "0.0.0.0:8888", "[::]:9999"].map(udp));
+        let bound = udp("192.0.2.1:7777");
         for (source, local, hops, due) in [
             ("192.0.2.9:40000", None, Some(64), Ok(())),
             ("192.0.2.9:40000", None, None, Ok(())),
@@ -205,19 +283,50 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                judge(&path(source, local, hops), &own),
+                judge(&path(source, local, hops), &bound, &own),
                 due,
                 "{source} to {local:?} with {hops:?}"
             );
         }
-        assert_eq!(
-            judge(&Path::plain(Peer::unnamed()), &own),
-            Err(Refusal::Unnamed)
-        );
-        assert_eq!(
-            judge(&Path::plain(Peer::Unix((*b"/tmp/a").into())), &own),
-            Ok(())
-        );
+    }
+
+    #[test]
+    fn a_unix_peer_is_refused_if_it_has_no_name_or_one_of_ours() {
+        let unix = |name: &str| Address::Unixgram(name.into());
+        let own = own(&[unix("/tmp/echo"), unix("@echo"), unix("echo")]);
+        for (name, due) in [
+            ("", Err(Refusal::Unnamed)),
+            ("/tmp/echo", Err(Refusal::Ourselves)),
+            ("\0echo", Err(Refusal::Ourselves)),
+            ("echo", Err(Refusal::Ourselves)),
+            ("/tmp/echo2", Ok(())),
+            ("/tmp/ech", Ok(())),
+            ("@echo", Ok(())),
+            ("\0", Ok(())),
+            // It may resolve to us. If so, the answer comes back to us with the name "echo".
+            ("./echo", Ok(())),
+        ] {
+            let path = Path::plain(Peer::Unix(name.as_bytes().into()));
+            assert_eq!(judge(&path, &unix("/tmp/echo"), &own), due, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_sent_to_all_is_answered_only_by_a_socket_that_is_bound_to_that_address() {
+        for (bound, to_group, due) in [
+            ("0.0.0.0:7", true, Err(Refusal::ToGroup)),
+            ("[::]:7", true, Err(Refusal::ToGroup)),
+            ("0.0.0.0:7", false, Ok(())),
+            ("239.1.2.3:7", true, Ok(())),
+            ("[ff02::7]:7", true, Ok(())),
+            ("10.9.0.255:7", true, Ok(())),
+        ] {
+            let path = Path {
+                to_group,
+                ..path("192.0.2.9:40000", None, Some(64))
+            };
+            assert_eq!(judge(&path, &udp(bound), &Own::default()), due, "{bound}");
+        }
     }
 
     #[test]
@@ -232,36 +341,45 @@ mod tests {
             } else {
                 Ok(())
             };
-            assert_eq!(
-                judge(&path(&format!("192.0.2.9:{port}"), None, None), &[]),
-                due,
-                "port {port}"
-            );
+            let path = path(&format!("192.0.2.9:{port}"), None, None);
+            let verdict = judge(&path, &udp("192.0.2.1:7777"), &Own::default());
+            assert_eq!(verdict, due, "port {port}");
         }
+    }
+
+    fn rate(udp_rate: Option<u32>, unixgram_rate: Option<u32>) -> Rate {
+        Rate::new(&Limits {
+            udp_rate,
+            unixgram_rate,
+            ..Limits::default()
+        })
     }
 
     #[test]
     fn no_source_gets_more_than_its_share_of_a_second_however_many_there_are() {
-        let (mut rate, now) = (Rate::new(3), Time::ZERO + Duration::from_secs(100));
+        let mut rate = rate(Some(3), Some(2));
+        let now = Time::ZERO + Duration::from_secs(100);
         let peer = |ip: u32| Peer::V4(ip.into(), 40_000);
         for forged in 0..100_000 {
             rate.allows(&peer(forged), now);
         }
-        let answers = (0..10).filter(|_| rate.allows(&peer(1 << 30), now)).count();
-        assert!(answers <= 3, "{answers}");
+        let mut count = |peer: &Peer, now| (0..10).filter(|_| rate.allows(peer, now)).count();
+        assert!(count(&peer(1 << 30), now) <= 3);
         let now = now + Duration::from_secs(1);
-        assert_eq!(
-            (0..10).filter(|_| rate.allows(&peer(1 << 30), now)).count(),
-            3
-        );
+        assert_eq!(count(&peer(1 << 30), now), 3);
+        let now = now + Duration::from_secs(1);
+        assert_eq!(count(&Peer::Unix((*b"/tmp/a").into()), now), 2);
         let v6 = |host: u128| Peer::V6((0x2001_0db8_u128 << 96 | host).into(), 1, 0);
-        assert_eq!(
-            (0..10)
-                .filter(|host| rate.allows(&v6(*host), now + Duration::from_secs(1)))
-                .count(),
-            3,
-            "one network, one source"
-        );
-        assert!((0..10).all(|_| rate.allows(&Peer::unnamed(), now)));
+        let now = now + Duration::from_secs(1);
+        let answers = (0..10).filter(|host| rate.allows(&v6(*host), now));
+        assert_eq!(answers.count(), 3, "one network, one source");
+    }
+
+    #[test]
+    fn no_cap_is_no_cap() {
+        let mut rate = rate(None, None);
+        for peer in [Peer::V4([192, 0, 2, 1].into(), 1), Peer::unnamed()] {
+            assert!((0..10).all(|_| rate.allows(&peer, Time::ZERO)));
+        }
     }
 }

@@ -1,39 +1,123 @@
-//! Datagrams that the socket refused for now.
+//! Datagrams that the socket did not take yet.
 //!
-//! Owns at most [`DATAGRAM_QUEUE`] bytes for a socket, in the order in which they came. Must never hold more.
+//! Owns at most [`DATAGRAM_QUEUE`] bytes for a socket, in the order in which they were sent. Must
+//! never hold more, and must never abort the process when memory runs out.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 
+use crate::net::Net;
 use crate::values::limits::DATAGRAM_QUEUE;
 use crate::values::path::Path;
+use crate::values::peer::Peer;
 
 /// Replies that wait for the socket.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    pub(super) replies: VecDeque<(Path, Box<[u8]>)>,
-    /// What they count for, see [`charge`].
-    pub(super) charged: usize,
+    replies: VecDeque<Waiting>,
+    /// What the replies count for: see [`charge`].
+    charged: usize,
+}
+
+/// One datagram.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) path: Path,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, path: Path, bytes: Box<[u8]>) {
-        self.charged += charge(bytes.len());
-        self.replies.push_back((path, bytes));
+    pub(super) fn len(&self) -> usize {
+        self.replies.len()
     }
 
-    pub(super) fn pop(&mut self) -> Option<(Path, Box<[u8]>)> {
-        let reply = self.replies.pop_front()?;
-        self.charged -= charge(reply.1.len());
-        Some(reply)
+    pub(super) fn is_empty(&self) -> bool {
+        self.replies.is_empty()
     }
 
-    /// Whether a reply of `size` bytes may still be kept.
-    pub(super) fn has_room(&self, size: usize) -> bool {
-        self.charged + charge(size) <= DATAGRAM_QUEUE
+    pub(super) fn charged(&self) -> usize {
+        self.charged
+    }
+
+    /// Copies a datagram into the queue. `false`: the queue is full, or there is no memory.
+    pub(super) fn push<N: Net>(
+        &mut self,
+        net: &mut N,
+        path: &Path,
+        pieces: &[IoSlice<'_>],
+    ) -> bool {
+        let size = pieces.iter().map(|piece| piece.len()).sum();
+        let mut bytes = Vec::new();
+        if self.charged + charge(size) > DATAGRAM_QUEUE
+            || net.reserve(&mut bytes, size).is_err()
+            || self.replies.try_reserve(1).is_err()
+        {
+            return false;
+        }
+        pieces
+            .iter()
+            .for_each(|piece| bytes.extend_from_slice(piece));
+        let path = path.clone();
+        self.put_back(Waiting { path, bytes });
+        true
+    }
+
+    /// Takes the first datagram.
+    pub(super) fn pop(&mut self) -> Option<Waiting> {
+        let first = self.replies.pop_front()?;
+        self.charged -= charge(first.bytes.len());
+        Some(first)
+    }
+
+    /// Puts a datagram that was taken at the end.
+    pub(super) fn put_back(&mut self, waiting: Waiting) {
+        self.charged += charge(waiting.bytes.len());
+        self.replies.push_back(waiting);
+    }
+
+    /// Whether one of the last `count` datagrams is for `peer`.
+    pub(super) fn holds(&self, peer: &Peer, count: usize) -> bool {
+        let mut last = self.replies.iter().rev().take(count);
+        last.any(|waiting| waiting.path.peer == *peer)
     }
 }
 
-/// What a reply of `size` bytes counts for: small ones as a kibibyte, so that the queue is short enough to be searched for a peer.
+/// What a reply of `size` bytes counts for. A small one counts as a kibibyte, so that the queue
+/// stays short enough to be searched for a peer.
 pub(super) fn charge(size: usize) -> usize {
     size.max(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::sim::{Conditions, SimNet};
+
+    #[test]
+    fn a_full_queue_takes_no_more_and_an_empty_one_counts_for_nothing() {
+        let (mut net, mut queue) = (SimNet::new(0, Conditions::default()), Queue::default());
+        let path = Path::plain(Peer::unnamed());
+        let mut push =
+            |queue: &mut Queue, bytes: &[u8]| queue.push(&mut net, &path, &[IoSlice::new(bytes)]);
+        for _ in 0..DATAGRAM_QUEUE / 1024 {
+            assert!(push(&mut queue, b"small"));
+        }
+        assert!(!push(&mut queue, b""));
+        assert_eq!(queue.pop().map(|first| first.bytes), Some(b"small".into()));
+        assert!(!push(&mut queue, &[0; 1025]));
+        assert!(push(&mut queue, &[0; 1024]));
+        while queue.pop().is_some() {}
+        assert_eq!((queue.len(), queue.charged()), (0, 0));
+    }
+
+    #[test]
+    fn the_last_datagrams_are_searched_and_no_others() {
+        let (mut net, mut queue) = (SimNet::new(0, Conditions::default()), Queue::default());
+        let peer = |name: &[u8]| Peer::Unix(name.into());
+        for name in [b"a", b"b", b"c"] {
+            queue.push(&mut net, &Path::plain(peer(name)), &[]);
+        }
+        assert!(queue.holds(&peer(b"a"), 3) && !queue.holds(&peer(b"a"), 2));
+        assert!(queue.holds(&peer(b"c"), 1) && !queue.holds(&peer(b"d"), 3));
+    }
 }

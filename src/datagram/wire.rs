@@ -1,15 +1,15 @@
-//! The way of a service to who sent it a datagram.
+//! The way of a service to the peer of a datagram.
 //!
-//! Owns the last word on whether an answer goes: the verdict on its peer, its length, the cap of its source. Must never send: what was said to a
-//! burst is sent together.
+//! Owns the last word on whether an answer goes: the verdict on its peer, its length, the rate of
+//! its source. Must never send: the replies to a burst are sent together.
 
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::guard::Rate;
 use super::queue::charge;
-use crate::datagram::guard::Rate;
-use crate::datagram::replies::Replies;
+use super::replies::Replies;
 use crate::net::Net;
 use crate::service::Wire;
 use crate::values::endpoint::Address;
@@ -24,53 +24,57 @@ pub(super) struct DatagramWire<'a, N: Net> {
     pub(super) net: &'a mut N,
     pub(super) stats: &'a mut Stats,
     pub(super) replies: &'a mut Replies,
-    /// The buffer that was received into.
+    /// The buffer that holds the burst.
     pub(super) burst: &'a [u8],
-    /// The part that is answered, and who sent it.
+    /// The part that is being answered, and its peer.
     pub(super) part: usize,
     pub(super) peer: &'a Peer,
-    /// The address of the socket, and that which was asked, where it is known; none for who speaks unasked.
+    /// The address of the socket, and the address that was asked, if the system told it. `None` if
+    /// the service speaks unasked.
     pub(super) local: Option<(&'a Address, Option<IpAddr>)>,
-    /// What waits already.
+    /// What already waits in the queue.
     pub(super) queued: usize,
-    /// Whether an answer may go.
-    pub(super) verdict: Result<(), Refusal>,
-    /// How long it may be.
-    pub(super) longest: Option<usize>,
-    pub(super) rate: Option<&'a mut Rate>,
     pub(super) now: Time,
-    /// A client's alone: nothing calls the service of a server unasked.
-    pub(super) alarm: Option<&'a mut Time>,
-    pub(super) may_send: Allowance,
+    pub(super) rights: Rights<'a>,
 }
 
-/// How many datagrams a service may send in one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Allowance {
-    /// Its answer was sent.
-    None,
-    /// The one answer to what came.
-    One,
-    /// A client speaks as it likes.
-    Any,
+/// What a service may say in one call.
+pub(super) enum Rights<'a> {
+    /// In the server role: one answer to one datagram, by the rules of the guard.
+    One {
+        /// Why the peer gets none.
+        refusal: Option<Refusal>,
+        /// How long the answer may be.
+        longest: Option<usize>,
+        rate: &'a mut Rate,
+        has_answered: bool,
+    },
+    /// In the client role: as much as it likes, and it may set its alarm.
+    Any { alarm: &'a mut Time },
 }
 
-impl<N: Net> DatagramWire<'_, N> {
-    fn judge(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), Refusal> {
-        self.verdict?;
-        let size: usize = pieces.iter().map(|piece| piece.len()).sum();
-        if self.longest.is_some_and(|longest| size > longest) {
-            return Err(Refusal::Longer);
+impl Rights<'_> {
+    /// Whether a datagram of `size` bytes may go to `peer`. `None`: it is a second answer.
+    fn judge(&mut self, size: usize, peer: &Peer, now: Time) -> Option<Result<(), Refusal>> {
+        let Rights::One {
+            refusal,
+            longest,
+            rate,
+            has_answered,
+        } = self
+        else {
+            return Some(Ok(()));
+        };
+        debug_assert!(!*has_answered, "a service answered one datagram twice");
+        if std::mem::replace(has_answered, true) {
+            return None;
         }
-        let is_within = self
-            .rate
-            .as_mut()
-            .is_none_or(|rate| rate.allows(self.peer, self.now));
-        if is_within {
-            Ok(())
-        } else {
-            Err(Refusal::Rate)
-        }
+        Some(match *refusal {
+            Some(refusal) => Err(refusal),
+            None if longest.is_some_and(|longest| size > longest) => Err(Refusal::Longer),
+            None if !rate.allows(peer, now) => Err(Refusal::Rate),
+            None => Ok(()),
+        })
     }
 }
 
@@ -80,22 +84,15 @@ impl<N: Net> Wire for DatagramWire<'_, N> {
     }
 
     fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) {
-        debug_assert!(
-            self.may_send != Allowance::None,
-            "a service answered one datagram twice"
-        );
-        match self.may_send {
-            Allowance::None => return,
-            Allowance::One => self.may_send = Allowance::None,
-            Allowance::Any => {}
-        }
-        match self.judge(pieces) {
-            Ok(()) => self.replies.push(self.part, pieces, self.burst),
-            Err(refusal) => self.stats.unanswered.count(refusal),
+        let size = pieces.iter().map(|piece| piece.len()).sum();
+        match self.rights.judge(size, self.peer, self.now) {
+            Some(Ok(())) => self.replies.push(self.part, pieces, self.burst),
+            Some(Err(refusal)) => self.stats.unanswered.count(refusal),
+            None => {}
         }
     }
 
-    /// The longest payload of UDP over IPv4, or what can still be kept for certain.
+    /// The longest payload of UDP over IPv4, or what the queue can still hold.
     fn room(&self) -> usize {
         let (bytes, count) = self.replies.size();
         DATAGRAM_QUEUE
@@ -122,7 +119,7 @@ impl<N: Net> Wire for DatagramWire<'_, N> {
     }
 
     fn set_alarm(&mut self, at: Time) {
-        if let Some(alarm) = &mut self.alarm {
+        if let Rights::Any { alarm } = &mut self.rights {
             **alarm = at;
         }
     }

@@ -16,12 +16,17 @@
 //! `tests/kernel_facts.rs` checks that the kernel under us is no more unfriendly than this.
 
 mod burst;
+mod names;
+mod options;
 pub mod os;
+mod signals;
 pub mod sim;
 mod socket;
+mod sys;
 pub(crate) mod turn;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-mod udp;
+mod unix_diag;
+mod unix_path;
 
 use std::collections::TryReserveError;
 use std::fmt::Debug;
@@ -30,7 +35,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::burst::{BURST, Burst, Part, SLOT, Transmit};
-pub use self::socket::{DatagramOptions, Interface};
+pub use self::names::bind_each;
+pub use self::options::{DatagramOptions, Interface, Keepalive, StreamOptions};
 use crate::values::endpoint::Address;
 use crate::values::error::StartError;
 use crate::values::peer::Peer;
@@ -96,6 +102,10 @@ pub trait Net: Debug {
     ///
     /// `Interrupted`, and whatever else the selector may say. There are no events then.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// Rests for so long without listening to anything: after a wait that failed, so that a selector that is
+    /// broken does not make the loop spin.
+    fn pause(&mut self, duration: Duration);
 
     /// The events of the last wait.
     fn events(&self) -> impl Iterator<Item = Event>;

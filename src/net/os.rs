@@ -1,7 +1,7 @@
 //! The operating system's sockets, through mio.
 //!
-//! Owns the poll and the choice between TCP and Unix below one shape. Must never retry, buffer or decide anything: one call of [`Net`] is
-//! one system call here.
+//! Owns the poll and the choice between TCP and Unix below one shape. Must never retry, buffer or
+//! decide anything: one call of [`Net`] is one system call here.
 
 use std::io::{self, IoSlice, Read, Write};
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -14,8 +14,9 @@ use mio::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, Un
 use mio::{Events, Interest, Poll, Waker};
 use socket2::{SockAddr, SockRef};
 
-use super::socket::{self, SocketPath};
-use super::{Burst, DatagramOptions, Event, Net, SLOT, Transmit, Wake};
+pub use super::signals::Signals;
+use super::unix_path::SocketPath;
+use super::{Burst, DatagramOptions, Event, Net, StreamOptions, Transmit, Wake, socket};
 use crate::values::endpoint::Address;
 use crate::values::error::StartError;
 use crate::values::path::Path;
@@ -25,10 +26,12 @@ use crate::values::signal::Signal;
 use crate::values::time::Time;
 use crate::values::token::Token;
 
-/// The most events that one wait delivers; 12 KiB. What does not fit comes with the next wait, at most one run of each of these later.
+/// The most events that one wait delivers; 12 KiB. The others come with the next wait, at most one
+/// run of each of these sources later.
 const EVENTS: usize = 1024;
 
-/// epoll and kqueue announce new readiness after a short transfer; mio's poll(2) selector re-arms on `WouldBlock` alone.
+/// epoll and kqueue announce new readiness after a short transfer; mio's poll(2) selector re-arms on
+/// `WouldBlock` alone.
 const EDGE_AFTER_PARTIAL: bool = cfg!(all(
     not(mio_unsupported_force_poll_poll),
     any(
@@ -44,12 +47,22 @@ const EDGE_AFTER_PARTIAL: bool = cfg!(all(
     )
 ));
 
+/// What a TCP stream is watched for: urgent marks too, because a read ends at one with more bytes
+/// behind it. Only epoll tells of them. A Unix stream needs no such word, since a short read on it
+/// never counts as proof.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const TCP_INTEREST: Interest = STREAM_INTEREST.add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const TCP_INTEREST: Interest = STREAM_INTEREST;
+const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
 /// The operating system.
 #[derive(Debug)]
 pub struct OsNet {
     poll: Poll,
     events: Events,
     start: Instant,
+    streams: StreamOptions,
     datagrams: DatagramOptions,
 }
 
@@ -64,6 +77,7 @@ impl OsNet {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
             start: Instant::now(),
+            streams: StreamOptions::default(),
             datagrams: DatagramOptions::default(),
         })
     }
@@ -71,6 +85,14 @@ impl OsNet {
     /// The same; its clock begins at `start`, so that several loops have one time.
     pub fn with_start(self, start: Instant) -> OsNet {
         OsNet { start, ..self }
+    }
+
+    /// The same; its TCP streams are made as `options` say.
+    pub fn with_stream_options(self, options: StreamOptions) -> OsNet {
+        OsNet {
+            streams: options,
+            ..self
+        }
     }
 
     /// The same; its UDP sockets are made as `options` say.
@@ -106,8 +128,9 @@ impl OsNet {
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
-    /// Unix, with the file to remove, which goes first: a socket that is closed while its file stands looks dead, and whoever replaces the file
-    /// in that instant may be given its inode number, by which we would take theirs for ours.
+    /// Unix, with the file to remove. The file goes first: a socket that is closed while its file
+    /// stands looks dead. A server that replaces the file in that instant may get the same inode
+    /// number, and we would take its file for ours.
     Unix(Option<OwnedPath>, UnixListener),
 }
 
@@ -123,7 +146,8 @@ pub enum Stream {
 /// A UDP or Unix datagram socket.
 #[derive(Debug)]
 pub enum Datagram {
-    /// UDP, and whether it is connected: then it is sent to by no name. The kernel looks for a way to each name that it is given, and keeps that to a peer.
+    /// UDP, and whether it is connected: then it sends without naming its peer. The kernel looks up a
+    /// route for each name, and keeps that of a connected peer.
     Udp(UdpSocket, bool),
     /// Unix, with the file to remove, first as with a listener.
     Unix(Option<OwnedPath>, UnixDatagram),
@@ -166,14 +190,20 @@ impl Net for OsNet {
         result
     }
 
+    fn pause(&mut self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+
     #[inline]
     fn events(&self) -> impl Iterator<Item = Event> {
         self.events.iter().map(|event| {
             let mut ready = Ready::READABLE.when(event.is_readable())
                 | Ready::WRITABLE.when(event.is_writable());
-            // A write side that closed alone is announced as writable, and the write will tell: looking for it here would cost every event.
-            if event.is_error() || event.is_read_closed() {
+            // A write side that closed alone is announced as writable, and the write will tell: to
+            // look for it here would cost every event. Errors and urgent marks share one test.
+            if event.is_error() | event.is_priority() || event.is_read_closed() {
                 ready |= Ready::ERROR.when(event.is_error());
+                ready |= Ready::PRIORITY.when(event.is_priority());
                 ready |= Ready::READ_CLOSED.when(event.is_read_closed());
                 ready |= Ready::WRITE_CLOSED.when(event.is_write_closed());
             }
@@ -196,6 +226,12 @@ impl Net for OsNet {
         EDGE_AFTER_PARTIAL
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn unsent(&self, stream: &Stream) -> Option<usize> {
+        either!(stream, socket => super::sys::unsent(socket.as_fd())).ok()
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
     fn unsent(&self, _stream: &Stream) -> Option<usize> {
         None
     }
@@ -213,8 +249,9 @@ impl Net for OsNet {
     fn next_signal(&mut self, signals: &mut Signals) -> Option<Signal> {
         let next = signals.next();
         if next.is_none() {
-            // signal-hook empties its pipe behind mio's back, so a selector that re-arms on `WouldBlock` would not tell of the next signal:
-            // on mio's poll(2) a second SIGTERM was lost (`tests/drain.rs`). Without this the first one still works.
+            // signal-hook empties its pipe behind mio's back, so a selector that re-arms on
+            // `WouldBlock` would not tell of the next signal: on mio's poll(2) a second SIGTERM was
+            // lost (`tests/drain.rs`). Without this the first one still works.
             let token = signals.token();
             if let Err(error) =
                 self.poll
@@ -233,7 +270,7 @@ impl Net for OsNet {
         backlog: u32,
         token: Token,
     ) -> Result<(Listener, Address), StartError> {
-        let bound = socket::listen(address, backlog)?;
+        let bound = socket::listen(address, backlog, &self.streams)?;
         let mut listener = match address {
             Address::Tcp(_) => Listener::Tcp(TcpListener::from_std(bound.socket.into())),
             _ => Listener::Unix(
@@ -253,13 +290,12 @@ impl Net for OsNet {
         match listener {
             Listener::Tcp(socket) => {
                 let (stream, address) = socket.accept()?;
-                // Linux hands the option down from the listener. Where it does not, a peer that has left already cannot be helped.
-                #[cfg(not(target_os = "linux"))]
-                let _ = stream.set_nodelay(true);
+                socket::adopt_tcp(SockRef::from(&stream), &self.streams);
                 Ok((Stream::Tcp(stream), address.into()))
             }
             Listener::Unix(_, socket) => {
                 let (stream, address) = socket.accept()?;
+                socket::adopt_unix(SockRef::from(&stream));
                 Ok((Stream::Unix(stream), unix_peer(&address)))
             }
         }
@@ -275,7 +311,7 @@ impl Net for OsNet {
         local: Option<&Address>,
         token: Token,
     ) -> Result<Stream, StartError> {
-        let socket = socket::connect(remote, local)?;
+        let socket = socket::connect(remote, local, &self.streams)?;
         let mut stream = match remote {
             Address::Tcp(_) => Stream::Tcp(TcpStream::from_std(socket.into())),
             _ => Stream::Unix(UnixStream::from_std(socket.into())),
@@ -301,7 +337,10 @@ impl Net for OsNet {
     }
 
     fn register(&mut self, stream: &mut Stream, token: Token) -> io::Result<()> {
-        either!(stream, socket => self.watch(socket, token, Interest::READABLE | Interest::WRITABLE))
+        match stream {
+            Stream::Tcp(socket) => self.watch(socket, token, TCP_INTEREST),
+            Stream::Unix(socket) => self.watch(socket, token, STREAM_INTEREST),
+        }
     }
 
     #[inline]
@@ -340,8 +379,9 @@ impl Net for OsNet {
 
     fn abort(&mut self, stream: Stream) {
         if let Stream::Tcp(socket) = &stream {
-            // With a linger of zero, close sends RST. Unix sockets have no reset of their own: their peer sees one where it has unread
-            // bytes on the way to us, an end of stream otherwise. A peer that is gone already gives an error, and needs no reset.
+            // With a linger of zero, close sends RST. Unix sockets have no reset of their own: their
+            // peer sees one if we leave bytes of it unread, an end of stream otherwise. A peer that
+            // is gone already gives an error, and needs no reset.
             let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
         }
         drop(stream);
@@ -383,27 +423,32 @@ impl Net for OsNet {
         Ok(datagram)
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     fn receive(&mut self, socket: &mut Datagram, burst: &mut Burst) -> io::Result<()> {
-        let received = match socket {
-            #[cfg(any(target_os = "linux", target_os = "android"))]
+        match socket {
             Datagram::Udp(socket, _) => {
-                return socket.try_io(|| super::udp::receive(socket.as_raw_fd(), burst));
-            }
-            #[cfg(not(any(target_os = "linux", target_os = "android")))]
-            Datagram::Udp(socket, _) => {
-                burst.begin();
-                socket
-                    .recv_from(&mut burst.buffer_mut()[..SLOT])
-                    .map(|(size, address)| (size, address.into()))
+                socket.try_io(|| super::sys::receive(socket.as_raw_fd(), burst))
             }
             Datagram::Unix(_, socket) => {
-                burst.begin();
-                socket
-                    .recv_from(&mut burst.buffer_mut()[..SLOT])
-                    .map(|(size, address)| (size, unix_peer(&address)))
+                socket.try_io(|| super::sys::receive_unix(socket.as_raw_fd(), burst))
             }
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn receive(&mut self, socket: &mut Datagram, burst: &mut Burst) -> io::Result<()> {
+        burst.begin();
+        let buffer = &mut burst.buffer_mut()[..super::SLOT];
+        let (size, peer) = match socket {
+            Datagram::Udp(socket, _) => socket
+                .recv_from(buffer)
+                .map(|(size, address)| (size, address.into()))?,
+            Datagram::Unix(_, socket) => socket
+                .recv_from(buffer)
+                .map(|(size, address)| (size, unix_peer(&address)))?,
         };
-        received.map(|(size, peer)| burst.take_one(size, Path::plain(peer)))
+        burst.take_one(size, Path::plain(peer));
+        Ok(())
     }
 
     fn send(&mut self, socket: &mut Datagram, messages: &[Transmit<'_>]) -> io::Result<usize> {
@@ -419,7 +464,7 @@ impl Net for OsNet {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             (Datagram::Udp(socket, is_connected), _) => {
                 return socket
-                    .try_io(|| super::udp::send(socket.as_raw_fd(), messages, *is_connected));
+                    .try_io(|| super::sys::send(socket.as_raw_fd(), messages, *is_connected));
             }
             #[cfg(not(any(target_os = "linux", target_os = "android")))]
             (Datagram::Udp(socket, _), Peer::V4(..) | Peer::V6(..)) => {
@@ -441,7 +486,7 @@ impl Net for OsNet {
     fn offloads(&self, socket: &Datagram) -> bool {
         match socket {
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            Datagram::Udp(socket, _) => super::udp::offloads(socket.as_fd()),
+            Datagram::Udp(socket, _) => super::sys::offloads(socket.as_fd()),
             _ => false,
         }
     }
@@ -477,75 +522,3 @@ fn unix_peer(address: &std::os::unix::net::SocketAddr) -> Peer {
     }
     Peer::unnamed()
 }
-
-#[cfg(feature = "cli")]
-mod caught {
-    use std::io;
-
-    use signal_hook_mio::v1_0;
-
-    use crate::values::signal::Signal;
-    use crate::values::token::Token;
-
-    /// The signals that were caught, behind a pipe, and the name that they are registered under.
-    pub struct Signals(v1_0::Signals, Token);
-
-    impl Signals {
-        pub(super) fn catch(token: Token) -> io::Result<Signals> {
-            Ok(Signals(v1_0::Signals::new(Signal::CAUGHT)?, token))
-        }
-
-        pub(super) fn source(&mut self) -> &mut dyn mio::event::Source {
-            &mut self.0
-        }
-
-        pub(super) fn token(&self) -> Token {
-            self.1
-        }
-
-        pub(super) fn next(&mut self) -> Option<Signal> {
-            self.0.pending().find_map(Signal::of)
-        }
-    }
-
-    impl std::fmt::Debug for Signals {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("Signals")
-        }
-    }
-}
-
-#[cfg(not(feature = "cli"))]
-mod caught {
-    use std::io;
-
-    use crate::values::signal::Signal;
-    use crate::values::token::Token;
-
-    /// No signals are caught without the feature `cli`.
-    #[derive(Debug)]
-    pub enum Signals {}
-
-    impl Signals {
-        pub(super) fn catch(_token: Token) -> io::Result<Signals> {
-            Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "signals are caught with the feature `cli`",
-            ))
-        }
-
-        pub(super) fn source(&mut self) -> &mut dyn mio::event::Source {
-            match *self {}
-        }
-
-        pub(super) fn token(&self) -> Token {
-            match *self {}
-        }
-
-        pub(super) fn next(&mut self) -> Option<Signal> {
-            match *self {}
-        }
-    }
-}
-
-pub use caught::Signals;

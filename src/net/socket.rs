@@ -1,30 +1,33 @@
-//! Making sockets: options that must be set before bind, and Unix paths.
+//! Making sockets: the options that must be set before bind.
 //!
-//! Owns every socket option of the program. Must never remove a file that is not a socket, nor a socket that somebody answers on.
+//! Owns every socket option of the program. Must never do I/O on a socket that it made.
 //!
-//! * `SO_REUSEADDR` on TCP, so that a restart does not wait for connections in TIME_WAIT; never on UDP, where it would let two servers
-//!   share a port by accident.
-//! * `IPV6_V6ONLY` set by us, before bind: `tcp://[::]:P` and `tcp://0.0.0.0:P` can stand side by side, whatever the system's default is.
-//! * `TCP_NODELAY` on the listener: Linux hands it down, which costs nothing for each connection; forgetting it costs 44 ms a
-//!   64 KiB message. Elsewhere `os.rs` sets it on what was accepted.
-//! * A client's socket is connected, of datagrams too: then it hears its peer alone and is told when nobody is there. Unless it speaks to a group or
-//!   to all: those who answer answer as themselves.
+//! * `SO_REUSEADDR` on TCP, so that a restart does not wait for connections in TIME_WAIT. Never on
+//!   UDP, where it would let two servers share a port by accident.
+//! * `IPV6_V6ONLY` before bind: `tcp://[::]:P` and `tcp://0.0.0.0:P` can stand side by side,
+//!   whatever the system's default is.
+//! * `TCP_NODELAY`, `SO_OOBINLINE` and keepalive on the TCP listener: Linux hands them down to the
+//!   sockets that it accepts, which costs no system call. [`adopt`] sets what is not handed down.
+//!   Without the first a 64 KiB message takes 44 ms longer.
+//! * `SO_OOBINLINE` puts urgent data in its place among the other bytes. Without it a read skips the
+//!   urgent byte, and an echo would lose it.
+//! * A client's datagram socket is connected too: then it hears its peer alone, and learns when
+//!   nobody is there. Unless it sends to a group or a broadcast address: members answer from their
+//!   own addresses.
 //! * Non-blocking and close-on-exec on everything.
 //!
-//! Tests: `tests/unix_paths.rs`, `tests/addresses.rs`.
+//! Tests: `tests/addresses.rs`, `tests/urgent.rs`, `tests/kernel_facts.rs`.
 
-use std::ffi::OsStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
 
-use log::{info, warn};
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
+use log::warn;
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockRef, Socket, Type};
 
+use super::options::{DatagramOptions, Interface, StreamOptions};
+use super::unix_path::{self, Lock, SocketPath};
 use crate::values::endpoint::Address;
 use crate::values::error::StartError;
 
@@ -37,72 +40,47 @@ pub(super) struct Bound {
 }
 
 /// Binds a stream socket and listens on it.
-pub(super) fn listen(address: &Address, backlog: u32) -> Result<Bound, StartError> {
+pub(super) fn listen(
+    address: &Address,
+    backlog: u32,
+    options: &StreamOptions,
+) -> Result<Bound, StartError> {
     debug_assert!(address.is_stream(), "{address} is no stream endpoint");
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    let _lock = Lock::of(address);
     bind_any(address, Type::STREAM)
-        .and_then(|bound| bound.socket.listen(backlog).map(|()| bound))
+        .and_then(|bound| {
+            if matches!(address, Address::Tcp(_)) {
+                prepare_tcp(&bound.socket, options)?;
+            }
+            bound.socket.listen(backlog)?;
+            Ok(bound)
+        })
         .map_err(|error| start_error("listen on", address, error))
 }
 
-/// How UDP sockets are made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DatagramOptions {
-    /// What the receive buffer is asked to hold, in bytes; `None` leaves it as the system has it. Past the system's limit where we may
-    /// (`CAP_NET_ADMIN`), up to it otherwise.
-    pub receive_buffer: Option<usize>,
-    /// Whether to say so where the system gives less: whoever chose the size wants to know.
-    pub warns_of_buffer: bool,
-    /// The interface on which groups are joined, and spoken to; `None`: the system's choice.
-    pub interface: Option<Interface>,
-    /// A client's: whether it may send to broadcast addresses.
-    pub broadcast: bool,
-    /// A client's: how many hops what it sends may go; `None`: the system's default, which for a group is 1.
-    pub hops: Option<u8>,
-}
-
-/// A burst of 600 small datagrams loses 2 to 3 % in Linux's default of 208 KiB, which holds 277 of them: the kernel counts 768 bytes and more for each.
-const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
-
-impl Default for DatagramOptions {
-    fn default() -> DatagramOptions {
-        DatagramOptions {
-            receive_buffer: Some(RECEIVE_BUFFER),
-            warns_of_buffer: false,
-            interface: None,
-            broadcast: false,
-            hops: None,
-        }
+/// What every TCP stream has, whether we accept it or connect it.
+fn prepare_tcp(socket: &Socket, options: &StreamOptions) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_out_of_band_inline(true)?;
+    match options.keepalive {
+        Some(keepalive) => socket.set_tcp_keepalive(&keepalive.options()),
+        None => Ok(()),
     }
 }
 
-/// A network interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interface {
-    /// By its number, which serves both families.
-    Number(u32),
-    /// By an IPv4 address that it has.
-    Address(Ipv4Addr),
+/// Sets on an accepted TCP stream what its listener does not hand down. A peer that has left
+/// already makes this fail, and the next read tells.
+pub(super) fn adopt_tcp(socket: SockRef<'_>, options: &StreamOptions) {
+    if cfg!(not(any(target_os = "linux", target_os = "android"))) {
+        let _ = prepare_tcp(&socket, options);
+    }
 }
 
-impl Interface {
-    fn v4(self) -> InterfaceIndexOrAddress {
-        match self {
-            Interface::Number(number) => InterfaceIndexOrAddress::Index(number),
-            Interface::Address(ip) => InterfaceIndexOrAddress::Address(ip),
-        }
-    }
-
-    /// The number; only that names an interface to IPv6.
-    fn v6(self) -> io::Result<u32> {
-        match self {
-            Interface::Number(number) => Ok(number),
-            Interface::Address(_) => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "an IPv6 group needs its interface by name",
-            )),
-        }
-    }
+/// Sets on a Unix stream what no listener hands down. Not every system has urgent data on Unix
+/// streams; then there is none to lose.
+pub(super) fn adopt_unix(socket: SockRef<'_>) {
+    let _ = socket.set_out_of_band_inline(true);
 }
 
 /// Binds a datagram socket; joins the group where the address is one.
@@ -110,6 +88,7 @@ pub(super) fn bind(address: &Address, options: &DatagramOptions) -> Result<Bound
     debug_assert!(!address.is_stream(), "{address} is no datagram endpoint");
     let scoped = scoped(address, options.interface)
         .map_err(|error| StartError::new(format!("join the group of {address}"), error))?;
+    let _lock = Lock::of(&scoped);
     let bound =
         bind_any(&scoped, Type::DGRAM).map_err(|error| start_error("bind", address, error))?;
     let Address::Udp(ip) = &bound.address else {
@@ -145,7 +124,7 @@ const JOIN_HINT: &str = "name the interface that has it with --interface";
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn prepare(socket: &Socket, ip: SocketAddr) -> io::Result<()> {
-    super::udp::prepare(
+    super::sys::prepare(
         socket.as_fd(),
         ip.is_ipv6(),
         ip.ip().is_unspecified() || ip.ip().is_multicast(),
@@ -157,7 +136,8 @@ fn prepare(socket: &Socket, ip: SocketAddr) -> io::Result<()> {
 fn prepare(_socket: &Socket, ip: SocketAddr) -> io::Result<()> {
     if ip.ip().is_unspecified() {
         warn!(
-            "udp://{ip}: on this system answers leave from the address that routing chooses, not from the one that was asked: bind each address by itself"
+            "udp://{ip}: on this system answers leave from the address that routing chooses, not \
+             from the one that was asked: bind each address by itself"
         );
     }
     Ok(())
@@ -169,7 +149,7 @@ fn enlarge(socket: &Socket, address: &Address, options: &DatagramOptions) {
         return;
     };
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let asked = super::udp::set_receive_buffer(socket.as_fd(), size);
+    let asked = super::sys::set_receive_buffer(socket.as_fd(), size);
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let asked = socket.set_recv_buffer_size(size);
     if let Err(error) = asked {
@@ -180,7 +160,8 @@ fn enlarge(socket: &Socket, address: &Address, options: &DatagramOptions) {
         socket.recv_buffer_size().unwrap_or(0) / if cfg!(target_os = "linux") { 2 } else { 1 };
     if got < size && options.warns_of_buffer {
         warn!(
-            "{address}: asked for a receive buffer of {size} bytes, the system gives {got}; raise net.core.rmem_max, or run with CAP_NET_ADMIN"
+            "{address}: asked for a receive buffer of {size} bytes, the system gives {got}; raise \
+             net.core.rmem_max, or run with CAP_NET_ADMIN"
         );
     }
 }
@@ -222,7 +203,7 @@ fn aim(socket: &Socket, remote: SocketAddr, options: &DatagramOptions) -> io::Re
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn set_multicast_if(socket: &Socket, number: u32) -> io::Result<()> {
-    super::udp::set_multicast_if(socket.as_fd(), number)
+    super::sys::set_multicast_if(socket.as_fd(), number)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -234,8 +215,18 @@ fn set_multicast_if(_socket: &Socket, _number: u32) -> io::Result<()> {
 }
 
 /// Begins to connect a stream socket to `remote`.
-pub(super) fn connect(remote: &Address, local: Option<&Address>) -> Result<Socket, StartError> {
-    reach(remote, local, Type::STREAM).map(|bound| bound.socket)
+pub(super) fn connect(
+    remote: &Address,
+    local: Option<&Address>,
+    options: &StreamOptions,
+) -> Result<Socket, StartError> {
+    let bound = bind_local(remote, local, Type::STREAM)?;
+    match remote {
+        Address::Tcp(_) => prepare_tcp(&bound.socket, options)
+            .map_err(|error| StartError::new(format!("prepare to connect to {remote}"), error))?,
+        _ => adopt_unix(SockRef::from(&bound.socket)),
+    }
+    attach(bound, remote, Type::STREAM).map(|bound| bound.socket)
 }
 
 /// A datagram socket that is connected to `remote`, which for datagrams means: it sends there, hears nobody else, and is told of refusals.
@@ -244,11 +235,10 @@ pub(super) fn associate(
     local: Option<&Address>,
     options: &DatagramOptions,
 ) -> Result<Bound, StartError> {
+    let bound = bind_local(remote, local, Type::DGRAM)?;
     let Address::Udp(ip) = remote else {
-        return reach(remote, local, Type::DGRAM);
+        return attach(bound, remote, Type::DGRAM);
     };
-    let bound = reach_from(remote, local, Type::DGRAM)
-        .map_err(|error| start_error("bind", local.unwrap_or(remote), error))?;
     enlarge(&bound.socket, remote, options);
     aim(&bound.socket, *ip, options)
         .map_err(|error| StartError::new(format!("prepare to send to {remote}"), error))?;
@@ -258,15 +248,7 @@ pub(super) fn associate(
     attach(bound, remote, Type::DGRAM)
 }
 
-fn reach(remote: &Address, local: Option<&Address>, kind: Type) -> Result<Bound, StartError> {
-    attach(
-        reach_from(remote, local, kind)
-            .map_err(|error| start_error("bind", local.unwrap_or(remote), error))?,
-        remote,
-        kind,
-    )
-}
-
+/// Connects a socket that is bound already.
 fn attach(bound: Bound, remote: &Address, kind: Type) -> Result<Bound, StartError> {
     let socket = &bound.socket;
     // Elsewhere a connected datagram socket refuses to be told where to send.
@@ -280,8 +262,14 @@ fn attach(bound: Bound, remote: &Address, kind: Type) -> Result<Bound, StartErro
     }
 }
 
-/// A socket that can reach `remote`, bound to `local` where one is given, with the options of a client.
-fn reach_from(remote: &Address, local: Option<&Address>, kind: Type) -> io::Result<Bound> {
+/// A socket that can reach `remote`, bound to `local` if there is one.
+fn bind_local(remote: &Address, local: Option<&Address>, kind: Type) -> Result<Bound, StartError> {
+    let _lock = local.map(Lock::of);
+    try_bind_local(remote, local, kind)
+        .map_err(|error| start_error("bind", local.unwrap_or(remote), error))
+}
+
+fn try_bind_local(remote: &Address, local: Option<&Address>, kind: Type) -> io::Result<Bound> {
     let (domain, path) = match (remote, local) {
         (_, Some(Address::Unix(path) | Address::Unixgram(path))) => {
             return bind_unix(local.unwrap_or(remote), path, kind);
@@ -290,20 +278,18 @@ fn reach_from(remote: &Address, local: Option<&Address>, kind: Type) -> io::Resu
         (Address::Unix(_) | Address::Unixgram(_), _) => (Domain::UNIX, None),
     };
     let socket = nonblocking(domain, kind)?;
-    if matches!(remote, Address::Tcp(_)) {
-        socket.set_tcp_nodelay(true)?;
-    }
     if let Some(local) = local {
-        // A port that was asked for by number: of TCP, because the last connection from it may be in TIME_WAIT; of UDP, because several sockets,
-        // each with a peer of its own, may send from it, and the kernel tells them apart by the peer.
+        // The user may ask for a port by number. On TCP the last connection from it may be in
+        // TIME_WAIT. On UDP several sockets may send from it, each to a peer of its own, and the
+        // kernel tells them apart by the peer.
         socket.set_reuse_address(true)?;
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if matches!(local, Address::Tcp(ip) if ip.port() == 0) {
-            super::udp::set_bind_no_port(socket.as_fd())?;
+            super::sys::set_bind_no_port(socket.as_fd())?;
         }
         socket.bind(&socket_name(local)?)?;
     } else if matches!(remote, Address::Unixgram(_)) && cfg!(target_os = "linux") {
-        // Who has no name cannot be answered: the kernel gives one.
+        // A peer cannot answer a socket without a name: the kernel gives one.
         socket.bind(&SockAddr::unix("")?)?;
     }
     Ok(Bound {
@@ -313,7 +299,8 @@ fn reach_from(remote: &Address, local: Option<&Address>, kind: Type) -> io::Resu
     })
 }
 
-/// A socket that does not block. Where it can be asked for with the socket, that saves two system calls a connection.
+/// A socket that does not block. If the system takes this with the call that makes the socket, that
+/// saves two system calls a connection.
 fn nonblocking(domain: Domain, kind: Type) -> io::Result<Socket> {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     return Socket::new(domain, kind.nonblocking(), None);
@@ -328,7 +315,7 @@ fn nonblocking(domain: Domain, kind: Type) -> io::Result<Socket> {
 fn socket_name(address: &Address) -> io::Result<SockAddr> {
     match address {
         Address::Tcp(ip) | Address::Udp(ip) => Ok((*ip).into()),
-        Address::Unix(path) | Address::Unixgram(path) => unix_name(path),
+        Address::Unix(path) | Address::Unixgram(path) => unix_path::name(path),
     }
 }
 
@@ -353,7 +340,6 @@ fn bind_ip(
     }
     if protocol == Protocol::TCP {
         socket.set_reuse_address(true)?;
-        socket.set_tcp_nodelay(true)?;
     }
     socket.bind(&ip.into())?;
     let bound = socket.local_addr()?.as_socket().unwrap_or(ip);
@@ -364,93 +350,13 @@ fn bind_ip(
     })
 }
 
-fn bind_unix(address: &Address, path: &Path, kind: Type) -> io::Result<Bound> {
-    let name = unix_name(path)?;
-    let socket = Socket::new(Domain::UNIX, kind, None)?;
-    socket.set_nonblocking(true)?;
-    match (socket.bind(&name), address.file()) {
-        (Err(error), Some(file)) if error.kind() == io::ErrorKind::AddrInUse => {
-            remove_stale(file, &name, kind)?;
-            socket.bind(&name)?;
-        }
-        (result, _) => result?,
-    }
-    let path = address.file().map(SocketPath::of).transpose()?;
+fn bind_unix(address: &Address, path: &std::path::Path, kind: Type) -> io::Result<Bound> {
+    let (socket, file) = unix_path::bind(address, path, kind)?;
     Ok(Bound {
         socket,
         address: address.clone(),
-        path,
+        path: file,
     })
-}
-
-/// The socket address of a path; a leading `@` stands for the zero byte of an abstract name.
-fn unix_name(path: &Path) -> io::Result<SockAddr> {
-    match path.as_os_str().as_bytes() {
-        [b'@', name @ ..] => SockAddr::unix(OsStr::from_bytes(&[&[0], name].concat())),
-        _ => SockAddr::unix(path),
-    }
-}
-
-/// Removes a socket file that nobody answers on any more: what a server that was killed leaves behind. Two servers that start at the same instant
-/// on the same stale path can still both get past this; there is no call that closes that gap.
-fn remove_stale(path: &Path, name: &SockAddr, kind: Type) -> io::Result<()> {
-    // Not following links: what a link points to is not ours to judge.
-    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            "something that is not a socket is there",
-        ));
-    }
-    let probe = Socket::new(Domain::UNIX, kind, None)?;
-    // A live server with a full backlog would hold a blocking probe for ever.
-    probe.set_nonblocking(true)?;
-    match probe.connect(name) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            info!(
-                "{}: nobody answers on this socket file; replaced",
-                crate::values::escape::Escaped(path.as_os_str().as_bytes())
-            );
-            std::fs::remove_file(path)
-        }
-        _ => Err(io::ErrorKind::AddrInUse.into()),
-    }
-}
-
-/// A socket file that we made; removed with this value, unless somebody has put another in its place.
-#[derive(Debug)]
-pub(super) struct SocketPath {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
-impl SocketPath {
-    fn of(path: &Path) -> io::Result<SocketPath> {
-        let metadata = std::fs::symlink_metadata(path)?;
-        Ok(SocketPath {
-            path: path.to_owned(),
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })
-    }
-
-    fn is_ours(&self) -> bool {
-        std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode))
-    }
-}
-
-impl Drop for SocketPath {
-    fn drop(&mut self) {
-        if self.is_ours() {
-            if let Err(error) = std::fs::remove_file(&self.path) {
-                warn!(
-                    "{}: cannot remove: {error}",
-                    crate::values::escape::Escaped(self.path.as_os_str().as_bytes())
-                );
-            }
-        }
-    }
 }
 
 fn start_error(verb: &str, address: &Address, error: io::Error) -> StartError {
@@ -466,7 +372,8 @@ fn reach_error(address: &Address, error: io::Error) -> StartError {
         (io::ErrorKind::PermissionDenied, true) => Some("you may not write to that socket file"),
         (io::ErrorKind::WouldBlock, true) => Some("its backlog is full"),
         (io::ErrorKind::AddrNotAvailable, false) => Some(
-            "no local port is left for this target: net.ipv4.ip_local_port_range says how many there are for each local address",
+            "no local port is left for this target: net.ipv4.ip_local_port_range says how many \
+             there are for each local address",
         ),
         (io::ErrorKind::PermissionDenied, false) => {
             Some("a broadcast address is sent to with --broadcast")
@@ -492,16 +399,31 @@ fn hint(address: &Address, error: &io::Error) -> Option<&'static str> {
         (io::ErrorKind::AddrInUse, None) => "another server answers there: choose another path",
         (io::ErrorKind::AlreadyExists, None) => "choose another path, or remove it yourself",
         (io::ErrorKind::PermissionDenied, Some(1..1024)) => {
-            "ports below 1024 need a privilege: run as root, grant CAP_NET_BIND_SERVICE, or choose a higher port"
+            "ports below 1024 need a privilege: run as root, grant CAP_NET_BIND_SERVICE, or choose \
+             a higher port"
         }
         (io::ErrorKind::PermissionDenied, None) => "you may not create files in that directory",
         (io::ErrorKind::AddrNotAvailable, Some(_)) => {
             "no interface of this machine has that address; 0.0.0.0 and [::] stand for all"
         }
         (io::ErrorKind::NotFound, None) => "the directory does not exist",
+        (io::ErrorKind::InvalidInput, Some(_)) if is_mapped(address) => {
+            "that is an IPv4 address: write it as 127.0.0.1, without ::ffff:"
+        }
         (io::ErrorKind::InvalidInput, Some(_)) => {
-            "an address of one link needs its interface: a group with --interface, any other as in [fe80::1%2]"
+            "an address of one link needs its interface: a group with --interface, any other as in \
+             [fe80::1%2]"
         }
         _ => return None,
     })
+}
+
+/// Whether an IPv6 address only stands for an IPv4 one. An IPv6 socket of ours takes none of them.
+fn is_mapped(address: &Address) -> bool {
+    match address {
+        Address::Tcp(SocketAddr::V6(ip)) | Address::Udp(SocketAddr::V6(ip)) => {
+            ip.ip().to_ipv4_mapped().is_some()
+        }
+        _ => false,
+    }
 }

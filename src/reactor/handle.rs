@@ -1,11 +1,12 @@
 //! What another thread may hold of a reactor.
 //!
-//! Owns the inbox. Must never touch the reactor's state: a command is left in the inbox, the waker ends the wait, and the loop
-//! takes it in its own time, between two turns.
+//! Owns the inbox. It never touches the reactor's state: a command is left in the inbox, the waker ends the
+//! wait, and the loop takes the command between two turns.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::thread::{self, ThreadId};
 
 use crate::net::Wake;
 use crate::values::stats::Stats;
@@ -29,12 +30,20 @@ pub(crate) enum Command {
 pub struct Handle {
     inbox: mpsc::Sender<Command>,
     waker: Arc<dyn Wake>,
+    /// The thread that made the reactor. A reactor cannot be sent to another, so it runs there.
+    home: ThreadId,
 }
 
 impl Handle {
     pub(crate) fn new(waker: Arc<dyn Wake>) -> (Handle, mpsc::Receiver<Command>) {
         let (inbox, commands) = mpsc::channel();
-        (Handle { inbox, waker }, commands)
+        let home = thread::current().id();
+        (Handle { inbox, waker, home }, commands)
+    }
+
+    /// An inbox that nobody writes to, for a reactor that has stopped.
+    pub(crate) fn silence() -> mpsc::Receiver<Command> {
+        mpsc::channel().1
     }
 
     /// Begins a drain; called again, stops the reactor at once.
@@ -47,21 +56,27 @@ impl Handle {
         self.send(Command::Stop);
     }
 
-    /// Makes the reactor call [`Service::on_alarm`](crate::service::Service::on_alarm) of the source that `token` names, if it is still there: how
-    /// another thread tells a service that there is something to do.
+    /// Makes the reactor call [`Service::on_alarm`](crate::service::Service::on_alarm) of the source that
+    /// `token` names, if it is still there. So another thread tells a service that there is something to do.
     pub fn wake(&self, token: Token) {
         self.send(Command::Wake(token));
     }
 
-    /// The counters as they stand between two turns; `None` once the reactor has stopped. Waits for the current turn to end.
+    /// The counters as they stand between two turns. Waits for the current turn to end.
+    ///
+    /// `None` once the reactor has stopped, and on the reactor's own thread, which would wait for itself for
+    /// ever: [`Reactor::stats`](crate::Reactor::stats) is for that.
     pub fn stats(&self) -> Option<Stats> {
+        if thread::current().id() == self.home {
+            return None;
+        }
         let (sender, stats) = mpsc::channel();
         self.send(Command::Stats(sender));
         stats.recv().ok()
     }
 
-    /// Ends the wait of the loop, and does nothing else: for who drives it turn by turn ([`Reactor::turn_by`](crate::Reactor::turn_by)) and is to look at
-    /// something beside it.
+    /// Ends the wait of the loop and does nothing else: for a caller that drives it turn by turn
+    /// ([`Reactor::turn_by`](crate::Reactor::turn_by)) and has something else to look at.
     pub fn nudge(&self) {
         if let Err(error) = self.waker.wake() {
             log::warn!("cannot wake the loop: {error}; it will notice with its next event");

@@ -94,6 +94,12 @@ impl<S> Sources<S> {
     }
 
     /// The row that a token names, if its source is still there.
+    pub(crate) fn get(&self, token: Token) -> Option<&Entry<S>> {
+        let entry = self.entries.get(token.slot());
+        entry.filter(|entry| entry.generation == token.generation())
+    }
+
+    /// The same, to be changed.
     #[inline]
     pub(crate) fn get_mut(&mut self, token: Token) -> Option<&mut Entry<S>> {
         find(&mut self.entries, token)
@@ -125,6 +131,12 @@ impl<S> Sources<S> {
         self.queue.begin_turn();
     }
 
+    /// Whether sources of this turn have not run yet.
+    #[inline]
+    pub(crate) fn has_rest(&self) -> bool {
+        self.queue.has_rest()
+    }
+
     /// Takes the next source of this turn off the queue. It may have left since it was queued: see [`Sources::enter`].
     #[inline]
     pub(crate) fn dequeue(&mut self) -> Option<Token> {
@@ -154,14 +166,18 @@ impl<S> Sources<S> {
         });
     }
 
-    /// Marks every source whose alarm is due.
-    pub(crate) fn mark_due(&mut self, now: Time) {
-        while let Some((token, at)) = self.timer.pop_due(now) {
-            let Some(entry) = self.get_mut(token).filter(|entry| entry.alarm_at == at) else {
-                continue;
+    /// Marks sources whose alarms are due, at most `most` of them, in the order of their deadlines. Those
+    /// that are left stay in the heap, where [`Sources::next_alarm`] keeps the loop from sleeping.
+    pub(crate) fn mark_due(&mut self, now: Time, most: usize) {
+        for _ in 0..most {
+            let Some((token, at)) = self.timer.pop_due(now) else {
+                return;
             };
-            entry.alarm_at = Time::NEVER;
-            self.mark(token, Ready::ALARM);
+            let entry = self.get_mut(token).filter(|entry| entry.alarm_at == at);
+            if let Some(entry) = entry {
+                entry.alarm_at = Time::NEVER;
+                self.mark(token, Ready::ALARM);
+            }
         }
     }
 
@@ -264,9 +280,9 @@ mod tests {
         sources.arm(token, at(50));
         sources.arm(token, at(70));
         assert_eq!(sources.next_alarm(), at(50));
-        sources.mark_due(at(49));
+        sources.mark_due(at(49), usize::MAX);
         assert!(!sources.is_runnable());
-        sources.mark_due(at(200));
+        sources.mark_due(at(200), usize::MAX);
         sources.begin_turn();
         assert_eq!(sources.dequeue(), Some(token));
         assert!(sources.enter(token).unwrap().ready.take(Ready::ALARM));
@@ -281,7 +297,7 @@ mod tests {
         sources.arm(token, at(10));
         sources.remove(token);
         sources.insert(Ready::NONE, ());
-        sources.mark_due(at(10));
+        sources.mark_due(at(10), usize::MAX);
         assert!(!sources.is_runnable());
     }
 
@@ -298,5 +314,23 @@ mod tests {
             "{} entries for no source",
             sources.timer.len()
         );
+    }
+
+    #[test]
+    fn alarms_past_the_budget_of_a_turn_are_due_in_the_next() {
+        let mut sources = Sources::with_capacity(0);
+        let tokens: Vec<Token> = (0..10).map(|_| sources.insert(Ready::NONE, ())).collect();
+        for (index, token) in tokens.iter().enumerate() {
+            sources.arm(*token, at(100 + index as u64));
+        }
+        let mut ran = Vec::new();
+        while sources.next_alarm() <= at(1000) {
+            sources.mark_due(at(1000), 4);
+            sources.begin_turn();
+            let before = ran.len();
+            ran.extend(std::iter::from_fn(|| sources.dequeue()));
+            assert!(ran.len() - before <= 4);
+        }
+        assert_eq!(ran, tokens, "all, in the order of their deadlines");
     }
 }

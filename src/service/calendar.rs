@@ -1,22 +1,23 @@
-//! The calendar: a time since 1970 as a date and a time of day, in UTC.
+//! The calendar: turns the time since 1970 into a date and a time of day, in UTC.
 //!
-//! Owns the arithmetic of the Gregorian calendar and the RFC 3339 form. Must never know a time zone or read a clock: the library without the program
-//! stands on few crates, and this much is not worth one more.
+//! Owns the arithmetic of the Gregorian calendar and the RFC 3339 format. It must never use a time
+//! zone or read a clock. It exists because the library without the program has few dependencies,
+//! and so little code does not justify another.
 //!
-//! Tests: below, beside jiff.
+//! Tests: below, against jiff.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
 
 const SECONDS_A_DAY: u64 = 86_400;
 
-/// A moment, as people write it. Counts from 1, save for the time of day.
+/// A date and a time of day. Months and days count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment {
     pub(super) year: u64,
     pub(super) month: u8,
     pub(super) day: u8,
-    /// Days since Sunday.
+    /// Days since Sunday, so Sunday is 0.
     pub(super) weekday: u8,
     pub(super) hour: u8,
     pub(super) minute: u8,
@@ -25,7 +26,7 @@ pub(super) struct Moment {
 }
 
 impl Moment {
-    /// The moment so long after 1970-01-01 00:00:00 UTC. Leap seconds are not counted, as no clock here counts them.
+    /// Converts the time since 1970-01-01 00:00:00 UTC. As in Unix time, there are no leap seconds.
     pub(super) fn new(since_epoch: Duration) -> Moment {
         let (days, second) = (
             since_epoch.as_secs() / SECONDS_A_DAY,
@@ -36,7 +37,7 @@ impl Moment {
             year,
             month: month as u8,
             day: day as u8,
-            // The first day was a Thursday.
+            // 1970-01-01 was a Thursday.
             weekday: ((days + 4) % 7) as u8,
             hour: (second / 3600) as u8,
             minute: (second / 60 % 60) as u8,
@@ -46,10 +47,12 @@ impl Moment {
     }
 }
 
-/// Year, month and day so many days after 1970-01-01. Years are taken to begin with March, which puts the leap day at their end; a cycle of the
-/// calendar is 400 years, or 146,097 days.
+/// Converts days since 1970-01-01 into year, month and day.
+///
+/// The arithmetic uses years that begin on 1 March, so that the leap day is the last day of its
+/// year. The calendar repeats every 400 years, which are 146,097 days.
 fn date(days: u64) -> (u64, u64, u64) {
-    /// From 1 March of the year 0 to the first day of 1970.
+    /// Days from 1 March of the year 0 to 1 January 1970.
     const BEFORE_1970: u64 = 719_468;
     let (cycle, in_cycle) = (
         (days + BEFORE_1970) / 146_097,
@@ -57,7 +60,7 @@ fn date(days: u64) -> (u64, u64, u64) {
     );
     let year = (in_cycle - in_cycle / 1_460 + in_cycle / 36_524 - in_cycle / 146_096) / 365;
     let in_year = in_cycle - (365 * year + year / 4 - year / 100);
-    // From March on, five months have 153 days, over and over.
+    // From March on, every five months together have 153 days.
     let since_march = (5 * in_year + 2) / 153;
     let day = in_year - (153 * since_march + 2) / 5 + 1;
     let month = if since_march < 10 {
@@ -68,7 +71,8 @@ fn date(days: u64) -> (u64, u64, u64) {
     (400 * cycle + year + u64::from(month <= 2), month, day)
 }
 
-/// A time since 1970-01-01 00:00:00 UTC as RFC 3339 writes it, to the millisecond: `2026-11-21T07:02:12.345Z`.
+/// Displays the time since 1970-01-01 00:00:00 UTC in the format of RFC 3339, with milliseconds:
+/// `2026-11-21T07:02:12.345Z`.
 pub(crate) fn rfc3339(since_epoch: Duration) -> impl Display {
     Rfc3339(Moment::new(since_epoch))
 }
@@ -102,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    /// The first second of the year 10000, which jiff does not know and RFC 3339 cannot write.
+    /// The start of the year 10000, which neither jiff nor RFC 3339 can represent.
     const YEAR_10000: u64 = 253_402_300_800;
 
     fn text(seconds: u64, millis: u64) -> String {
@@ -110,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn known_moments_are_written_as_rfc_3339_says() {
+    fn known_moments_print_as_in_rfc_3339() {
         assert_eq!(text(0, 0), "1970-01-01T00:00:00.000Z");
         assert_eq!(text(951_782_400, 7), "2000-02-29T00:00:00.007Z");
         assert_eq!(text(1_795_244_532, 345), "2026-11-21T07:02:12.345Z");
@@ -120,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn no_clock_is_too_wrong() {
+    fn the_largest_duration_does_not_overflow() {
         let far = Moment::new(Duration::MAX);
         assert_eq!(
             (far.hour, far.minute, far.second, far.millisecond),
@@ -129,7 +133,7 @@ mod tests {
         assert!(far.year > 500_000_000_000, "{far:?}");
     }
 
-    /// jiff's own account of the same moment.
+    /// The same moment, computed by jiff.
     fn reference(seconds: u64, millis: u64) -> Moment {
         let stamp = Timestamp::from_millisecond((seconds * 1000 + millis) as i64).unwrap();
         let zoned = stamp.to_zoned(TimeZone::UTC);
@@ -145,9 +149,9 @@ mod tests {
         }
     }
 
-    /// A whole cycle of the calendar, day by day.
+    /// One full cycle of the calendar.
     #[test]
-    fn every_day_of_four_hundred_years_is_the_one_that_jiff_says() {
+    fn every_day_of_400_years_agrees_with_jiff() {
         for day in 0..146_097 {
             let seconds = day * SECONDS_A_DAY;
             assert_eq!(
@@ -159,7 +163,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_moment_is_the_one_that_jiff_says(seconds in 0..YEAR_10000 - 30 * 3600, millis in 0u64..1000) {
+        fn every_moment_agrees_with_jiff(
+            seconds in 0..YEAR_10000 - 30 * 3600,
+            millis in 0u64..1000,
+        ) {
             let since_epoch = Duration::from_secs(seconds) + Duration::from_millis(millis);
             prop_assert_eq!(Moment::new(since_epoch), reference(seconds, millis));
             let read_back: Timestamp = rfc3339(since_epoch).to_string().parse().unwrap();

@@ -1,7 +1,8 @@
-//! Character generator (RFC 864): a stream without end, for whoever wants to see one arrive.
+//! Character generator (RFC 864): a stream without end.
 //!
-//! Owns the pattern, which is the same for everybody, and no buffer. Must never run ahead of its peer by more than one piece, whatever the peer does,
-//! and never let what it says keep it from hearing that the peer has ended.
+//! Owns the pattern, which is the same for every client. It owns no buffer. It must never send more
+//! than one piece ahead of the client. Its output must never keep the server from reading the
+//! client's end of stream.
 //!
 //! ```text
 //!      !"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefg
@@ -9,22 +10,24 @@
 //!     "#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghi
 //! ```
 //!
-//! The 95 printing characters of ASCII stand in a ring, and each line begins with the next of them, so the pattern begins again after 95 lines. One
-//! piece is all of these, and what a connection takes it takes whole: the next piece always begins where the last one ended, and there is no
-//! position to keep.
+//! The 95 printing characters of ASCII form a ring. Each line starts one character later than the
+//! line before it, so the pattern repeats after 95 lines. These 95 lines are one piece. The service
+//! sends whole pieces only. The next piece always continues the pattern, so the service needs no
+//! position.
 //!
-//! A datagram is answered with the beginning of the pattern, 0 to 512 characters of it, as many as chance has it.
+//! The reply to a datagram is the first 0 to 512 characters of the pattern. Its length is random.
 //!
 //! Tests: below, `tests/services.rs`.
 
 use std::mem;
 
-use super::{Action, Context, Service};
+use super::{Action, Context, Service, Shape};
+use crate::values::dice::Dice;
 
 /// The printing characters of ASCII, from the space to the tilde.
 const CHARACTERS: usize = 95;
 
-/// Characters of a line, without its end.
+/// Characters of a line, without its CRLF.
 const LINE: usize = 72;
 
 /// One piece: each line once, with CRLF.
@@ -47,66 +50,58 @@ const fn pattern() -> [u8; PIECE] {
     pattern
 }
 
-/// The most that a datagram carries (RFC 864).
-const DATAGRAM: u64 = 512;
+/// The longest reply to a datagram (RFC 864).
+const DATAGRAM: usize = 512;
 
-/// Generates characters for as long as somebody takes them.
-#[derive(Clone, Debug, Default)]
-pub struct Chargen(Shape);
-
-/// What the service talks through. A stream is opened, and that is how it is known.
+/// Sends characters for as long as the client reads them.
 #[derive(Clone, Debug)]
-enum Shape {
-    /// `chance` is 0 before the first datagram.
-    Datagrams { chance: u64 },
-    /// `was_refused`: the socket did not take all of the last piece.
-    Stream { was_refused: bool },
+pub struct Chargen(State);
+
+/// What the service remembers between calls.
+#[derive(Clone, Debug)]
+enum State {
+    /// `was_cut`: the socket did not accept all of the last piece.
+    Stream { was_cut: bool },
+    /// `dice` decide the lengths. The time of the first datagram is their seed.
+    Datagram { dice: Option<Dice> },
 }
 
-impl Default for Shape {
-    fn default() -> Shape {
-        Shape::Datagrams { chance: 0 }
+impl Chargen {
+    /// Makes the service for one connection or one datagram socket.
+    pub fn new(shape: Shape) -> Chargen {
+        Chargen(match shape {
+            Shape::Stream => State::Stream { was_cut: false },
+            Shape::Datagram => State::Datagram { dice: None },
+        })
     }
 }
 
 impl Service for Chargen {
     fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
-        self.0 = Shape::Stream { was_refused: false };
         self.on_writable(cx)
     }
 
     fn on_data(&mut self, cx: &mut Context<'_>, _input: &[u8]) -> Action {
-        if let Shape::Datagrams { chance } = &mut self.0 {
-            *chance = roll(*chance, cx);
-            cx.reply(&PATTERN[..(*chance % (DATAGRAM + 1)) as usize]);
+        if let State::Datagram { dice } = &mut self.0 {
+            let dice = dice.get_or_insert_with(|| Dice::new(cx.wall_clock().as_nanos() as u64));
+            cx.reply(&PATTERN[..dice.below(DATAGRAM + 1)]);
         }
         Action::Continue
     }
 
-    /// After a piece that was refused in part, one turn is left to what the peer says: nothing is read while anything is owed, and a slow peer might be
-    /// owed something for ever.
+    /// Skips one turn after a piece that the socket cut short. The server reads nothing while there
+    /// is pending output, and a slow client might leave some pending for ever. In the skipped turn
+    /// there is none, so the server reads what the client sent.
     fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
-        if let Shape::Stream { was_refused } = &mut self.0 {
+        if let State::Stream { was_cut } = &mut self.0 {
             let room = cx.room();
-            if !mem::take(was_refused) && room >= PIECE {
+            if !mem::take(was_cut) && room >= PIECE {
                 cx.reply(&PATTERN);
-                *was_refused = cx.room() < room;
+                *was_cut = cx.room() < room;
             }
         }
         Action::More
     }
-}
-
-/// The next number of a xorshift generator, which the time of day starts. It hides nothing and need not: it only makes lengths vary.
-fn roll(chance: u64, cx: &mut Context<'_>) -> u64 {
-    let mut next = if chance == 0 {
-        cx.wall_clock().as_nanos() as u64 | 1
-    } else {
-        chance
-    };
-    next ^= next << 13;
-    next ^= next >> 7;
-    next ^ (next << 17)
 }
 
 #[cfg(test)]
@@ -146,8 +141,8 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_gets_the_pattern_over_and_over_and_input_is_nothing() {
-        let (mut service, mut wire) = (Chargen::default(), Kept::default());
+    fn a_stream_repeats_the_pattern_and_ignores_input() {
+        let (mut service, mut wire) = (Chargen::new(Shape::Stream), Kept::default());
         assert_eq!(with(&mut wire, |cx| service.on_open(cx)), Action::More);
         for _ in 0..3 {
             assert_eq!(
@@ -160,11 +155,12 @@ mod tests {
         assert_eq!(with(&mut wire, |cx| service.on_eof(cx)), Action::FINISH);
     }
 
-    /// Half a piece would tear the pattern, and more than there is room for would end the connection.
+    /// A part of a piece would break the pattern. More than there is room for would end the
+    /// connection.
     #[test]
-    fn without_room_for_a_piece_nothing_is_said() {
+    fn nothing_is_sent_without_room_for_a_whole_piece() {
         let (mut service, mut wire) = (
-            Chargen::default(),
+            Chargen::new(Shape::Stream),
             Kept {
                 room: PIECE - 1,
                 ..Kept::default()
@@ -178,8 +174,8 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_gets_some_of_the_pattern_as_chance_has_it() {
-        let (mut service, mut lengths) = (Chargen::default(), BTreeSet::new());
+    fn a_datagram_gets_the_start_of_the_pattern_at_a_random_length() {
+        let (mut service, mut lengths) = (Chargen::new(Shape::Datagram), BTreeSet::new());
         for _ in 0..20_000 {
             let mut wire = Kept {
                 wall_clock: Duration::from_nanos(1_795_244_532_345_678_901),
@@ -189,20 +185,20 @@ mod tests {
                 with(&mut wire, |cx| service.on_data(cx, b"?")),
                 Action::Continue
             );
-            assert_eq!(wire.calls, 1, "one datagram for one");
+            assert_eq!(wire.calls, 1, "one reply for one datagram");
             assert!(PATTERN.starts_with(&wire.sent), "not the pattern");
             lengths.insert(wire.sent.len());
         }
         assert!(
             lengths.into_iter().eq(0..=512),
-            "all lengths from 0 to 512, and no other"
+            "not exactly the lengths from 0 to 512"
         );
     }
 
-    /// A clock that stands at its beginning is no reason to say nothing for ever.
+    /// A seed of zero must not make every reply empty.
     #[test]
-    fn chance_needs_no_clock() {
-        let (mut service, mut wire) = (Chargen::default(), Kept::default());
+    fn lengths_vary_even_if_the_clock_reads_zero() {
+        let (mut service, mut wire) = (Chargen::new(Shape::Datagram), Kept::default());
         (0..100).for_each(|_| {
             assert_eq!(
                 with(&mut wire, |cx| service.on_data(cx, b"")),
@@ -211,7 +207,7 @@ mod tests {
         });
         assert!(
             wire.sent.len() > 512,
-            "{} bytes in a hundred datagrams",
+            "{} bytes in 100 datagrams",
             wire.sent.len()
         );
     }

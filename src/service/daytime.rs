@@ -1,7 +1,7 @@
 //! Daytime (RFC 867): the date and the time of day, for people.
 //!
-//! Owns the form of the line, `Weekday, Month D, YYYY HH:MM:SS-UTC` with CRLF, which is the first that the RFC suggests, always in UTC. Must never
-//! look at what the peer says.
+//! Owns the format of the line: `Weekday, Month D, YYYY HH:MM:SS-UTC` with CRLF, the first format
+//! that the RFC suggests. The time is always in UTC. The reply must never depend on the input.
 //!
 //! Tests: below, `tests/services.rs`.
 
@@ -33,7 +33,7 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// Says the time in words, and ends.
+/// Sends the time as text, then finishes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Daytime;
 
@@ -44,7 +44,7 @@ impl Service for Daytime {
         Action::FINISH
     }
 
-    /// A datagram: a stream has had its answer.
+    /// Called for datagrams only: on a stream, `on_open` has already finished.
     fn on_data(&mut self, cx: &mut Context<'_>, _input: &[u8]) -> Action {
         self.on_open(cx)
     }
@@ -74,7 +74,7 @@ mod tests {
     use crate::service::tests::{feed, open_at};
 
     #[test]
-    fn the_line_is_the_first_that_the_rfc_suggests() {
+    fn the_line_has_the_first_format_of_the_rfc() {
         for (seconds, expected) in [
             (0, "Thursday, January 1, 1970 00:00:00-UTC\r\n"),
             (383_247_463, "Monday, February 22, 1982 17:37:43-UTC\r\n"),
@@ -83,13 +83,13 @@ mod tests {
                 "Thursday, December 31, 2026 23:59:59-UTC\r\n",
             ),
         ] {
-            let said = open_at(&mut Daytime, Duration::from_secs(seconds));
-            assert_eq!(said, (expected.as_bytes().to_vec(), Action::FINISH));
+            let reply = open_at(&mut Daytime, Duration::from_secs(seconds));
+            assert_eq!(reply, (expected.as_bytes().to_vec(), Action::FINISH));
         }
     }
 
     #[test]
-    fn a_datagram_gets_the_same() {
+    fn a_datagram_gets_the_same_line() {
         assert_eq!(
             feed(&mut Daytime, b"anything"),
             open_at(&mut Daytime, Duration::ZERO)

@@ -1,8 +1,10 @@
-//! Discard (RFC 863): what comes is thrown away.
+//! Discard (RFC 863): reads everything and answers nothing.
+//!
+//! Tests: below, `tests/services.rs`.
 
 use super::{Action, Context, Service};
 
-/// Answers nothing.
+/// Never answers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Discard;
 
@@ -18,7 +20,7 @@ mod tests {
     use crate::service::tests::feed;
 
     #[test]
-    fn nothing_comes_back() {
+    fn input_gets_no_reply() {
         assert_eq!(
             feed(&mut Discard, b"anything"),
             (Vec::new(), Action::Continue)

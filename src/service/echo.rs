@@ -1,8 +1,11 @@
-//! Echo (RFC 862): what comes goes back. The whole of it: order, completeness and half-close are the connection's work.
+//! Echo (RFC 862): sends every input back.
+//!
+//! This file is the whole service. Keeping bytes in order, losing none and passing on a half-close
+//! is the work of [`stream`](crate::stream).
 
 use super::{Action, Context, Service};
 
-/// Answers every input with itself.
+/// Replies to every input with the same bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Echo;
 
@@ -19,7 +22,7 @@ mod tests {
     use crate::service::tests::feed;
 
     #[test]
-    fn what_comes_goes_back() {
+    fn the_reply_equals_the_input() {
         for input in [&b""[..], b"a", b"\0\xff\r\n", &[7; 70_000]] {
             assert_eq!(feed(&mut Echo, input), (input.to_vec(), Action::Continue));
         }

@@ -365,7 +365,8 @@ impl Messages {
         }
         scratch.texts.clear();
         scratch.ends.clear();
-        if template.wants_local() && self.local.is_none() {
+        // A datagram socket may be asked at many addresses, a stream at one.
+        if template.wants_local() && (self.local.is_none() || !self.is_stream) {
             self.local = Some(
                 cx.local()
                     .map_or_else(|| "unknown".into(), |local| local.to_string().into()),

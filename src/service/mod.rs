@@ -282,7 +282,7 @@ pub fn factory(name: &str, host: &Host) -> Option<Factory> {
     Some(match name {
         "echo" => Box::new(|_| Box::new(Echo)),
         "discard" => Box::new(|_| Box::new(Discard)),
-        "chargen" => Box::new(|_| Box::<Chargen>::default()),
+        "chargen" => Box::new(|shape| Box::new(Chargen::new(shape))),
         "daytime" => Box::new(|_| Box::new(Daytime)),
         "time" => Box::new(|_| Box::new(TimeProtocol)),
         "qotd" => {
@@ -291,7 +291,7 @@ pub fn factory(name: &str, host: &Host) -> Option<Factory> {
         }
         "whoami" => {
             let host = host.clone();
-            Box::new(move |_| Box::new(Whoami::new(host.clone())))
+            Box::new(move |shape| Box::new(Whoami::new(host.clone(), shape)))
         }
         _ => return None,
     })

@@ -1,7 +1,8 @@
-//! Quote of the day (RFC 865): one short saying.
+//! Quote of the day (RFC 865): one short quote.
 //!
-//! Owns the sayings, which are old proverbs, and whose turn it is. Must never say anything that the RFC would not have: printing ASCII, lines that end
-//! with CRLF, less than 512 characters; and never look at what the peer says.
+//! Owns the quotes, which are old proverbs, and their order. A quote must always be what the RFC
+//! allows: printing ASCII, lines that end with CRLF, fewer than 512 characters. The reply must
+//! never depend on the input.
 //!
 //! Tests: below, `tests/services.rs`.
 
@@ -10,7 +11,7 @@ use std::rc::Rc;
 
 use super::{Action, Context, Service};
 
-const SAYINGS: [&str; 14] = [
+const QUOTES: [&str; 14] = [
     "A mynah says what it heard, and is believed for it.\r\n    (of the house)\r\n",
     "Empty vessels make the most sound.\r\n    (English proverb)\r\n",
     "Measure seven times, cut once.\r\n    (Russian proverb)\r\n",
@@ -21,35 +22,36 @@ const SAYINGS: [&str; 14] = [
     "Little by little, the bird builds its nest.\r\n    (French proverb)\r\n",
     "As one calls into the wood, so it echoes back.\r\n    (German proverb)\r\n",
     "A smooth sea never made a skilled sailor.\r\n    (English proverb)\r\n",
-    "Who asks is a fool for five minutes; who does not ask remains one.\r\n    (Chinese proverb)\r\n",
+    "Who asks is a fool for five minutes; who does not ask remains one.\r\n    \
+     (Chinese proverb)\r\n",
     "A good listener needs few words.\r\n    (Spanish proverb)\r\n",
     "Two ears, one mouth: hear twice as much as you say.\r\n    (after Zeno of Citium)\r\n",
     "Haste has no blessing.\r\n    (Swahili proverb)\r\n",
 ];
 
-/// Says something worth remembering, and ends.
+/// Sends the next quote, then finishes.
 #[derive(Clone, Debug, Default)]
 pub struct Qotd {
-    /// How many sayings were said so far, by all that share it.
-    turn: Rc<Cell<usize>>,
+    /// Quotes sent so far by all services that share this counter.
+    count: Rc<Cell<usize>>,
 }
 
 impl Qotd {
-    /// Takes its sayings in turn with all others that count with `turn`.
-    pub fn new(turn: Rc<Cell<usize>>) -> Qotd {
-        Qotd { turn }
+    /// Services that share `count` take turns: each reply is the next quote of the list.
+    pub fn new(count: Rc<Cell<usize>>) -> Qotd {
+        Qotd { count }
     }
 }
 
 impl Service for Qotd {
     fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        cx.reply(SAYINGS[turn % SAYINGS.len()].as_bytes());
+        let count = self.count.get();
+        self.count.set(count.wrapping_add(1));
+        cx.reply(QUOTES[count % QUOTES.len()].as_bytes());
         Action::FINISH
     }
 
-    /// A datagram: a stream has had its answer.
+    /// Called for datagrams only: on a stream, `on_open` has already finished.
     fn on_data(&mut self, cx: &mut Context<'_>, _input: &[u8]) -> Action {
         self.on_open(cx)
     }
@@ -64,49 +66,45 @@ mod tests {
     use crate::service::tests::{feed, open_at};
 
     #[test]
-    fn every_saying_is_as_the_rfc_wants_it() {
-        for saying in SAYINGS {
-            let lines = saying.strip_suffix("\r\n").expect(saying).split("\r\n");
-            assert!(saying.len() < 512, "{saying}");
+    fn every_quote_is_as_the_rfc_requires() {
+        for quote in QUOTES {
+            let lines = quote.strip_suffix("\r\n").expect(quote).split("\r\n");
+            assert!(quote.len() < 512, "{quote}");
             for line in lines {
                 assert!(
                     !line.is_empty() && line.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
-                    "{saying}"
+                    "{quote}"
                 );
             }
         }
         assert_eq!(
-            SAYINGS.iter().collect::<BTreeSet<_>>().len(),
-            SAYINGS.len(),
-            "no saying twice"
+            QUOTES.iter().collect::<BTreeSet<_>>().len(),
+            QUOTES.len(),
+            "a quote is listed twice"
         );
     }
 
-    /// Whoever comes, stream or datagram, gets the next one.
     #[test]
-    fn sayings_are_taken_in_turn() {
-        let turn = Rc::default();
-        for round in 0..2 * SAYINGS.len() {
-            let mut service = Qotd::new(Rc::clone(&turn));
-            let said = if round % 2 == 0 {
+    fn streams_and_datagrams_get_the_next_quote() {
+        let count = Rc::default();
+        for round in 0..2 * QUOTES.len() {
+            let mut service = Qotd::new(Rc::clone(&count));
+            let reply = if round % 2 == 0 {
                 open_at(&mut service, Duration::ZERO)
             } else {
                 feed(&mut service, b"")
             };
-            assert_eq!(
-                said,
-                (SAYINGS[round % SAYINGS.len()].into(), Action::FINISH)
-            );
+            assert_eq!(reply, (QUOTES[round % QUOTES.len()].into(), Action::FINISH));
         }
     }
 
     #[test]
-    fn the_count_may_wrap() {
-        let turn = Rc::new(Cell::new(usize::MAX));
+    fn the_count_wraps() {
+        let count = Rc::new(Cell::new(usize::MAX));
         assert_eq!(
-            feed(&mut Qotd::new(Rc::clone(&turn)), b"").0,
-            SAYINGS[usize::MAX % SAYINGS.len()].as_bytes()
+            feed(&mut Qotd::new(Rc::clone(&count)), b"").0,
+            QUOTES[usize::MAX % QUOTES.len()].as_bytes()
         );
-        assert_eq!(turn.get(), 0);
+        assert_eq!(count.get(), 0);
     }
 }

@@ -1,7 +1,8 @@
-//! Answers with blanks to fill in: `got {} from {peer}`.
+//! Reply templates: `got {} from {peer}`.
 //!
-//! Owns the grammar, and the text of each field. Parsed once, at start, so that what is wrong is known before anybody connects. Must never copy the
-//! message that it repeats: an answer is pieces, some of the template, some of the input.
+//! Owns the grammar and the text of each field. A template is parsed once, at the start, so that a
+//! mistake in it is reported before a client connects. It must never copy the message into a reply:
+//! a reply is a list of pieces, borrowed from the template and from the input.
 //!
 //! Tests: below, `tests/messages.rs`.
 
@@ -25,7 +26,7 @@ enum Piece {
     Field(Field),
 }
 
-/// What is filled in beside the message.
+/// A placeholder other than the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field {
     Peer,
@@ -35,7 +36,7 @@ enum Field {
     Time,
 }
 
-/// What the fields stand for, for one message.
+/// The values of the fields for one message.
 pub(super) struct Values<'a> {
     pub(super) peer: &'a Peer,
     pub(super) local: &'a str,
@@ -44,10 +45,10 @@ pub(super) struct Values<'a> {
     pub(super) wall_clock: Duration,
 }
 
-/// Why a text is no template.
+/// Why a text is not a valid template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateError {
-    /// Where in the text, in bytes.
+    /// The position of the mistake in the text, in bytes.
     pub at: usize,
     what: String,
 }
@@ -70,16 +71,16 @@ impl TemplateError {
 }
 
 impl Template {
-    /// Just the message: an echo.
+    /// The message alone: an echo.
     pub fn message() -> Template {
         Template::new(vec![Piece::Message])
     }
 
-    /// Parses a text. Its literal parts go through `write`, with their place in the text, which makes the bytes of the wire of them.
+    /// Parses `text`. `write` encodes each literal part; it gets the position of that part too.
     ///
     /// # Errors
     ///
-    /// Where a brace stands alone or a field has no such name, and those of `write`.
+    /// A brace has no partner, a field does not exist, or `write` failed.
     pub fn parse<E: From<TemplateError>>(
         text: &str,
         mut write: impl FnMut(usize, &str) -> Result<Vec<u8>, E>,
@@ -102,14 +103,14 @@ impl Template {
             let Some(inside) = rest.strip_prefix('{') else {
                 return Err(TemplateError::new(
                     at,
-                    "a brace closes what nothing opened; write }} for a brace",
+                    "a brace closes nothing; write }} for a literal brace",
                 )
                 .into());
             };
             let Some(end) = inside.find('}') else {
                 return Err(TemplateError::new(
                     at,
-                    "a brace is never closed; write {{ for a brace",
+                    "a brace is never closed; write {{ for a literal brace",
                 )
                 .into());
             };
@@ -127,17 +128,17 @@ impl Template {
         Template { pieces, has_fields }
     }
 
-    /// Whether anything but the message is filled in.
+    /// Returns whether the template has fields besides the message.
     pub(super) fn has_fields(&self) -> bool {
         self.has_fields
     }
 
-    /// How long an answer is at the least: its literal text.
+    /// The length of the literal text, which is the shortest possible reply.
     pub fn least(&self) -> usize {
         self.texts().map(<[u8]>::len).sum()
     }
 
-    /// Whether its literal text contains `bytes`.
+    /// Returns whether the literal text contains `bytes`.
     pub fn says(&self, bytes: &[u8]) -> bool {
         self.texts().any(|text| {
             text.windows(bytes.len().max(1))
@@ -145,17 +146,17 @@ impl Template {
         })
     }
 
-    /// Whether the address of our end is asked for, which costs a system call.
+    /// Returns whether a reply needs the local address, which costs a system call.
     pub(super) fn wants_local(&self) -> bool {
         self.pieces.contains(&Piece::Field(Field::Local))
     }
 
-    /// Whether the time of day is asked for.
+    /// Returns whether a reply needs the time of day.
     pub(super) fn wants_time(&self) -> bool {
         self.pieces.contains(&Piece::Field(Field::Time))
     }
 
-    /// Writes the texts of the fields, one behind the other, and notes where each ends.
+    /// Appends the text of every field to `texts`, and its end in `texts` to `ends`.
     pub(super) fn write_fields(
         &self,
         values: &Values<'_>,
@@ -176,7 +177,8 @@ impl Template {
         }
     }
 
-    /// The pieces of an answer to `message`, with the fields as [`Template::write_fields`] left them.
+    /// Returns the pieces of the reply to `message`. `texts` and `ends` come from
+    /// [`Template::write_fields`].
     #[inline]
     pub(super) fn pieces<'a>(
         &'a self,
@@ -196,7 +198,7 @@ impl Template {
         })
     }
 
-    /// How many pieces there are.
+    /// The number of pieces.
     pub(super) fn len(&self) -> usize {
         self.pieces.len()
     }
@@ -223,11 +225,12 @@ fn field(name: &str) -> Option<Piece> {
 
 fn unknown(name: &str) -> String {
     format!(
-        "there is no field {{{name}}}; the message is {{}}, the others are {{peer}} {{local}} {{conn}} {{seq}} {{time}}, and {{{{ is a brace"
+        "there is no field {{{name}}}; use {{}} for the message, or {{peer}}, {{local}}, {{conn}}, \
+         {{seq}}, {{time}}; write {{{{ for a literal brace"
     )
 }
 
-/// Joins texts that stand beside each other: a piece fewer is a slice fewer in every answer.
+/// Merges neighbouring texts: fewer pieces mean fewer slices in every reply.
 fn joined(pieces: Vec<Piece>) -> Vec<Piece> {
     let mut joined: Vec<Piece> = Vec::new();
     for piece in pieces {
@@ -280,12 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_at_its_place() {
+    fn mistakes_are_reported_with_their_position() {
         for (text, at, words) in [
             ("ab{", 2, "never closed"),
             ("a{peer", 1, "never closed"),
-            ("a}b", 1, "nothing opened"),
-            ("{{}", 2, "nothing opened"),
+            ("a}b", 1, "closes nothing"),
+            ("{{}", 2, "closes nothing"),
             ("é{user}", 2, "no field {user}"),
             ("{ }", 0, "no field { }"),
         ] {
@@ -296,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_joined_and_known() {
+    fn neighbouring_texts_are_merged() {
         let template = parse("a{{b}}{}c").unwrap();
         assert_eq!(template.len(), 3);
         assert_eq!(template.least(), 5);

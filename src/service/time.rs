@@ -1,7 +1,7 @@
 //! Time (RFC 868): the seconds since the year 1900, for machines.
 //!
-//! Owns the four bytes. They wrap on 2036-02-07 at 06:28:16 UTC and count from zero again: four bytes hold no more, and the RFC has no other form.
-//! Must never look at what the peer says.
+//! Owns the four bytes of the reply, which must never depend on the input. They wrap to zero on
+//! 2036-02-07 at 06:28:16 UTC: the RFC defines no longer format.
 //!
 //! Tests: below, `tests/services.rs`.
 
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::{Action, Context, Service};
 
-/// From 1900-01-01 to 1970-01-01, both at 00:00:00 UTC, as the RFC gives it.
+/// Seconds from 1900-01-01 to 1970-01-01, both at 00:00:00 UTC. The RFC gives this number.
 const FROM_1900_TO_1970: u64 = 2_208_988_800;
 
-/// Says the time in four bytes, and ends.
+/// Sends the time in four bytes, then finishes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TimeProtocol;
 
@@ -23,13 +23,13 @@ impl Service for TimeProtocol {
         Action::FINISH
     }
 
-    /// A datagram: a stream has had its answer.
+    /// Called for datagrams only: on a stream, `on_open` has already finished.
     fn on_data(&mut self, cx: &mut Context<'_>, _input: &[u8]) -> Action {
         self.on_open(cx)
     }
 }
 
-/// Seconds since 1900-01-01 00:00:00 UTC, the low 32 bits of them.
+/// The low 32 bits of the seconds since 1900-01-01 00:00:00 UTC.
 fn since_1900(since_1970: Duration) -> u32 {
     since_1970.as_secs().wrapping_add(FROM_1900_TO_1970) as u32
 }
@@ -39,9 +39,9 @@ mod tests {
     use super::*;
     use crate::service::tests::{feed, open_at};
 
-    /// The moments that the RFC lists, and the wrap.
+    /// The examples of the RFC, and the wrap.
     #[test]
-    fn the_seconds_are_those_of_the_rfc() {
+    fn the_seconds_match_the_examples_of_the_rfc() {
         for (since_1970, expected) in [
             (0, 2_208_988_800),
             (189_302_400, 2_398_291_200),
@@ -60,9 +60,9 @@ mod tests {
     }
 
     #[test]
-    fn four_bytes_go_out_the_highest_first() {
-        let said = open_at(&mut TimeProtocol, Duration::from_millis(999));
-        assert_eq!(said, (vec![0x83, 0xaa, 0x7e, 0x80], Action::FINISH));
-        assert_eq!(feed(&mut TimeProtocol, b""), said);
+    fn the_reply_is_four_bytes_in_network_order() {
+        let reply = open_at(&mut TimeProtocol, Duration::from_millis(999));
+        assert_eq!(reply, (vec![0x83, 0xaa, 0x7e, 0x80], Action::FINISH));
+        assert_eq!(feed(&mut TimeProtocol, b""), reply);
     }
 }

@@ -166,6 +166,18 @@ impl<N: Net> Connection<N> {
         }
     }
 
+    pub(crate) fn stalled_since(&self) -> Time {
+        self.line.outbox.stalled_since()
+    }
+
+    pub(crate) fn last_look(&mut self, _ready: &mut Ready, _turn: &mut Turn<N>) -> CloseReason {
+        self.finished().unwrap_or(CloseReason::Cut)
+    }
+
+    pub(crate) fn abandon(self, turn: &mut Turn<N>) {
+        turn.net.abort(self.line.stream);
+    }
+
     /// Makes the service's alarm due.
     pub(crate) fn alarm_at(&mut self, at: Time) {
         if self.has_service() {

@@ -27,7 +27,7 @@ use crate::net::turn::{Outcome, Turn};
 use crate::service::{Factory, Service, Shape};
 use crate::values::endpoint::Address;
 use crate::values::error::{AcceptError, CloseReason};
-use crate::values::limits::{ACCEPT_BUDGET, STARVED_RETRY};
+use crate::values::limits::STARVED_RETRY;
 use crate::values::peer::Peer;
 use crate::values::ready::Ready;
 use crate::values::time::Time;
@@ -95,8 +95,9 @@ impl<N: Net> Listener<N> {
         }
     }
 
-    pub(crate) fn close(self, net: &mut N) {
-        net.close_listener(self.socket);
+    pub(crate) fn close(self, turn: &mut Turn<N>) -> usize {
+        turn.net.close_listener(self.socket);
+        0
     }
 
     /// Accepts into `batch` what there is room for, within one turn's budget. The sockets become sources after the loop, so that none is created
@@ -106,11 +107,12 @@ impl<N: Net> Listener<N> {
         ready: &mut Ready,
         turn: &mut Turn<N>,
         room: usize,
+        most: usize,
         batch: &mut Vec<Accepted<N>>,
     ) -> Outcome {
         ready.remove(Ready::ALARM);
         self.pause = Pause::No;
-        for _ in 0..ACCEPT_BUDGET {
+        for _ in 0..most {
             if self.left == Some(0) {
                 return Outcome::Done(CloseReason::Drained);
             }
@@ -129,10 +131,10 @@ impl<N: Net> Listener<N> {
                 Err(error) => match AcceptError::of(&error) {
                     AcceptError::Done => return self.emptied(ready),
                     AcceptError::Again => turn.stats.accept_errors += 1,
-                    AcceptError::Starved => return self.starved(ready, turn, &error),
+                    AcceptError::Starved => return self.starve(ready, turn, &error),
                     AcceptError::Unknown => {
                         turn.stats.accept_unknown_errors += 1;
-                        return self.starved(ready, turn, &error);
+                        return self.starve(ready, turn, &error);
                     }
                 },
             }
@@ -164,7 +166,12 @@ impl<N: Net> Listener<N> {
         self.park(ready, Pause::Limit)
     }
 
-    fn starved(&mut self, ready: &mut Ready, turn: &mut Turn<N>, error: &io::Error) -> Outcome {
+    pub(crate) fn starve(
+        &mut self,
+        ready: &mut Ready,
+        turn: &mut Turn<N>,
+        error: &io::Error,
+    ) -> Outcome {
         turn.stats.accept_starved += 1;
         if !self.warned {
             warn!(

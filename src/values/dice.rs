@@ -1,16 +1,23 @@
-//! Chance that can be repeated: everything that the simulator and its tests leave open is decided here, from a seed.
+//! Repeatable randomness: a random number generator that is fully determined by its seed.
+//!
+//! Owns the one generator of the crate (SplitMix64). The services, the simulator, the tests and
+//! the benches use it. The sequence of a seed must never change, because a printed seed must repeat
+//! the run that printed it. It is not for secrets: an observer can compute all later numbers from
+//! one of them.
+//!
+//! Tests: below.
 
-/// Numbers that look random and follow from a seed (SplitMix64).
+/// A pseudorandom number generator (SplitMix64). The same seed gives the same numbers.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// Dice that will fall the same way for the same seed.
+    /// Starts the sequence of `seed`.
     pub fn new(seed: u64) -> Dice {
         Dice(seed)
     }
 
-    /// The next number.
+    /// Returns the next number of the sequence.
     pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -19,7 +26,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`; 0 where that is 0.
+    /// Returns a number below `bound`, or 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         if bound == 0 {
             0
@@ -28,8 +35,46 @@ impl Dice {
         }
     }
 
-    /// True once in `n` times; never for 0.
+    /// Returns true with probability 1 in `n`, or never if `n` is 0.
     pub fn once_in(&mut self, n: usize) -> bool {
         n > 0 && self.below(n) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Output of the reference implementation (Vigna, `splitmix64.c`) for this seed.
+    #[test]
+    fn a_seed_gives_the_sequence_of_splitmix64() {
+        let mut dice = Dice::new(1_234_567);
+        let rolls = [(); 3].map(|()| dice.roll());
+        assert_eq!(
+            rolls,
+            [
+                6_457_827_717_110_365_317,
+                3_203_168_211_198_807_973,
+                9_817_491_932_198_370_423
+            ]
+        );
+    }
+
+    #[test]
+    fn a_bound_of_zero_gives_zero_and_never() {
+        let mut dice = Dice::new(0);
+        assert_eq!((dice.below(0), dice.once_in(0)), (0, false));
+        assert_eq!((dice.below(1), dice.once_in(1)), (0, true));
+    }
+
+    #[test]
+    fn every_number_below_the_bound_comes_up() {
+        let mut dice = Dice::new(7);
+        let mut counts = [0; 6];
+        (0..6_000).for_each(|_| counts[dice.below(6)] += 1);
+        assert!(
+            counts.iter().all(|count| (900..1_100).contains(count)),
+            "{counts:?}"
+        );
     }
 }

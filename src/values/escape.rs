@@ -1,19 +1,21 @@
-//! Text that came from outside, made safe to show.
+//! Bytes from outside, made safe to print.
 //!
-//! Owns the one rule for printing what a peer sent, or what it is called: nothing in it may move a cursor, start a line, or pass
-//! for something that we wrote. Every log line and every `--print` line that shows a peer's bytes goes through here.
+//! Owns the one rule for printing a peer's bytes or its name. The output must never move the
+//! cursor, start a line, or look like text that mynah wrote. Every log line and every `--print`
+//! line that shows a peer's bytes is escaped here.
 //!
-//! * Control characters (C0, DEL, C1) become `\n`, `\r`, `\t` or `\xHH`, per UTF-8 byte; the backslash becomes `\\`, so that the
-//!   output can be read back without doubt.
-//! * Characters that reorder or break lines in some terminals (U+2028, U+2029, the bidirectional controls, the byte order mark)
-//!   become `\u{…}`: a name that reads backwards is a forgery too.
+//! * Control characters (C0, DEL, C1) become `\n`, `\r`, `\t`, or `\xHH` for each UTF-8 byte.
+//! * The backslash becomes `\\`, so the output can be read back without ambiguity.
+//! * Characters that reorder or break lines in some terminals become `\u{…}`: U+2028, U+2029, the
+//!   bidirectional controls and the byte order mark. A name that displays backwards is also a
+//!   forgery.
 //! * Bytes that are not UTF-8 become `\xHH`.
 //!
 //! Tests: below, `tests/hostile_text.rs`.
 
 use std::fmt::{self, Write};
 
-/// Shows bytes as text, escaped as this module says.
+/// Displays bytes as text, with the escapes listed in this module.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a [u8]);
 
@@ -47,7 +49,9 @@ fn escape(f: &mut fmt::Formatter<'_>, character: char) -> fmt::Result {
     }
 }
 
-/// Shows each byte as `\xHH`: for bytes that are known to be no text in the encoding of their sender, whatever they would be in UTF-8.
+/// Displays every byte as `\xHH`.
+///
+/// For bytes that are not valid text in the sender's encoding, although they may be valid UTF-8.
 #[derive(Clone, Copy, Debug)]
 pub struct Hex<'a>(pub &'a [u8]);
 
@@ -72,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_is_left_alone() {
+    fn plain_text_is_unchanged() {
         assert_eq!(
             escaped("hello, 服务器 – ok".as_bytes()),
             "hello, 服务器 – ok"
@@ -80,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_and_backslashes_are_spelt_out() {
+    fn control_characters_and_backslashes_are_escaped() {
         assert_eq!(escaped(b"a\r\n\tb\\"), "a\\r\\n\\tb\\\\");
         assert_eq!(escaped(b"\x1b[31m\x00\x7f"), "\\x1b[31m\\x00\\x7f");
         assert_eq!(escaped("\u{9b}".as_bytes()), "\\xc2\\x9b");
@@ -91,12 +95,12 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_spelt_out() {
+    fn invalid_utf8_is_escaped() {
         assert_eq!(escaped(b"\xff\xfeok\xe6\x9c"), "\\xff\\xfeok\\xe6\\x9c");
     }
 
     #[test]
-    fn bytes_of_another_encoding_are_all_spelt_out() {
+    fn hex_escapes_every_byte() {
         assert_eq!(
             Hex(b"\x810 \xe6\x9c\x8d\\\n").to_string(),
             "\\x81\\x30\\x20\\xe6\\x9c\\x8d\\x5c\\x0a"
@@ -105,7 +109,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_dangerous_comes_through(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_control_character_is_printed(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(!escaped(&bytes).chars().any(char::is_control));
         }
     }

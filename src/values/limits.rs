@@ -1,76 +1,92 @@
-//! Every bound of the server in one place, with what chose it.
+//! Every bound of the server in one place, with the measurement that chose it.
+//!
+//! Owns numbers alone. It enforces none of them: each is met where its comment says.
+//!
+//! Budgets come in two kinds. A source has one for each run, so that it goes behind the others in time. The
+//! turn has one for all of them together ([`TURN_BUDGET`]), so that the loop asks the kernel for news at
+//! least once in about a millisecond, whatever the mix of sources.
 
 use std::time::Duration;
 
 /// The shared read buffer, in bytes, and so the most that one read takes. One for the whole reactor.
 ///
-/// An echo of a full read must fit into an outbox, so a longer buffer would cost every peer that does not read as much more; 128 KiB for both was no
-/// faster (0.99 times a C loop with 64 KiB, side by side). It must hold the longest UDP datagram (65,507 bytes over IPv4, 65,527 over
-/// IPv6) with a byte to spare, so that a datagram that fills it is known to be too long.
+/// An echo of a full read must fit into an outbox, so a longer buffer would cost every peer that does not
+/// read as much more; 128 KiB for both was no faster (0.99 times a C loop with 64 KiB, side by side). It
+/// must hold the longest UDP datagram (65,507 bytes over IPv4, 65,527 over IPv6) with a byte to spare.
 pub const READ_BUFFER: usize = 64 * 1024;
 
-const _: () = assert!(
-    READ_BUFFER > 65_527,
-    "a datagram that is too long must be known"
-);
+const _: () = assert!(READ_BUFFER > 65_527, "the longest datagram must fit");
 
-/// Bytes that one connection may read in one turn before it goes to the back of the queue: two full reads.
+/// Bytes that one connection may read in one run before it goes to the back of the queue: two full reads.
 ///
-/// A budget of one full read sends a peer whose message fills it to the back of the queue although nothing more has come, at the price of
-/// a wait that does not sleep. Four connections of 64 KiB messages beside a C loop, median of 25 rounds: processor time a message 1.017 with one
-/// read, 1.001 with two, 0.999 with four. 100 quiet clients
-/// beside four floods wait 0.15, 0.29 and 0.77 ms at the median, 0.53, 0.65 and 1.5 ms at the 99th percentile.
+/// With a budget of one full read, a peer whose message fills it goes to the back of the queue although
+/// nothing more has come, at the price of a wait that does not sleep. Four connections of 64 KiB messages
+/// beside a C loop, median of 25 rounds: processor time a message 1.017 with one read, 1.001 with two,
+/// 0.999 with four. 100 quiet clients beside four floods wait 0.15, 0.29 and 0.77 ms at the median, 0.53,
+/// 0.65 and 1.5 ms at the 99th percentile.
 pub const READ_BUDGET: usize = 2 * READ_BUFFER;
 
-/// Connections that one listener may accept in one turn.
+/// Connections that one listener may accept in one run.
 ///
-/// A connection costs about 29 µs of processor from its accept to its close (measured with connect, echo, close, 32 at once), so a storm of
-/// newcomers holds the others up by less than a millisecond a turn.
+/// A connection costs about 29 µs of processor from its accept to its close (measured with connect, echo,
+/// close, 32 at once), so a storm of newcomers holds the others up by less than a millisecond.
 pub const ACCEPT_BUDGET: usize = 32;
 
-/// Messages that one socket may receive in one turn: datagrams, or what the kernel has made of several. Receiving and answering a small one costs
-/// about 2.4 µs and one of 64 KiB about 15 µs, so a flood holds the others up by a millisecond a turn at the most.
-pub const DATAGRAM_BUDGET: usize = 64;
-
-/// Work that one turn may do, in units of about a microsecond, before it polls again. What was not reached
-/// keeps its place at the head of the queue.
+/// Work that one turn may do, in units of about a microsecond. What was not reached keeps its place at the
+/// head of the queue.
+///
+/// With 1,000 connections that are all ready at once, a turn runs 200 of them, so a poll that does not
+/// sleep comes on top for each 200 messages: 0.3 µs in about 1,300.
 pub const TURN_BUDGET: u32 = 1000;
 
-/// Work units of one run of a source, beside its bytes: a wake-up, a read and a write.
+/// Work units of one run of a source, beside its bytes: about what a wake-up, a read and a write cost.
 pub const RUN_COST: u32 = 5;
 
-/// Bytes that count as one unit of work.
+/// Bytes that count as one work unit: an echo of 64 KiB costs about 30 µs.
 pub const BYTES_PER_UNIT: usize = 2048;
 
-/// Work units of one accepted connection, from its accept to its close.
+/// Work units of one accepted connection, from its accept to its close: see [`ACCEPT_BUDGET`].
 pub const ACCEPT_COST: u32 = 29;
 
 /// Work units of one datagram: receiving it, its service and its reply.
 pub const DATAGRAM_COST: u32 = 3;
 
-/// Deadlines that one turn takes off the heap. A connection that expires costs about 16 µs, most of it in
-/// `close`, so 9,000 that expire together would hold one turn for 142 ms. Those that are left keep the
-/// loop from sleeping.
+/// Deadlines that one turn takes off the heap. Those that are left keep the loop from sleeping.
+///
+/// A connection that expires costs about 16 µs, most of it in `close`: 9,000 that expired together held one
+/// turn for 142 ms.
 pub const DEADLINE_BUDGET: usize = 64;
 
-/// Bytes of replies that may wait for one blocked datagram socket: four of the longest datagrams, or 256 small ones.
+/// Datagrams that one socket may answer in one run. A small one costs 2.4 µs with an echo and about 12 µs
+/// with `--print --reply`, so a flood holds the others up by 0.3 to 1.5 ms.
+pub const DATAGRAM_BUDGET: usize = 128;
+
+/// Bytes of datagrams that one socket may answer in one run. A datagram of 64 KiB costs about 15 µs, so that
+/// is a quarter of a millisecond.
+pub const DATAGRAM_BYTES: usize = 1024 * 1024;
+
+/// Bytes of replies that may wait for one blocked datagram socket: four of the longest datagrams, or 256
+/// small ones.
 pub const DATAGRAM_QUEUE: usize = 256 * 1024;
 
-/// How soon a blocked reply to a Unix datagram peer is tried again: the peer's full queue gives no event when it empties.
+/// How soon a blocked reply to a Unix datagram peer is tried again: the peer's full queue gives no event
+/// when it empties.
 pub const DATAGRAM_RETRY: Duration = Duration::from_millis(10);
 
-/// How rarely that is tried where nothing moves. 300 peers that never read cost 12 % of a processor at 10 ms each.
+/// How rarely that is tried while nothing moves. 300 peers that never read cost 12 % of a processor at
+/// 10 ms each.
 pub const DATAGRAM_RETRY_MOST: Duration = Duration::from_millis(80);
 
-/// How soon a listener (or a datagram socket that gives nothing but errors) that found no descriptors or memory tries again by
-/// itself. A descriptor that this process frees is noticed at once; this is for those that others free.
+/// How soon a listener that found no descriptors or memory, or a datagram socket that gives nothing but
+/// errors, tries again by itself. A descriptor that this process frees is noticed at once; this is for
+/// those that others free.
 pub const STARVED_RETRY: Duration = Duration::from_millis(100);
 
-/// Unread input that is thrown away after our side has finished, so that closing does not turn into a reset that destroys
+/// Unread input that is thrown away after our FIN, so that closing does not turn into a reset that destroys
 /// what was sent (RFC 1122, 4.2.2.13). Past this bound the peer is not listening.
 pub const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
-/// How long that goes on after our end of stream.
+/// How long that goes on after our FIN.
 pub const LINGER_TIME: Duration = Duration::from_secs(5);
 
 /// How long a connection must have been quiet for a drain to finish it.
@@ -79,34 +95,38 @@ pub const DRAIN_QUIET: Duration = Duration::from_secs(1);
 /// What a user of the reactor chooses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at once; at this number accepting pauses and the rest wait in the backlog.
+    /// Connections open at once. At this number accepting pauses and clients wait in the backlog.
     pub max_connections: usize,
-    /// A connection of our own that is not made within this time is given up. `None`: when the operating system gives up.
+    /// A connection of our own that is not made within this time is given up. `None`: when the operating
+    /// system gives up.
     pub connect_timeout: Option<Duration>,
     /// A connection on which no byte has moved in either direction for this long is closed.
     pub idle_timeout: Option<Duration>,
-    /// A peer that takes nothing of what it is owed for this long is reset.
+    /// A connection whose pending output makes no progress for this long is reset.
     pub write_timeout: Option<Duration>,
     /// How long a drain may take before the rest is cut. `None` waits for the last peer.
     pub drain_timeout: Option<Duration>,
-    /// Whether an answer to a datagram may be longer than the datagram. It lets whoever forges a source turn few bytes into many for it.
-    pub allow_amplification: bool,
-    /// Answers to the datagrams of one source in one second, at most. `None`: no cap.
-    pub udp_rate: Option<u32>,
-    /// Answers to one Unix datagram peer in one second, at most. It ends a loop of two servers that name
-    /// each other. `None`: no cap.
-    pub unixgram_rate: Option<u32>,
-    /// Bytes of pending output that all connections together may hold. Past it the connection whose
-    /// output has been stalled the longest is reset.
+    /// Memory that the pending output of all connections together may take, in bytes. Past it, the
+    /// connections whose output has been stalled the longest are reset.
     pub max_pending_output: usize,
-    /// For how long after the last event the loop goes on polling without sleeping. `None`: it sleeps at once.
+    /// Whether a reply may be longer than the UDP datagram it answers. If so, a sender that forges its
+    /// address turns few bytes into many for its victim.
+    pub allow_amplification: bool,
+    /// Replies to the UDP datagrams of one source in one second, at most. `None`: no cap.
+    pub udp_rate: Option<u32>,
+    /// Replies to the datagrams of one Unix peer in one second, at most: it bounds what two servers that
+    /// were made to answer each other can do. `None`: no cap.
+    pub unixgram_rate: Option<u32>,
+    /// For how long after the last event the loop polls on without sleeping. `None`: it sleeps at once.
     pub busy_poll: Option<Duration>,
-    /// For how long before a deadline the loop polls without sleeping. A sleep is of whole milliseconds and ends some tens of microseconds late, which
-    /// is nothing to a timeout and too much for who keeps a pace. Zero: it sleeps up to its deadlines.
+    /// For how long before a deadline the loop polls without sleeping. A sleep takes whole milliseconds and
+    /// ends some tens of microseconds late: nothing to a timeout, too much for a load generator that keeps a
+    /// pace. Zero: it sleeps up to its deadlines.
     pub spin: Duration,
 }
 
-/// As the program's options without arguments, save for the number of connections, which the program takes from the descriptor limit.
+/// As the program's options without arguments, except for the number of connections and the pending output,
+/// which the program takes from the limits of its process.
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -115,10 +135,10 @@ impl Default for Limits {
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(30)),
             drain_timeout: Some(Duration::from_secs(5)),
+            max_pending_output: 256 * 1024 * 1024,
             allow_amplification: false,
             udp_rate: None,
             unixgram_rate: Some(50_000),
-            max_pending_output: 256 * 1024 * 1024,
             busy_poll: None,
             spin: Duration::ZERO,
         }

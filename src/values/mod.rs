@@ -14,5 +14,6 @@ pub mod ready;
 pub mod refusal;
 pub mod signal;
 pub mod stats;
+pub mod throttle;
 pub mod time;
 pub mod token;

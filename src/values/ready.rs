@@ -1,56 +1,59 @@
-//! Readiness: what a source may do next, as far as we know.
+//! Readiness: what a source may be able to do next.
 //!
-//! Owns seven bits. They are *hints that stay true until the socket says otherwise*: an event sets them, and only an answer of the
-//! socket (would block, end of stream, a short transfer where that is proof) clears them. Edge-triggered selectors announce
-//! a change once, so a bit that is cleared too early is a connection that hangs for ever.
+//! Owns seven bits. Each bit is a *hint that stays set until the socket disproves it*. An event
+//! sets a bit. Only the result of a system call clears it: `WouldBlock`, end of stream, or a short
+//! transfer on a socket where that is proof. An edge-triggered selector announces a change once,
+//! so a connection whose bit is cleared too early hangs for ever.
 //!
-//! Tests: below; `tests/simulation.rs` checks after every turn that no wanted bit is forgotten.
+//! Tests: below; `tests/simulation.rs` checks after every turn that no needed bit was lost.
 
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 
-/// A set of readiness bits. Prints as seven columns, `rw-h---`: readable, writable, error, read closed (the peer's half-close),
-/// write closed (hang-up), alarm, priority.
+/// A set of readiness bits.
+///
+/// Prints as seven columns, for example `rw-h---`: readable, writable, error, read closed (the
+/// peer's half-close), write closed (hang-up), alarm, priority.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ready(u8);
 
 impl Ready {
-    /// Nothing is known to be possible.
+    /// No bit is set.
     pub const NONE: Ready = Ready(0);
-    /// Input (bytes, a connection, a datagram, a signal) may be waiting.
+    /// Input may be waiting: bytes, a connection, a datagram or a signal.
     pub const READABLE: Ready = Ready(1);
-    /// The socket may take output.
+    /// The socket may accept output.
     pub const WRITABLE: Ready = Ready(1 << 1);
-    /// An error may be waiting on the socket.
+    /// An error may be pending on the socket.
     pub const ERROR: Ready = Ready(1 << 2);
-    /// The peer has ended its sending side, though input may still stand before the end.
+    /// The peer has closed its write side. Unread input may precede the end of stream.
     pub const READ_CLOSED: Ready = Ready(1 << 3);
-    /// Nothing more can be sent.
+    /// No more output can be sent.
     pub const WRITE_CLOSED: Ready = Ready(1 << 4);
     /// A deadline of the source has passed.
     pub const ALARM: Ready = Ready(1 << 5);
-    /// An urgent mark may stand in the input: a read stops there with more behind it.
+    /// The input may hold an urgent mark. A read stops there, even if more input follows.
     pub const PRIORITY: Ready = Ready(1 << 6);
 
-    /// These bits where `holds`, none otherwise.
+    /// Returns these bits if `holds`, and none otherwise.
     #[inline]
     pub fn when(self, holds: bool) -> Ready {
         Ready(self.0 * u8::from(holds))
     }
 
-    /// Whether every bit of `other` is set.
+    /// Returns whether every bit of `other` is set.
     #[inline]
     pub fn contains(self, other: Ready) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether any bit of `other` is set.
+    /// Returns whether any bit of `other` is set.
     #[inline]
     pub fn intersects(self, other: Ready) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// Whether no bit is set.
+    /// Returns whether no bit is set.
     #[inline]
     pub fn is_empty(self) -> bool {
         self.0 == 0
@@ -62,7 +65,7 @@ impl Ready {
         self.0 &= !other.0;
     }
 
-    /// Clears the bits of `other` and tells whether any was set.
+    /// Clears the bits of `other` and returns whether any was set.
     #[inline]
     pub fn take(&mut self, other: Ready) -> bool {
         let was = self.intersects(other);

@@ -8,33 +8,36 @@ use std::fmt;
 /// Why a datagram was not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// From port 0, where nobody can be.
+    /// From port 0, which no socket has.
     PortZero,
     /// From the port of a service that may answer us in turn (CERT CA-1996-01, CVE-2024-2169).
     ServicePort,
-    /// From the address that stands for none.
+    /// From an address that stands for no host.
     Unspecified,
-    /// From the address of all, or one that is nobody's.
+    /// From the broadcast address, or a reserved one.
     Broadcast,
-    /// From the address of a group.
+    /// From a multicast address.
     Multicast,
-    /// From an address of our own.
+    /// From an address or a name that we are bound to ourselves.
     Ourselves,
-    /// Its hop limit is used up: it has gone round and round.
+    /// Its hop limit is used up: it has bounced between servers.
     Loop,
-    /// The answer would be longer than what asked for it (TA14-017A), and `--allow-amplification` was not given.
+    /// The answer would be longer than its request (TA14-017A), and `--allow-amplification` was not
+    /// given.
     Longer,
-    /// The source has had its answers of this second.
+    /// The source has had all its answers of this second.
     Rate,
-    /// A Unix peer without a name, which nothing can be sent to.
+    /// From a Unix socket without a name: nothing can be sent to it.
     Unnamed,
-    /// Sent to a broadcast or a group address that the endpoint is not bound to.
+    /// Sent to a broadcast or multicast address that the endpoint is not bound to.
     ToGroup,
+    /// Lost with a service that panicked before its answer left.
+    Panicked,
 }
 
 impl Refusal {
     /// Every refusal, in the order of the counters.
-    pub const ALL: [Refusal; 11] = [
+    pub const ALL: [Refusal; 12] = [
         Refusal::PortZero,
         Refusal::ServicePort,
         Refusal::Unspecified,
@@ -46,6 +49,7 @@ impl Refusal {
         Refusal::Rate,
         Refusal::Unnamed,
         Refusal::ToGroup,
+        Refusal::Panicked,
     ];
 }
 
@@ -62,7 +66,8 @@ impl fmt::Display for Refusal {
             Refusal::Longer => "longer than its request",
             Refusal::Rate => "rate",
             Refusal::Unnamed => "to nobody",
-            Refusal::ToGroup => "sent to a broadcast or group address",
+            Refusal::ToGroup => "sent to a broadcast or multicast address",
+            Refusal::Panicked => "lost in a panic",
         })
     }
 }

@@ -1,12 +1,12 @@
-//! Signals as one more source of the loop.
+//! Signals, as one more source of the loop.
 //!
-//! Owns which signals mean what. It never acts in a handler: the handler writes to a pipe (signal-hook),
-//! and the loop reads that pipe.
+//! Owns the meaning of each signal. It must never act inside a signal handler: the handler of
+//! signal-hook writes to a pipe, and the loop reads that pipe.
 
 /// A signal that the server acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGINT, SIGTERM: drain; the second one stops at once.
+    /// SIGINT, SIGTERM: drain. A second one stops the server at once.
     Terminate,
     /// SIGHUP: read the configuration again.
     Reload,
@@ -15,12 +15,12 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// The signals that are caught. Rust's runtime ignores SIGPIPE before `main`.
+    /// The signals to catch. SIGPIPE is not one: Rust's runtime ignores it before `main`.
     #[cfg(feature = "cli")]
     pub(crate) const CAUGHT: [libc::c_int; 4] =
         [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1];
 
-    /// The meaning of a signal's number.
+    /// Returns what a signal number means, or `None` if it is not caught.
     #[cfg(feature = "cli")]
     pub(crate) fn of(number: libc::c_int) -> Option<Signal> {
         match number {

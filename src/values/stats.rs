@@ -1,5 +1,7 @@
-//! Plain counters. Every limit has one; the tests take them for an oracle, so they must balance:
-//! `accepted + connects = live + Σ closed` after every turn.
+//! Plain counters.
+//!
+//! Owns what a reactor has counted. Every limit has a counter. The tests use them as their oracle, so they
+//! balance after every turn: `accepted + connects = live + Σ closed`.
 
 use std::fmt;
 use std::ops::Index;
@@ -31,25 +33,33 @@ macro_rules! counters {
 counters! {
     /// Turns of the loop.
     turns,
+    /// Turns that ended at their budget with sources left in the queue.
+    turns_cut,
     /// Events that the selector delivered.
     events,
-    /// Events for a source that was gone, or whose slot had a new owner. Harmless: that is what the generation is for.
+    /// Events for a source that was gone, or whose slot had a new owner. Harmless: the generation is there
+    /// to tell.
     stale_events,
     /// Waits that failed with something other than an interruption.
     wait_errors,
+    /// Services that panicked. Each cost its own connection, or the datagrams of one burst.
+    panics,
     /// Connections accepted.
     accepted,
     /// Connections that we began ourselves, made or not.
     connects,
-    /// Connections that could not be registered with the selector and were closed at once; not part of `accepted`.
+    /// Connections that the selector did not take, and that were reset at once; not part of `accepted`.
     unregistered,
-    /// Nanoseconds spent polling before a deadline, for nothing: the processor looks busy meanwhile, and is not.
+    /// Clients that stood in a backlog when it was closed, and were reset.
+    backlog_cut,
+    /// Nanoseconds spent polling before a deadline and finding nothing: the processor looks busy then, and
+    /// is not.
     spun_nanos,
     /// Accepts that failed with an error of the connection or the network.
     accept_errors,
     /// Accepts that failed with an error that is in no table.
     accept_unknown_errors,
-    /// Times that a listener paused for want of descriptors or memory.
+    /// Times that a listener paused because descriptors or memory ran out.
     accept_starved,
     /// Times that a listener paused at the connection limit.
     accept_limited,
@@ -57,7 +67,7 @@ counters! {
     bytes_in,
     /// Bytes that sockets took from us on connections.
     bytes_out,
-    /// Bytes read and thrown away after our side had finished.
+    /// Bytes read and thrown away after our FIN.
     bytes_lingered,
     /// Times that a source stopped at its budget and went to the back of the queue.
     yields,
@@ -71,18 +81,12 @@ counters! {
     datagrams_overflowed,
     /// Replies that the socket refused for good (source port 0, a peer that is gone, …).
     datagrams_refused,
-    /// Datagrams that the kernel dropped for want of buffer, where it tells.
+    /// Datagrams that the kernel dropped because its buffer was full, where it tells.
     datagrams_dropped,
     /// Times that datagrams could not be sent together, and were sent one by one.
     datagram_fallbacks,
     /// Errors of receiving (refusals that ICMP reported, …).
     datagram_errors,
-    /// Turns that ended at their budget with sources left in the queue.
-    turns_cut,
-    /// Services that panicked. Each cost its own connection, or the datagrams of one burst.
-    panics,
-    /// Clients that stood in a backlog when it was closed, and were reset.
-    backlog_cut,
 }
 
 impl Stats {

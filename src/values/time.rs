@@ -1,20 +1,24 @@
 //! A point in time.
 //!
-//! Owns the one representation of time above the operating system. It never reads a clock.
+//! Owns the one representation of time that is used above `net`. It never reads a clock.
+//!
+//! Tests: below.
 
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A point of the reactor's monotonic clock: nanoseconds since an arbitrary start. Eight bytes, where
-/// [`std::time::Instant`] takes sixteen; every connection stores some.
+/// A point on the reactor's monotonic clock: nanoseconds since an arbitrary start.
+///
+/// It takes eight bytes, where [`std::time::Instant`] takes sixteen. Every connection stores
+/// several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(u64);
 
 impl Time {
     /// The start of the clock.
     pub const ZERO: Time = Time(0);
-    /// Later than any time that comes: "no deadline".
+    /// Later than every other time: "no deadline".
     pub const NEVER: Time = Time(u64::MAX);
 
     /// Nanoseconds since the start of the clock.
@@ -22,7 +26,7 @@ impl Time {
         self.0
     }
 
-    /// So much earlier, but no earlier than the start of the clock.
+    /// `self - duration`, or [`Time::ZERO`] if that lies before the start of the clock.
     #[inline]
     pub fn before(self, duration: Duration) -> Time {
         Time(
@@ -31,14 +35,14 @@ impl Time {
         )
     }
 
-    /// `self + after`, or [`Time::NEVER`] where `after` is `None`: a timeout that is off.
+    /// `self + after`, or [`Time::NEVER`] if `after` is `None`: a timeout that is off.
     #[inline]
     pub fn after(self, after: Option<Duration>) -> Time {
         after.map_or(Time::NEVER, |duration| self + duration)
     }
 }
 
-/// Saturates at [`Time::NEVER`]: a timeout of centuries is no timeout.
+/// Saturates at [`Time::NEVER`], so a timeout of centuries is no timeout.
 impl Add<Duration> for Time {
     type Output = Time;
 
@@ -52,7 +56,7 @@ impl Add<Duration> for Time {
     }
 }
 
-/// The time from `other` to `self`; zero where `other` is the later one.
+/// The time from `other` to `self`, or zero if `other` is later.
 impl Sub for Time {
     type Output = Duration;
 

@@ -368,7 +368,7 @@ pub fn assert_echoes_as(mut stream: impl Read + Write, message: &[u8], answer: &
     assert!(got == answer, "the answer differs from what is due");
 }
 
-/// Bytes that differ everywhere, so that a lost, doubled or swapped piece shows.
+/// Bytes that follow from `seed`. They do not repeat, so a lost, repeated or swapped piece shows.
 pub fn pattern(size: usize, seed: u64) -> Vec<u8> {
     let mut dice = Dice::new(seed);
     (0..size).map(|_| dice.roll() as u8).collect()

@@ -207,6 +207,10 @@ impl Net for SimNet {
         self.wait_for_events(timeout)
     }
 
+    fn pause(&mut self, duration: Duration) {
+        self.advance(duration);
+    }
+
     fn events(&self) -> impl Iterator<Item = Event> {
         self.events.iter().copied()
     }

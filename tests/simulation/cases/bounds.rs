@@ -83,7 +83,11 @@ fn stalled_peers_are_reset_at_the_limit_of_pending_output_and_readers_are_not() 
     let reader = reactor.net_mut().peer_connect(0).unwrap();
     let (mut sent, mut got) = (0, 0);
     turn_until(&mut reactor, "the reader's last byte", |reactor| {
-        assert!(reactor.owed() <= most, "{} bytes pending", reactor.owed());
+        assert!(
+            reactor.pending_output() <= most,
+            "{} bytes pending",
+            reactor.pending_output()
+        );
         let net = reactor.net_mut();
         for client in stalled {
             net.peer_send(client, &[7; 20_000]);

@@ -50,7 +50,7 @@ impl Run {
     fn check_bounds(&mut self) {
         let stats = self.reactor.stats();
         let live = stats.live() as usize;
-        let pending = self.reactor.owed();
+        let pending = self.reactor.pending_output();
         // A connection that only lingers does not count while draining.
         let most = if self.is_draining {
             usize::MAX

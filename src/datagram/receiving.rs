@@ -1,0 +1,367 @@
+//! The way into a datagram socket: receiving bursts and answering them, within a budget.
+//!
+//! Owns how far a burst is answered. One message of the kernel may be 128 datagrams (UDP_GRO), and
+//! one call receives many messages: more than the budget of a run allows. The messages that the
+//! budget leaves are kept for the next run, without a copy: the socket keeps the whole burst, and the
+//! other sockets get another one. So no sender decides how long a run takes. A message is answered
+//! whole, because cut in two it would cost two calls, and the answers two messages.
+//!
+//! A datagram that is longer than its slot is dropped, because half of it would be a lie. An empty
+//! one is data.
+
+use std::io;
+use std::ops::Range;
+
+use log::debug;
+
+use super::guard::judge;
+use super::wire::{DatagramWire, Rights};
+use super::{Common, Datagram, Role};
+use crate::net::turn::{Outcome, Turn};
+use crate::net::{Burst, Net};
+use crate::service::{Action, Context};
+use crate::values::endpoint::Address;
+use crate::values::limits::{
+    DATAGRAM_BUDGET, DATAGRAM_BYTES, DATAGRAM_COST, DATAGRAM_QUEUE, STARVED_RETRY,
+};
+use crate::values::ready::Ready;
+use crate::values::refusal::Refusal;
+
+/// A burst, and how far it is answered.
+#[derive(Debug, Default)]
+pub(super) struct Inbound {
+    burst: Burst,
+    /// The part that is being answered.
+    part: usize,
+    /// How many of its bytes are answered.
+    done: usize,
+    /// Why its peer gets no answer.
+    refusal: Option<Refusal>,
+}
+
+impl Inbound {
+    /// Whether a part is left.
+    fn is_pending(&self) -> bool {
+        self.part < self.burst.parts.len()
+    }
+
+    /// Where the next datagram stands in the buffer.
+    #[inline]
+    fn datagram(&self) -> Range<usize> {
+        let part = &self.burst.parts[self.part];
+        let end = part.size.min(self.done + part.segment);
+        part.at + self.done..part.at + end
+    }
+
+    /// Goes on behind the next datagram. An empty one is one. Returns whether it was the last of its
+    /// part.
+    #[inline]
+    fn advance(&mut self) -> bool {
+        let part = &self.burst.parts[self.part];
+        self.done += part.segment;
+        let is_last = self.done >= part.size;
+        if is_last {
+            self.advance_part();
+        }
+        is_last
+    }
+
+    fn advance_part(&mut self) {
+        self.part += 1;
+        self.done = 0;
+    }
+
+    /// How many datagrams are left.
+    pub(super) fn left(&self) -> usize {
+        let parts = self.burst.parts.iter().skip(self.part);
+        let datagrams: usize = parts.map(|part| part.datagrams().count()).sum();
+        let current = self.burst.parts.get(self.part);
+        datagrams - current.map_or(0, |part| self.done / part.segment)
+    }
+
+    /// Forgets what is left, and returns how many datagrams that is.
+    pub(super) fn abandon(&mut self) -> usize {
+        let left = self.left();
+        self.part = self.burst.parts.len();
+        self.done = 0;
+        left
+    }
+}
+
+/// What a run may still do.
+struct Budget {
+    datagrams: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    const WHOLE: Budget = Budget {
+        datagrams: DATAGRAM_BUDGET,
+        bytes: DATAGRAM_BYTES,
+    };
+
+    fn spend(&mut self, bytes: usize) {
+        self.datagrams = self.datagrams.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    fn is_spent(&self) -> bool {
+        self.datagrams == 0 || self.bytes == 0
+    }
+
+    /// What was spent.
+    fn spent(&self) -> (usize, usize) {
+        (
+            DATAGRAM_BUDGET - self.datagrams,
+            DATAGRAM_BYTES - self.bytes,
+        )
+    }
+}
+
+impl<N: Net> Datagram<N> {
+    /// Answers what the last run left, then receives bursts and answers them, within the budget.
+    pub(super) fn receive(
+        &mut self,
+        ready: &mut Ready,
+        turn: &mut Turn<N>,
+        common: &mut Common,
+    ) -> Outcome {
+        let rest = self.rest.take();
+        let lent = rest.map(|rest| std::mem::replace(&mut common.inbound, rest));
+        let mut budget = Budget::WHOLE;
+        let outcome = self.receive_bursts(ready, turn, common, &mut budget);
+        if common.inbound.is_pending() {
+            let lent = lent.unwrap_or_default();
+            self.rest = Some(std::mem::replace(&mut common.inbound, lent));
+        }
+        let (datagrams, bytes) = budget.spent();
+        turn.charge(DATAGRAM_COST * datagrams as u32, bytes);
+        outcome
+    }
+
+    fn receive_bursts(
+        &mut self,
+        ready: &mut Ready,
+        turn: &mut Turn<N>,
+        common: &mut Common,
+        budget: &mut Budget,
+    ) -> Outcome {
+        let mut has_answered = false;
+        loop {
+            if common.inbound.is_pending() {
+                self.answer(ready, turn, common, budget);
+                has_answered = true;
+            }
+            if !common.inbound.is_pending() && !ready.contains(Ready::READABLE) {
+                return Outcome::Waiting;
+            }
+            if budget.is_spent() {
+                break;
+            }
+            self.receive_burst(ready, turn, common, budget);
+        }
+        turn.stats.yields += 1;
+        if has_answered {
+            return Outcome::More;
+        }
+        // A whole budget of errors: rest, instead of turning with them for ever.
+        ready.remove(Ready::READABLE);
+        self.out.retry_at = self.out.retry_at.min(turn.now + STARVED_RETRY);
+        Outcome::Waiting
+    }
+
+    /// One call of the kernel.
+    fn receive_burst(
+        &mut self,
+        ready: &mut Ready,
+        turn: &mut Turn<N>,
+        common: &mut Common,
+        budget: &mut Budget,
+    ) {
+        let inbound = &mut common.inbound;
+        match turn.net.receive(&mut self.out.socket, &mut inbound.burst) {
+            Ok(()) => {
+                (inbound.part, inbound.done) = (0, 0);
+                // An error that cut a burst short has its own event, which may have come already.
+                // After an error only `WouldBlock` proves that the socket is empty.
+                if inbound.burst.is_short
+                    && turn.net.short_burst_drains(&self.out.socket)
+                    && !ready.contains(Ready::ERROR)
+                {
+                    ready.remove(Ready::READABLE);
+                }
+                if let Some(dropped) = inbound.burst.dropped {
+                    let before = std::mem::replace(&mut self.dropped, dropped);
+                    turn.stats.datagrams_dropped += u64::from(dropped.wrapping_sub(before));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                ready.remove(Ready::READABLE | Ready::ERROR);
+            }
+            // The error of an earlier reply (ICMP), told late. Datagrams that stand behind it give
+            // no event of their own: go on.
+            Err(error) => {
+                budget.spend(0);
+                turn.stats.datagram_errors += 1;
+                debug!("{}: receiving: {error}", self.out.address);
+                self.service.on_error(&error);
+            }
+        }
+    }
+
+    /// Lets the service answer datagrams of the burst, and sends what it said.
+    fn answer(
+        &mut self,
+        ready: &mut Ready,
+        turn: &mut Turn<N>,
+        common: &mut Common,
+        budget: &mut Budget,
+    ) {
+        while common.inbound.is_pending() && !budget.is_spent() {
+            if self.begin_part(turn, common, budget) {
+                self.answer_part(ready, turn, common, budget);
+            }
+        }
+        self.dispatch(ready, turn, common);
+    }
+
+    fn answer_part(
+        &mut self,
+        ready: &mut Ready,
+        turn: &mut Turn<N>,
+        common: &mut Common,
+        budget: &mut Budget,
+    ) {
+        loop {
+            let datagram = common.inbound.datagram();
+            budget.spend(datagram.len());
+            self.answer_one(turn, common, datagram);
+            turn.stats.datagrams_in += 1;
+            common.replies.settle();
+            let is_last = common.inbound.advance();
+            if common.replies.size().0 >= DATAGRAM_QUEUE {
+                self.dispatch(ready, turn, common);
+            }
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    /// Judges the peer of the next part. `false`: the part was dropped.
+    fn begin_part(&self, turn: &mut Turn<N>, common: &mut Common, budget: &mut Budget) -> bool {
+        let inbound = &mut common.inbound;
+        let part = &mut inbound.burst.parts[inbound.part];
+        if part.is_cut {
+            budget.spend(part.size);
+            turn.stats.datagrams_too_long += 1;
+            debug!(
+                "{}: {}: dropped a datagram that is longer than {} bytes",
+                self.out.address, part.path.peer, part.size
+            );
+            inbound.advance_part();
+            return false;
+        }
+        inbound.refusal = match self.role {
+            Role::Server { .. } => judge(&part.path, &self.out.address, &common.own).err(),
+            Role::Client { .. } => None,
+        };
+        // The answer leaves with one hop less, so that a loop ends.
+        part.path.hops = part.path.hops.map(|hops| hops.saturating_sub(1));
+        true
+    }
+
+    /// Calls the service with the next datagram.
+    fn answer_one(&mut self, turn: &mut Turn<N>, common: &mut Common, datagram: Range<usize>) {
+        // Only the kernel writes the name of a Unix peer, so nobody can make us shout at a third
+        // one.
+        let is_guarded =
+            !turn.limits.allow_amplification && matches!(self.out.address, Address::Udp(_));
+        let inbound = &common.inbound;
+        let (buffer, path) = (
+            inbound.burst.buffer(),
+            &inbound.burst.parts[inbound.part].path,
+        );
+        let rights = match &mut self.role {
+            Role::Server { .. } => Rights::One {
+                refusal: inbound.refusal,
+                longest: is_guarded.then_some(datagram.len()),
+                rate: &mut common.rate,
+                has_answered: false,
+            },
+            Role::Client { alarm, .. } => Rights::Any { alarm },
+        };
+        let mut wire = DatagramWire {
+            net: &mut turn.net,
+            stats: &mut turn.stats,
+            replies: &mut common.replies,
+            burst: buffer,
+            part: inbound.part,
+            peer: &path.peer,
+            local: Some((&self.out.address, path.local)),
+            queued: self.out.charged(),
+            now: turn.now,
+            rights,
+        };
+        let mut cx = Context::new(turn.now, &path.peer, &mut wire);
+        let action = self.service.on_data(&mut cx, &buffer[datagram]);
+        // A datagram socket has no connection to finish or to abort.
+        if let Role::Client { has_more, .. } = &mut self.role {
+            *has_more |= action == Action::More;
+        }
+    }
+
+    fn dispatch(&mut self, ready: &mut Ready, turn: &mut Turn<N>, common: &mut Common) {
+        let burst = &common.inbound.burst;
+        self.out
+            .dispatch(ready, turn, &mut common.replies, burst.buffer(), |part| {
+                &burst.parts[part].path
+            });
+        self.tell_refusal();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Part;
+    use crate::values::path::Path;
+    use crate::values::peer::Peer;
+
+    #[test]
+    fn every_datagram_of_a_burst_is_next_once() {
+        let mut inbound = Inbound::default();
+        assert_eq!((inbound.is_pending(), inbound.left()), (false, 0));
+        for (at, size, segment) in [(0, 10, 4), (100, 0, 1), (200, 8, 4), (300, 3, 3)] {
+            inbound.burst.parts.push(Part {
+                path: Path::plain(Peer::unnamed()),
+                at,
+                size,
+                segment,
+                is_cut: false,
+            });
+        }
+        let due = [0..4, 4..8, 8..10, 100..100, 200..204, 204..208, 300..303];
+        for (index, datagram) in due.iter().enumerate() {
+            assert_eq!(inbound.datagram(), *datagram);
+            assert_eq!(inbound.left(), due.len() - index);
+            assert_eq!(inbound.advance(), [2, 3, 5, 6].contains(&index));
+        }
+        assert_eq!((inbound.is_pending(), inbound.left()), (false, 0));
+    }
+
+    #[test]
+    fn what_is_abandoned_is_counted_and_gone() {
+        let mut inbound = Inbound::default();
+        inbound.burst.parts.push(Part {
+            path: Path::plain(Peer::unnamed()),
+            at: 0,
+            size: 10,
+            segment: 4,
+            is_cut: false,
+        });
+        inbound.advance();
+        assert_eq!(inbound.abandon(), 2);
+        assert_eq!((inbound.is_pending(), inbound.left()), (false, 0));
+    }
+}

@@ -1,0 +1,155 @@
+//! How sources go: one that is over, a drain, the end of the server.
+//!
+//! Owns the door through which every source leaves, and the judgement on what an end cost the peers.
+
+use log::{debug, info, warn};
+
+use super::Reactor;
+use super::handle::Handle;
+use super::lifecycle::Step;
+use super::source::Source;
+use crate::net::Net;
+use crate::values::error::CloseReason;
+use crate::values::ready::Ready;
+use crate::values::token::Token;
+
+/// How a reactor ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing that was received before the end was lost.
+    Clean,
+    /// So many conversations were cut.
+    Cut(usize),
+}
+
+impl<N: Net> Reactor<N> {
+    /// Ends a source, and lets listeners that wait for a slot or a descriptor know.
+    pub(super) fn retire(&mut self, token: Token, reason: CloseReason) {
+        self.running = token;
+        match self.sources.remove(token) {
+            Some(Source::Connection(connection)) => {
+                self.turn.stats.closed.count(reason);
+                // A timeout during a drain loses what was received before it as surely as the drain's own.
+                let is_overdue =
+                    matches!(reason, CloseReason::WriteTimeout | CloseReason::IdleTimeout)
+                        && connection.owed() > 0;
+                self.cut +=
+                    usize::from(reason == CloseReason::Cut || self.turn.draining && is_overdue);
+                debug!("{token} {}: closed: {reason}", connection.peer());
+                connection.close(&mut self.turn.net, reason);
+            }
+            Some(Source::Listener(listener)) => {
+                debug!("{token} {}: no longer listening", listener.address());
+                self.listeners.retain(|other| *other != token);
+                let reset = listener.close(&mut self.turn);
+                self.turn.stats.backlog_cut += reset as u64;
+                self.cut += reset;
+            }
+            Some(Source::Datagram(datagram)) => {
+                debug!("{token} {}: no longer receiving", datagram.address());
+                datagram.close(&mut self.turn.net);
+                self.datagrams.retain(|other| *other != token);
+            }
+            Some(Source::Signals(_) | Source::Waker) | None => {}
+        }
+        self.wake_parked_listeners();
+    }
+
+    /// Ends a connection whose service panicked: the service is not called again.
+    #[cold]
+    pub(super) fn abandon(&mut self, token: Token) {
+        if let Some(Source::Connection(connection)) = self.sources.remove(token) {
+            self.turn.stats.closed.count(CloseReason::Panicked);
+            debug!(
+                "{token} {}: closed: {}",
+                connection.peer(),
+                CloseReason::Panicked
+            );
+            connection.abandon(&mut self.turn);
+        }
+        self.wake_parked_listeners();
+    }
+
+    /// A request to end: the first begins a drain, the second stops at once.
+    pub(super) fn terminate(&mut self) {
+        match self
+            .lifecycle
+            .terminate(self.turn.now, self.turn.limits.drain_timeout)
+        {
+            Step::DrainBegins => self.begin_drain(),
+            Step::StopsNow => info!("stopping at once"),
+        }
+    }
+
+    /// Makes every source look once more at what stands in the kernel, with the end in mind.
+    fn begin_drain(&mut self) {
+        info!("draining: {} connections are open", self.turn.stats.live());
+        self.turn.draining = true;
+        for token in self.sources.tokens() {
+            let Some(entry) = self.sources.get_mut(token) else {
+                continue;
+            };
+            let look = match &mut entry.source {
+                Source::Connection(_) => Ready::ALARM,
+                Source::Listener(listener) => {
+                    listener.drain(self.backlog);
+                    Ready::READABLE
+                }
+                Source::Datagram(datagram) => {
+                    datagram.drain(self.turn.now);
+                    Ready::READABLE
+                }
+                Source::Signals(_) | Source::Waker => continue,
+            };
+            self.sources.mark(token, look);
+        }
+    }
+
+    /// Whether a drain has nothing left to wait for.
+    pub(super) fn is_idle(&self) -> bool {
+        let is_closed = self.listeners.is_empty() && self.datagrams.is_empty();
+        is_closed && self.turn.stats.live() == 0
+    }
+
+    /// Closes what is left and says how much was cut.
+    pub(super) fn close(&mut self) -> Ending {
+        self.guarded(Reactor::close_sources);
+        // From now on nobody answers handles: a question gets "none" at once instead of silence.
+        self.commands = Handle::silence();
+        info!("stopped: {}", self.turn.stats);
+        if self.cut == 0 {
+            return Ending::Clean;
+        }
+        warn!("{} conversations were cut", self.cut);
+        Ending::Cut(self.cut)
+    }
+
+    /// Connections go first: each of them frees a descriptor, with which a listener can see who waits.
+    fn close_sources(&mut self) {
+        for token in self.sources.tokens() {
+            self.close_conversation(token);
+        }
+        for token in self.sources.tokens() {
+            self.retire(token, CloseReason::Drained);
+        }
+    }
+
+    /// Looks at a conversation a last time: it is cut only if its peer loses something.
+    fn close_conversation(&mut self, token: Token) {
+        self.running = token;
+        let Some(entry) = self.sources.get_mut(token) else {
+            return;
+        };
+        let reason = match &mut entry.source {
+            Source::Connection(connection) => {
+                connection.last_look(&mut entry.ready, &mut self.turn)
+            }
+            Source::Datagram(datagram) => {
+                self.cut += usize::from(datagram.pending() > 0);
+                CloseReason::Drained
+            }
+            Source::Listener(_) | Source::Signals(_) | Source::Waker => return,
+        };
+        self.retire(token, reason);
+    }
+}

@@ -1,0 +1,119 @@
+//! How sources come: endpoints that are bound, connections that are begun, signals that are caught.
+//!
+//! Owns the public ways to add a source. It never runs one.
+
+use std::io;
+
+use log::debug;
+
+use super::Reactor;
+use super::source::Source;
+use crate::datagram::Datagram;
+use crate::net::Net;
+use crate::service::{Factory, Service};
+use crate::stream::connection::Connection;
+use crate::stream::listener::Listener;
+use crate::values::endpoint::Address;
+use crate::values::error::StartError;
+use crate::values::ready::Ready;
+use crate::values::token::Token;
+
+impl<N: Net> Reactor<N> {
+    /// Serves streams at `address`, with at most `backlog` connections pending, each by a service that
+    /// `make` makes. Returns the address in use, with the port that was chosen where 0 was asked for.
+    ///
+    /// # Errors
+    ///
+    /// What was tried, why it failed and what to do.
+    pub fn listen(
+        &mut self,
+        address: &Address,
+        backlog: u32,
+        make: Factory,
+    ) -> Result<Address, StartError> {
+        let token = self.sources.next_token();
+        let (socket, bound) = self.turn.net.listen(address, backlog, token)?;
+        let listener = Listener::new(socket, bound.clone(), make);
+        let source = Source::Listener(Box::new(listener));
+        self.listeners
+            .push(self.sources.insert(Ready::NONE, source));
+        self.backlog = self.backlog.max(backlog);
+        Ok(bound)
+    }
+
+    /// Serves datagrams at `address` by one service. Returns the address in use.
+    ///
+    /// # Errors
+    ///
+    /// What was tried, why it failed and what to do.
+    pub fn bind(&mut self, address: &Address, make: Factory) -> Result<Address, StartError> {
+        let (socket, bound) = self.turn.net.bind(address, self.sources.next_token())?;
+        let datagram = Datagram::server(&self.turn.net, socket, bound.clone(), make);
+        self.common.own.add(&bound);
+        self.insert_datagram(datagram);
+        Ok(bound)
+    }
+
+    /// Begins a connection to the stream address `remote`, from `local` where one is given, and drives
+    /// `service` on it as on any that was accepted: [`Service::on_open`] when it is made,
+    /// [`Service::on_close`] with the reason if it never is.
+    ///
+    /// # Errors
+    ///
+    /// What was tried, and why it failed at once; the service has then been told nothing.
+    pub fn connect(
+        &mut self,
+        remote: &Address,
+        local: Option<&Address>,
+        service: Box<dyn Service>,
+    ) -> Result<Token, StartError> {
+        let token = self.sources.next_token();
+        let stream = self.turn.net.connect(remote, local, token)?;
+        let connection = Connection::connecting(stream, remote.as_peer(), service, self.turn.now);
+        let deadline = connection.deadline(&self.turn);
+        self.sources
+            .insert(Ready::NONE, Source::Connection(connection));
+        self.sources.arm(token, deadline);
+        self.turn.stats.connects += 1;
+        debug!("{token} {remote}: connecting");
+        Ok(token)
+    }
+
+    /// Drives `service` on a datagram socket that talks to `remote` alone, from `local` where one is given.
+    /// It speaks when it is called: see [`Handle::wake`](crate::Handle::wake).
+    ///
+    /// # Errors
+    ///
+    /// What was tried, and why it failed.
+    pub fn associate(
+        &mut self,
+        remote: &Address,
+        local: Option<&Address>,
+        service: Box<dyn Service>,
+    ) -> Result<Token, StartError> {
+        let token = self.sources.next_token();
+        let socket = self.turn.net.associate(remote, local, token)?;
+        let datagram = Datagram::client(&self.turn.net, socket, remote.clone(), service);
+        Ok(self.insert_datagram(datagram))
+    }
+
+    /// From now on SIGTERM and SIGINT begin a drain, and the second of them stops at once; SIGUSR1 logs the
+    /// statistics, and SIGHUP does not end the process.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's; `Unsupported` where the crate was built without the feature `cli`.
+    pub fn catch_signals(&mut self) -> io::Result<()> {
+        let signals = self.turn.net.catch_signals(self.sources.next_token())?;
+        self.sources
+            .insert(Ready::NONE, Source::Signals(Box::new(signals)));
+        Ok(())
+    }
+
+    fn insert_datagram(&mut self, datagram: Datagram<N>) -> Token {
+        let source = Source::Datagram(Box::new(datagram));
+        let token = self.sources.insert(Ready::WRITABLE, source);
+        self.datagrams.push(token);
+        token
+    }
+}

@@ -1,0 +1,284 @@
+//! The loop's own rules, each alone, over the simulated network: budgets, the line of the listeners, panics,
+//! the limit of pending output, a selector that fails.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mynah::limits::{DEADLINE_BUDGET, RUN_COST, TURN_BUDGET};
+use mynah::net::sim::{Conditions, PeerEnd, SimNet};
+use mynah::service::{Action, Context, Echo, Factory, Service};
+use mynah::{Address, CloseReason, Limits, Reactor};
+
+const TCP: &str = "127.0.0.1:7";
+
+/// A network in which nothing happens by chance.
+fn calm() -> Conditions {
+    Conditions {
+        buffer: 1 << 16,
+        ..Conditions::default()
+    }
+}
+
+fn reactor(limits: Limits, conditions: Conditions) -> Reactor<SimNet> {
+    Reactor::new(SimNet::new(1, conditions), limits).unwrap()
+}
+
+fn listen(reactor: &mut Reactor<SimNet>, make: Factory) {
+    let address = Address::Tcp(TCP.parse().unwrap());
+    reactor.listen(&address, 4096, make).unwrap();
+}
+
+fn echo() -> Factory {
+    Box::new(|_| Box::new(Echo))
+}
+
+/// Turns until `condition` holds.
+#[track_caller]
+fn turn_until(
+    reactor: &mut Reactor<SimNet>,
+    what: &str,
+    mut condition: impl FnMut(&mut Reactor<SimNet>) -> bool,
+) {
+    for _ in 0..20_000 {
+        if condition(reactor) {
+            return;
+        }
+        reactor.turn();
+        reactor.audit().unwrap();
+    }
+    panic!("{what} did not come: {}", reactor.stats());
+}
+
+/// Connects `count` peers to listener number `listener` and waits until all of them are accepted.
+fn connect(reactor: &mut Reactor<SimNet>, listener: usize, count: usize) -> Vec<usize> {
+    let peers: Vec<usize> = (0..count)
+        .map(|_| reactor.net_mut().peer_connect(listener).unwrap())
+        .collect();
+    turn_until(reactor, "every peer is accepted", |reactor| {
+        let net = reactor.net_mut();
+        peers.iter().all(|peer| net.is_accepted(*peer))
+    });
+    peers
+}
+
+/// A turn that meets its budget polls again before it goes on, and forgets nobody.
+#[test]
+fn a_turn_is_bounded_and_what_it_does_not_reach_runs_in_the_next() {
+    let mut reactor = reactor(Limits::default(), calm());
+    listen(&mut reactor, echo());
+    let most = (TURN_BUDGET / RUN_COST) as u64;
+    let peers = connect(&mut reactor, 0, 3 * most as usize);
+    turn_until(&mut reactor, "rest", |reactor| {
+        reactor.net_mut().is_blocked()
+    });
+    let before = reactor.stats().clone();
+    for peer in &peers {
+        assert_eq!(reactor.net_mut().peer_send(*peer, b"x"), 1);
+    }
+    let mut answered = before.bytes_out;
+    turn_until(&mut reactor, "every answer", |reactor| {
+        let now = reactor.stats().bytes_out;
+        assert!(now - answered <= most, "{} in one turn", now - answered);
+        answered = now;
+        now - before.bytes_out == peers.len() as u64
+    });
+    assert!(reactor.stats().turns_cut > before.turns_cut);
+}
+
+/// A crowd that expires together does not hold up a peer that has something to say.
+#[test]
+fn deadlines_that_pass_together_are_met_a_few_each_turn() {
+    let limits = Limits {
+        max_connections: 5_000,
+        idle_timeout: Some(Duration::from_secs(60)),
+        ..Limits::default()
+    };
+    let mut reactor = reactor(limits, calm());
+    listen(&mut reactor, echo());
+    let peers = connect(&mut reactor, 0, 2_000);
+    let expired = |reactor: &Reactor<SimNet>| reactor.stats().closed[CloseReason::IdleTimeout];
+    for peer in &peers {
+        reactor.net_mut().peer_finish(*peer);
+    }
+    turn_until(&mut reactor, "every end", |reactor| {
+        reactor.stats().live() == 0
+    });
+    let peers = connect(&mut reactor, 0, 2_000);
+    let (quiet, mut before) = (peers[1_999], 0);
+    // No FIN of theirs: each is finished by us, lingers, and goes.
+    turn_until(&mut reactor, "the first to expire", |reactor| {
+        reactor.net_mut().peer_end(peers[0]) == PeerEnd::Finished
+    });
+    assert_eq!(reactor.net_mut().peer_send(quiet, b"hi"), 2);
+    let mut turns = 0;
+    turn_until(&mut reactor, "the answer", |reactor| {
+        turns += 1;
+        reactor.net_mut().peer_read(quiet, 2) == b"hi"
+    });
+    assert!(turns < 20, "{turns} turns while the others expire");
+    turn_until(&mut reactor, "every end", |reactor| {
+        let ended = expired(reactor) - before;
+        assert!(ended <= DEADLINE_BUDGET as u64, "{ended} ended in one turn");
+        before += ended;
+        reactor.stats().live() == 0
+    });
+}
+
+#[test]
+fn listeners_take_turns_at_the_connection_limit() {
+    let limits = Limits {
+        max_connections: 3,
+        ..Limits::default()
+    };
+    let mut reactor = reactor(limits, calm());
+    listen(&mut reactor, echo());
+    listen(&mut reactor, echo());
+    take_turns(&mut reactor);
+}
+
+#[test]
+fn listeners_take_turns_while_descriptors_run_out() {
+    let conditions = Conditions {
+        descriptors: 3,
+        ..calm()
+    };
+    let mut reactor = reactor(Limits::default(), conditions);
+    listen(&mut reactor, echo());
+    listen(&mut reactor, echo());
+    take_turns(&mut reactor);
+}
+
+/// Many wait at both listeners, and newcomers go on announcing themselves at the first alone.
+fn take_turns(reactor: &mut Reactor<SimNet>) {
+    let mut served = [0, 0];
+    let mut peers = Vec::new();
+    for _ in 0..40 {
+        for listener in [0, 1] {
+            peers.push((listener, reactor.net_mut().peer_connect(listener).unwrap()));
+        }
+    }
+    for _ in 0..300 {
+        reactor.turn();
+        reactor.audit().unwrap();
+        peers.push((0, reactor.net_mut().peer_connect(0).unwrap()));
+        let net = reactor.net_mut();
+        let accepted = peers.iter().position(|(_, peer)| net.is_accepted(*peer));
+        if let Some(index) = accepted {
+            let (listener, peer) = peers.swap_remove(index);
+            served[listener] += 1;
+            net.peer_finish(peer);
+        }
+    }
+    let [first, second] = served;
+    assert!(
+        second >= 35,
+        "{first} served at the first listener, {second} at the second"
+    );
+}
+
+/// Echoes, and panics when it is told to.
+struct Fragile(Rc<Cell<u32>>);
+
+impl Service for Fragile {
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
+        assert_ne!(input, b"panic", "as it was told");
+        cx.reply(input);
+        Action::Continue
+    }
+
+    fn on_close(&mut self, _reason: CloseReason) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+#[test]
+fn a_service_that_panics_costs_its_own_connection() {
+    let mut reactor = reactor(Limits::default(), calm());
+    let closed = Rc::new(Cell::new(0));
+    let told = closed.clone();
+    listen(
+        &mut reactor,
+        Box::new(move |_| Box::new(Fragile(told.clone()))),
+    );
+    let peers = connect(&mut reactor, 0, 20);
+    turn_until(&mut reactor, "rest", |reactor| {
+        reactor.net_mut().is_blocked()
+    });
+    for (index, peer) in peers.iter().enumerate() {
+        let text: &[u8] = if index % 3 == 0 { b"panic" } else { b"hello" };
+        reactor.net_mut().peer_send(*peer, text);
+    }
+    turn_until(&mut reactor, "every answer", |reactor| {
+        reactor.stats().bytes_out == 13 * 5
+    });
+    for (index, peer) in peers.iter().enumerate() {
+        let end = reactor.net_mut().peer_end(*peer);
+        let due = if index % 3 == 0 {
+            PeerEnd::Reset
+        } else {
+            PeerEnd::Open
+        };
+        assert_eq!(end, due, "peer {index}");
+        reactor.net_mut().peer_finish(*peer);
+    }
+    turn_until(&mut reactor, "the end", |reactor| {
+        reactor.stats().live() == 0
+    });
+    let stats = reactor.stats();
+    assert_eq!((stats.panics, stats.closed[CloseReason::Panicked]), (7, 7));
+    assert_eq!(
+        closed.get(),
+        13,
+        "a service that panicked is not called again"
+    );
+}
+
+/// A peer that takes nothing, and one that reads: past the limit of all pending output it is the one that
+/// has been stalled the longest that goes.
+#[test]
+fn past_the_limit_of_pending_output_the_longest_stalled_connection_is_reset() {
+    let limits = Limits {
+        max_pending_output: 100_000,
+        write_timeout: None,
+        ..Limits::default()
+    };
+    let conditions = Conditions {
+        buffer: 4096,
+        ..calm()
+    };
+    let mut reactor = reactor(limits, conditions);
+    listen(&mut reactor, echo());
+    let peers = connect(&mut reactor, 0, 40);
+    let reads = peers[0];
+    let mut sent = vec![0; peers.len()];
+    let mut got = 0;
+    for _ in 0..2_000 {
+        for (index, peer) in peers.iter().enumerate() {
+            sent[index] += reactor.net_mut().peer_send(*peer, &[7; 4096]);
+        }
+        got += reactor.net_mut().peer_read(reads, usize::MAX).len();
+        reactor.turn();
+        reactor.audit().unwrap();
+        let pending = reactor.pending_output();
+        assert!(pending <= 100_000, "{pending} bytes of pending output");
+    }
+    let reset = reactor.stats().closed[CloseReason::OutputLimit];
+    assert!(reset > 0, "{}", reactor.stats());
+    reactor.net_mut().peer_finish(reads);
+    turn_until(&mut reactor, "the end of the peer that reads", |reactor| {
+        got += reactor.net_mut().peer_read(reads, usize::MAX).len();
+        reactor.net_mut().peer_end(reads) == PeerEnd::Finished
+    });
+    assert_eq!(got, sent[0]);
+}
+
+/// A service that asks its own loop would wait for itself.
+#[test]
+fn a_handle_on_the_thread_of_its_loop_does_not_wait_for_ever() {
+    let mut reactor = reactor(Limits::default(), calm());
+    let handle = reactor.handle();
+    assert_eq!(handle.stats(), None);
+    reactor.turn();
+    assert_eq!(handle.stats(), None);
+}
