@@ -1,11 +1,9 @@
 //! The datagram sockets of the simulated server, and what their peers may expect.
 
-use mynah::net::BURST;
-use mynah::net::sim::{COALESCED, SimNet};
+use mynah::net::sim::SimNet;
 use mynah::values::path::Path;
-use mynah::{Address, CloseReason, Dice, Peer, Stats};
+use mynah::{Address, Dice, Peer, Stats};
 
-use super::LEARNED;
 use super::services::MAGIC;
 
 /// An echo over UDP, on all addresses.
@@ -66,11 +64,6 @@ pub(crate) fn unanswered(stats: &Stats) -> u64 {
         - stats.unanswered.total()
 }
 
-/// Datagrams that panics may have cost: each costs at most the datagrams of one burst.
-pub(crate) fn lost_to_panics(stats: &Stats) -> u64 {
-    (stats.panics - stats.closed[CloseReason::Panicked]) * (BURST * COALESCED) as u64
-}
-
 impl Datagrams {
     /// A peer sends some datagrams of one size. They may arrive as one message and leave as one.
     pub(crate) fn send(&mut self, net: &mut SimNet, dice: &mut Dice) {
@@ -78,11 +71,11 @@ impl Datagrams {
         let mut path = Path::plain(peer(socket, dice.below(PEERS)));
         match dice.below(16) {
             0 => path.peer = forged(socket),
-            1 if socket != UNIX && LEARNED.groups => {
+            1 if socket != UNIX => {
                 path.peer = group_asker();
                 path.to_group = true;
             }
-            2 if socket == UNIX && LEARNED.own_names => {
+            2 if socket == UNIX => {
                 path.peer = [alias(), Peer::Unix(Box::from(&b"/sim"[..]))][dice.below(2)].clone();
             }
             _ => {}
@@ -95,7 +88,7 @@ impl Datagrams {
             bytes.resize(size, 0);
             net.deliver(socket, path.clone(), bytes);
         }
-        if socket == GROUP && LEARNED.panics && dice.once_in(4) {
+        if socket == GROUP && dice.once_in(4) {
             self.0[socket] += 1;
             net.deliver(socket, path, vec![0, 0, 0, 0, MAGIC]);
         }
@@ -115,12 +108,8 @@ impl Datagrams {
     /// Whether the server has received everything and answered it, or counted why not.
     pub(crate) fn are_settled(&self, net: &SimNet, stats: &Stats) -> bool {
         let delivered = u64::from(self.0.iter().sum::<u32>()) + net.looped() as u64;
-        let lost = lost_to_panics(stats);
         let is_taken = (0..self.0.len()).all(|socket| net.unread(socket) == 0);
-        is_taken
-            && stats.datagrams_in <= delivered
-            && stats.datagrams_in + lost >= delivered
-            && unanswered(stats) <= lost
+        is_taken && stats.datagrams_in == delivered && unanswered(stats) == 0
     }
 
     /// Replies went to peers that may have them, and in order for each peer.

@@ -38,32 +38,17 @@ const LISTENERS: [Expected; 4] = [
 
 /// Whether the server keeps a promise already. The model neither provokes nor checks what is off.
 pub(crate) struct Learned {
-    /// A service that panics costs its own connection.
-    pub(crate) panics: bool,
     /// A buffer that finds no memory costs its own connection.
     pub(crate) shortages: bool,
     /// All pending output together has a limit.
     pub(crate) output_limit: bool,
-    /// A Unix datagram socket does not answer its own names.
-    pub(crate) own_names: bool,
-    /// What was sent to a group is answered by members of that group alone.
-    pub(crate) groups: bool,
-    /// A turn handles no more datagrams than its budget allows.
-    pub(crate) budgets: bool,
-    /// Listeners take turns at the connection limit.
-    pub(crate) fairness: bool,
     /// A drain serves or counts what stands in the backlogs.
     pub(crate) backlogs: bool,
 }
 
 pub(crate) const LEARNED: Learned = Learned {
-    panics: false,
     shortages: false,
     output_limit: false,
-    own_names: false,
-    groups: false,
-    budgets: false,
-    fairness: false,
     backlogs: false,
 };
 
@@ -215,7 +200,7 @@ impl Run {
             17..=18 => self.datagrams.send(self.reactor.net_mut(), &mut self.dice),
             19 => self.datagrams.stall(self.reactor.net_mut(), &mut self.dice),
             20 => self.send_marked(chosen),
-            21 if LEARNED.panics && self.dice.once_in(2) => self.doom(chosen),
+            21 if self.dice.once_in(2) => self.doom(chosen),
             22 => {
                 let signal = [Signal::Reload, Signal::Report][self.dice.below(2)];
                 self.reactor.net_mut().raise(signal);
