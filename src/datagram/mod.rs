@@ -15,7 +15,7 @@
 //! due, and when everything it said has left.
 //!
 //! Tests: below; `tests/datagrams.rs`, `tests/guards.rs`, `tests/allocations.rs`,
-//! `tests/simulation.rs`.
+//! `tests/simulation/`.
 
 pub mod guard;
 mod queue;
