@@ -102,7 +102,6 @@ fn limits(dice: &mut Dice) -> Limits {
         } else {
             unlimited
         },
-        ..Limits::default()
     }
 }
 

@@ -9,11 +9,10 @@ use super::client::{Expected, excuses};
 use super::datagrams::unanswered;
 use super::{LISTENERS, Run};
 
-/// The most datagrams that one turn may handle: what its budget allows, and the one message of the
-/// kernel that the budget ran out in.
-pub(crate) const DATAGRAMS: u64 = TURN_BUDGET as u64 / DATAGRAM_COST as u64 + COALESCED as u64;
-
-const _: () = assert!(DATAGRAM_BUDGET <= COALESCED);
+/// The most datagrams that one turn may handle. A turn looks at its budget between two sources, so the
+/// last one may spend its own budget beyond it, and the whole message in which that ran out.
+pub(crate) const DATAGRAMS: u64 =
+    TURN_BUDGET as u64 / DATAGRAM_COST as u64 + (DATAGRAM_BUDGET + COALESCED) as u64;
 
 /// Connections that other listeners may accept while clients wait on one, before it has its turn.
 const OTHERS: usize = 20;
