@@ -1,4 +1,4 @@
-//! The loop's own rules, each alone, over the simulated network: budgets, the line of the listeners, panics,
+//! The loop's own conditions, each alone, over the simulated network: budgets, the line of the listeners, panics,
 //! the limit of pending output, a selector that fails.
 
 use std::cell::Cell;
