@@ -36,22 +36,6 @@ const LISTENERS: [Expected; 4] = [
     Expected::Fragile,
 ];
 
-/// Whether the server keeps a promise already. The model neither provokes nor checks what is off.
-pub(crate) struct Learned {
-    /// A buffer that finds no memory costs its own connection.
-    pub(crate) shortages: bool,
-    /// All pending output together has a limit.
-    pub(crate) output_limit: bool,
-    /// A drain serves or counts what stands in the backlogs.
-    pub(crate) backlogs: bool,
-}
-
-pub(crate) const LEARNED: Learned = Learned {
-    shortages: false,
-    output_limit: false,
-    backlogs: false,
-};
-
 /// One run: the server, its peers, and what is known of them.
 pub(crate) struct Run {
     seed: u64,
@@ -67,12 +51,11 @@ pub(crate) struct Run {
 }
 
 fn conditions(dice: &mut Dice) -> Conditions {
-    let shortages = [0, 0, 20][dice.below(3)];
     Conditions {
         selector: [Selector::Edge, Selector::Edge, Selector::Rearm][dice.below(3)],
         faults: [0, 0, 300, 60][dice.below(4)],
         interruptions: [0, 10][dice.below(2)],
-        shortages: if LEARNED.shortages { shortages } else { 0 },
+        shortages: [0, 0, 20][dice.below(3)],
         descriptors: [usize::MAX, 12][dice.below(2)],
         buffer: [64, 4096, 200_000][dice.below(3)],
         step: Duration::from_millis(20),
@@ -85,7 +68,6 @@ fn conditions(dice: &mut Dice) -> Conditions {
 
 fn limits(dice: &mut Dice) -> Limits {
     let unlimited = Limits::default().max_pending_output;
-    let max_pending_output = [unlimited, unlimited, unlimited, 20_000][dice.below(4)];
     Limits {
         max_connections: [1000, 8][dice.below(2)],
         idle_timeout: [None, Some(Duration::from_secs(3))][dice.below(2)],
@@ -97,11 +79,7 @@ fn limits(dice: &mut Dice) -> Limits {
         allow_amplification: false,
         udp_rate: [None, None, None, Some(2)][dice.below(4)],
         unixgram_rate: [Some(50), Some(2)][dice.below(2)],
-        max_pending_output: if LEARNED.output_limit {
-            max_pending_output
-        } else {
-            unlimited
-        },
+        max_pending_output: [unlimited, unlimited, unlimited, 20_000][dice.below(4)],
     }
 }
 
@@ -357,9 +335,7 @@ impl Run {
     fn begin_drain(&mut self) {
         self.is_draining = true;
         for client in &mut self.clients {
-            let is_accepted = self.reactor.net_mut().is_accepted(client.number);
-            let is_owed = is_accepted || LEARNED.backlogs;
-            client.sent_before_drain = is_owed.then_some(client.sent.len());
+            client.sent_before_drain = Some(client.sent.len());
         }
         if self.dice.once_in(2) {
             self.reactor.net_mut().raise(Signal::Terminate);
