@@ -88,33 +88,22 @@ impl Inbound {
     }
 }
 
-/// What a run may still do.
+/// What a run has done. It may exceed the budget, because a message of the kernel is answered whole,
+/// and the turn is charged for all of it.
+#[derive(Default)]
 struct Budget {
     datagrams: usize,
     bytes: usize,
 }
 
 impl Budget {
-    const WHOLE: Budget = Budget {
-        datagrams: DATAGRAM_BUDGET,
-        bytes: DATAGRAM_BYTES,
-    };
-
     fn spend(&mut self, bytes: usize) {
-        self.datagrams = self.datagrams.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
+        self.datagrams += 1;
+        self.bytes += bytes;
     }
 
     fn is_spent(&self) -> bool {
-        self.datagrams == 0 || self.bytes == 0
-    }
-
-    /// What was spent.
-    fn spent(&self) -> (usize, usize) {
-        (
-            DATAGRAM_BUDGET - self.datagrams,
-            DATAGRAM_BYTES - self.bytes,
-        )
+        self.datagrams >= DATAGRAM_BUDGET || self.bytes >= DATAGRAM_BYTES
     }
 }
 
@@ -128,14 +117,13 @@ impl<N: Net> Datagram<N> {
     ) -> Outcome {
         let rest = self.rest.take();
         let lent = rest.map(|rest| std::mem::replace(&mut common.inbound, rest));
-        let mut budget = Budget::WHOLE;
+        let mut budget = Budget::default();
         let outcome = self.receive_bursts(ready, turn, common, &mut budget);
         if common.inbound.is_pending() {
             let lent = lent.unwrap_or_default();
             self.rest = Some(std::mem::replace(&mut common.inbound, lent));
         }
-        let (datagrams, bytes) = budget.spent();
-        turn.charge(DATAGRAM_COST * datagrams as u32, bytes);
+        turn.charge(DATAGRAM_COST * budget.datagrams as u32, budget.bytes);
         outcome
     }
 
