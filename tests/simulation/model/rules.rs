@@ -3,7 +3,7 @@
 use mynah::limits::{DATAGRAM_BUDGET, DATAGRAM_COST, TURN_BUDGET};
 use mynah::net::sim::{COALESCED, PeerEnd};
 use mynah::stream::outbox::LIMIT;
-use mynah::{CloseReason, Ending, Lifecycle, Time};
+use mynah::{CloseReason, Ending, Lifecycle, Refusal, Time};
 
 use super::client::{Expected, excuses};
 use super::datagrams::unanswered;
@@ -66,8 +66,9 @@ impl Run {
             "{pending} bytes are pending, {} are allowed",
             self.limits.max_pending_output
         );
-        let handled = stats.datagrams_in - self.before.datagrams;
-        self.before.datagrams = stats.datagrams_in;
+        // What a panic took with it was given up unseen.
+        let datagrams = stats.datagrams_in - stats.unanswered[Refusal::Panicked];
+        let handled = datagrams - std::mem::replace(&mut self.before.datagrams, datagrams);
         assert!(
             handled <= DATAGRAMS,
             "{handled} datagrams in one turn, {DATAGRAMS} are allowed"
