@@ -104,8 +104,8 @@ fn a_datagram_that_makes_its_service_panic_does_not_end_the_socket() {
 }
 
 /// The budget of a turn counts datagrams, however many of them share a message of the kernel, and
-/// however many sockets are flooded. A socket answers a whole message although its budget ends within
-/// it; the turn is charged for all of that.
+/// however many sockets are flooded. A socket answers a whole message although its budget ends
+/// within it; the turn is charged for all of that.
 #[test]
 fn floods_of_coalesced_datagrams_are_cut_at_the_budget_of_the_turn() {
     const SOCKETS: usize = 4;
@@ -113,7 +113,7 @@ fn floods_of_coalesced_datagrams_are_cut_at_the_budget_of_the_turn() {
         let mut reactor = reactor(seed, Conditions::default(), Limits::default());
         for socket in 0..SOCKETS {
             reactor.bind(&udp(), echo()).unwrap();
-            // All but one of the budget of the socket, each from a peer of its own, then long messages.
+            // The budget of the socket but for one, each from its own peer, then long messages.
             let singles = (1..DATAGRAM_BUDGET).map(|index| 6000 + index as u16);
             for port in singles.chain([5000; 3 * COALESCED]) {
                 let path = Path::plain(Peer::V4([127, 0, 0, 1].into(), port));

@@ -9,8 +9,8 @@ use super::client::{Expected, excuses};
 use super::datagrams::unanswered;
 use super::{LISTENERS, Run};
 
-/// The most datagrams that one turn may handle. A turn looks at its budget between two sources, so the
-/// last one may spend its own budget beyond it, and the whole message in which that ran out.
+/// The most datagrams that one turn may handle. A turn looks at its budget between two sources, so
+/// the last one may spend its own budget beyond it, and the whole message in which that ran out.
 pub(crate) const DATAGRAMS: u64 =
     TURN_BUDGET as u64 / DATAGRAM_COST as u64 + (DATAGRAM_BUDGET + COALESCED) as u64;
 
@@ -126,11 +126,11 @@ impl Run {
             // One that goes on sending behind its answer and never ends its side is reset when the
             // linger is over. It has read its answer by then.
             let is_well = end == PeerEnd::Finished || client.expected == Expected::Answer;
-            let owed = client.owed_for(client.sent.len());
-            if !is_well || client.got != owed {
+            let due = client.due_for(client.sent.len());
+            if !is_well || client.got != due {
                 let (number, got) = (client.number, client.got);
                 broken.push(format!(
-                    "client {number}: {end:?} after {got} of {owed} bytes"
+                    "client {number}: {end:?} after {got} of {due} bytes"
                 ));
             }
         }
@@ -194,11 +194,11 @@ impl Run {
         let net = self.reactor.net_mut();
         let mut broken = Vec::new();
         for client in &self.clients {
-            let owed = client.sent_before_drain.map(|sent| client.owed_for(sent));
+            let due = client.sent_before_drain.map(|sent| client.due_for(sent));
             let is_excused = net.is_faulted(client.number) || client.is_to_blame();
-            if let Some(owed) = owed.filter(|owed| client.got < *owed && !is_excused) {
+            if let Some(due) = due.filter(|due| client.got < *due && !is_excused) {
                 let (number, got) = (client.number, client.got);
-                broken.push(format!("client {number}: {got} of {owed} bytes"));
+                broken.push(format!("client {number}: {got} of {due} bytes"));
             }
         }
         self.check_excused(&broken);
