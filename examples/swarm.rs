@@ -11,10 +11,9 @@
 #[path = "../tests/simulation/model/mod.rs"]
 mod model;
 
-use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,28 +21,18 @@ use std::time::{Duration, Instant};
 struct Swarm {
     next: AtomicU64,
     done: AtomicU64,
-    has_failed: AtomicBool,
-    is_interrupted: Arc<AtomicBool>,
+    is_stopped: Arc<AtomicBool>,
     deadline: Instant,
 }
 
 impl Swarm {
-    /// Runs seeds until the time is over or one has failed.
+    /// Runs seeds until the time is over or another thread has failed. A seed that fails panics.
     fn run(&self) {
-        while !self.is_over() {
-            let run = model::Run::new(self.next.fetch_add(1, Ordering::Relaxed));
-            let result = std::panic::catch_unwind(AssertUnwindSafe(|| run.play(model::STEPS)));
-            match result {
-                Ok(_) => self.done.fetch_add(1, Ordering::Relaxed),
-                Err(_) => return self.has_failed.store(true, Ordering::Relaxed),
-            };
+        while !self.is_stopped.load(Ordering::Relaxed) && Instant::now() < self.deadline {
+            let seed = self.next.fetch_add(1, Ordering::Relaxed);
+            model::Run::new(seed).play(model::STEPS);
+            self.done.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    fn is_over(&self) -> bool {
-        self.has_failed.load(Ordering::Relaxed)
-            || self.is_interrupted.load(Ordering::Relaxed)
-            || Instant::now() >= self.deadline
     }
 }
 
@@ -53,7 +42,22 @@ fn arguments() -> Option<(Duration, u64)> {
     let time = words.next().unwrap_or("10s".into());
     let seconds = time.strip_suffix('s').unwrap_or(&time).parse().ok()?;
     let from = words.next().map_or(Some(0), |word| word.parse().ok())?;
-    (words.next().is_none()).then_some((Duration::from_secs(seconds), from))
+    let is_all = words.next().is_none();
+    is_all.then_some((Duration::from_secs(seconds), from))
+}
+
+/// Lets the first panic print its report and stop the others. Another thread that fails at the same
+/// time stays silent: it waits here until the process ends.
+fn report_one_panic(is_stopped: Arc<AtomicBool>) {
+    let report = std::panic::take_hook();
+    let has_failed = AtomicBool::new(false);
+    std::panic::set_hook(Box::new(move |panic| {
+        while has_failed.swap(true, Ordering::Relaxed) {
+            thread::park();
+        }
+        is_stopped.store(true, Ordering::Relaxed);
+        report(panic);
+    }));
 }
 
 fn main() -> ExitCode {
@@ -61,28 +65,34 @@ fn main() -> ExitCode {
         eprintln!("usage: swarm [SECONDS[s] [FROM]]");
         return ExitCode::from(2);
     };
-    let is_interrupted = Arc::new(AtomicBool::new(false));
-    if let Err(error) =
-        signal_hook::flag::register(signal_hook::consts::SIGINT, is_interrupted.clone())
+    let is_stopped = Arc::new(AtomicBool::new(false));
+    report_one_panic(is_stopped.clone());
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGINT, is_stopped.clone())
     {
         eprintln!("swarm: cannot catch Ctrl-C: {error}");
     }
     let begun = Instant::now();
-    let swarm = Swarm {
+    let swarm = Arc::new(Swarm {
         next: AtomicU64::new(from),
         done: AtomicU64::new(0),
-        has_failed: AtomicBool::new(false),
-        is_interrupted,
+        is_stopped,
         deadline: begun + time,
-    };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| swarm.run());
-        }
     });
-    let (done, seconds) = (swarm.done.into_inner(), begun.elapsed().as_secs_f64());
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let (sender, results) = mpsc::channel();
+    for _ in 0..threads {
+        let (swarm, sender) = (swarm.clone(), sender.clone());
+        thread::spawn(move || {
+            let result = std::panic::catch_unwind(|| swarm.run());
+            sender.send(result.is_ok())
+        });
+    }
+    let is_well = results.iter().take(threads).all(|is_well| is_well);
+    let (done, seconds) = (
+        swarm.done.load(Ordering::Relaxed),
+        begun.elapsed().as_secs_f64(),
+    );
     let rate = done as f64 / seconds;
     println!("{done} seeds from {from} in {seconds:.1} s: {rate:.0} a second");
-    ExitCode::from(u8::from(swarm.has_failed.into_inner()))
+    ExitCode::from(u8::from(!is_well))
 }

@@ -15,7 +15,7 @@
 //! due, and when everything it said has left.
 //!
 //! Tests: below; `tests/datagrams.rs`, `tests/guards.rs`, `tests/allocations.rs`,
-//! `tests/simulation.rs`.
+//! `tests/simulation/`.
 
 pub mod guard;
 mod queue;
@@ -210,17 +210,19 @@ impl<N: Net> Datagram<N> {
         }
     }
 
-    /// The service panicked in [`run`](Datagram::run). Every datagram of the burst that it was
-    /// answering is lost, and counted. A server goes on with a new service. A client has lost its
-    /// conversation with its service, so it must be closed.
+    /// The service panicked in [`run`](Datagram::run). The message of the kernel that it was answering is
+    /// lost, with the replies that were not sent yet, and counted. A server goes on with a new service
+    /// and the rest of the burst. A client has lost its conversation with its service, so it must be
+    /// closed.
     #[cold]
     pub(crate) fn recover(&mut self, turn: &mut Turn<N>, common: &mut Common) -> Outcome {
-        let unanswered = common.inbound.abandon();
+        let unanswered = common.inbound.abandon_part();
         let unsent = common.replies.abandon();
         turn.stats.datagrams_in += unanswered as u64;
         for _ in 0..unanswered + unsent {
             turn.stats.unanswered.count(Refusal::Panicked);
         }
+        self.keep_rest(common, Inbound::default());
         match &mut self.role {
             Role::Server { make } => {
                 self.service = make(Shape::Datagram);

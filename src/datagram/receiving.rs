@@ -56,11 +56,13 @@ impl Inbound {
         datagrams - self.done
     }
 
-    /// Forgets what is left, and returns how many datagrams that is.
-    pub(super) fn abandon(&mut self) -> usize {
-        let left = self.left();
-        self.part = self.burst.parts.len();
-        self.done = 0;
+    /// Forgets the part that is being answered, and returns how many of its datagrams are left.
+    pub(super) fn abandon_part(&mut self) -> usize {
+        let Some(part) = self.burst.parts.get(self.part) else {
+            return 0;
+        };
+        let left = part.datagrams().count() - self.done;
+        self.advance_part();
         left
     }
 }
@@ -106,12 +108,16 @@ impl<N: Net> Datagram<N> {
         let lent = rest.map(|rest| std::mem::replace(&mut common.inbound, rest));
         let mut budget = Budget::within(turn);
         let outcome = self.receive_bursts(ready, turn, common, &mut budget);
-        if common.inbound.is_pending() {
-            let lent = lent.unwrap_or_default();
-            self.rest = Some(std::mem::replace(&mut common.inbound, lent));
-        }
+        self.keep_rest(common, lent.unwrap_or_default());
         turn.charge(DATAGRAM_COST * budget.datagrams as u32, budget.bytes);
         outcome
+    }
+
+    /// Keeps what is left of the burst for the next run, and leaves `lent` for the other sockets.
+    pub(super) fn keep_rest(&mut self, common: &mut Common, lent: Inbound) {
+        if common.inbound.is_pending() {
+            self.rest = Some(std::mem::replace(&mut common.inbound, lent));
+        }
     }
 
     fn receive_bursts(
@@ -303,17 +309,20 @@ mod tests {
     use crate::values::peer::Peer;
 
     #[test]
-    fn what_is_abandoned_is_counted_and_gone() {
+    fn a_part_that_is_abandoned_is_counted_and_the_others_stay() {
         let mut inbound = Inbound::default();
-        inbound.burst.parts.push(Part {
-            path: Path::plain(Peer::unnamed()),
-            at: 0,
-            size: 10,
-            segment: 4,
-            is_cut: false,
-        });
+        for at in [0, 100] {
+            inbound.burst.parts.push(Part {
+                path: Path::plain(Peer::unnamed()),
+                at,
+                size: 10,
+                segment: 4,
+                is_cut: false,
+            });
+        }
         inbound.done = 1;
-        assert_eq!(inbound.abandon(), 2);
-        assert_eq!((inbound.is_pending(), inbound.left()), (false, 0));
+        assert_eq!(inbound.left(), 5);
+        assert_eq!(inbound.abandon_part(), 2);
+        assert_eq!((inbound.is_pending(), inbound.left()), (true, 3));
     }
 }

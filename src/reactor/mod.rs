@@ -33,7 +33,7 @@
 //! to wait), `source.rs` (the kinds of sources), `opening.rs` (how they come), `accepting.rs` (the line of the
 //! listeners), `ending.rs` (how they go), `lifecycle.rs` and `handle.rs`.
 //!
-//! Tests: `tests/simulation.rs` drives this very loop over the simulator.
+//! Tests: `tests/simulation/` drives this very loop over the simulator.
 
 mod accepting;
 mod ending;

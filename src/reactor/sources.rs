@@ -3,7 +3,7 @@
 //! Owns each source with its generation, its readiness and its alarm. Must never do I/O and never run a source. It is the place where
 //! an event meets its source: [`Sources::mark`] compares the generation, sets the bits and queues the source once.
 //!
-//! Tests: below, `tests/simulation.rs`.
+//! Tests: below, `tests/simulation/`.
 
 use slab::Slab;
 

@@ -5,7 +5,7 @@
 //! transfer on a socket where that is proof. An edge-triggered selector announces a change once,
 //! so a connection whose bit is cleared too early hangs for ever.
 //!
-//! Tests: below; `tests/simulation.rs` checks after every turn that no needed bit was lost.
+//! Tests: below; `tests/simulation/` checks after every turn that no needed bit was lost.
 
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};

@@ -13,7 +13,7 @@
 //! +------------+------------+         +----------+----------+
 //! ```
 //!
-//! Tests: below, `tests/simulation.rs` (reuse within one batch), `tests/kernel_facts.rs` (why the
+//! Tests: below, `tests/simulation/` (reuse within one batch), `tests/kernel_facts.rs` (why the
 //! generation is needed).
 
 use std::fmt;

@@ -208,7 +208,7 @@ impl Net for SimNet {
     }
 
     fn pause(&mut self, duration: Duration) {
-        self.clock = self.clock + duration;
+        self.advance(duration);
     }
 
     fn events(&self) -> impl Iterator<Item = Event> {

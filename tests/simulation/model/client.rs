@@ -77,7 +77,7 @@ impl Client {
         let due = text.get(self.got..self.got + bytes.len());
         assert!(
             due == Some(bytes),
-            "client {}: at byte {} came something else than the server owes",
+            "client {}: at byte {} came something else than is due",
             self.number,
             self.got
         );
@@ -85,7 +85,7 @@ impl Client {
     }
 
     /// How many bytes the server owes for the first `sent` bytes.
-    pub(crate) fn owed_for(&self, sent: usize) -> usize {
+    pub(crate) fn due_for(&self, sent: usize) -> usize {
         match self.expected {
             Expected::Echo | Expected::Fragile => sent,
             Expected::Answer => ANSWER * usize::from(sent > 0),

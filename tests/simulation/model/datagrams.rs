@@ -1,9 +1,8 @@
 //! The datagram sockets of the simulated server, and what their peers may expect.
 
-use mynah::net::BURST;
-use mynah::net::sim::{COALESCED, SimNet};
+use mynah::net::sim::SimNet;
 use mynah::values::path::Path;
-use mynah::{Address, CloseReason, Dice, Peer, Stats};
+use mynah::{Address, Dice, Peer, Stats};
 
 use super::services::MAGIC;
 
@@ -65,11 +64,6 @@ pub(crate) fn unanswered(stats: &Stats) -> u64 {
         - stats.unanswered.total()
 }
 
-/// Datagrams that panics may have cost: each costs at most the datagrams of one burst.
-pub(crate) fn lost_to_panics(stats: &Stats) -> u64 {
-    (stats.panics - stats.closed[CloseReason::Panicked]) * (BURST * COALESCED) as u64
-}
-
 impl Datagrams {
     /// A peer sends some datagrams of one size. They may arrive as one message and leave as one.
     pub(crate) fn send(&mut self, net: &mut SimNet, dice: &mut Dice) {
@@ -114,12 +108,8 @@ impl Datagrams {
     /// Whether the server has received everything and answered it, or counted why not.
     pub(crate) fn are_settled(&self, net: &SimNet, stats: &Stats) -> bool {
         let delivered = u64::from(self.0.iter().sum::<u32>()) + net.looped() as u64;
-        let lost = lost_to_panics(stats);
         let is_taken = (0..self.0.len()).all(|socket| net.unread(socket) == 0);
-        is_taken
-            && stats.datagrams_in <= delivered
-            && stats.datagrams_in + lost >= delivered
-            && unanswered(stats) <= lost
+        is_taken && stats.datagrams_in == delivered && unanswered(stats) == 0
     }
 
     /// Replies went to peers that may have them, and in order for each peer.

@@ -51,12 +51,11 @@ pub(crate) struct Run {
 }
 
 fn conditions(dice: &mut Dice) -> Conditions {
-    let shortages = [0, 0, 20][dice.below(3)];
     Conditions {
         selector: [Selector::Edge, Selector::Edge, Selector::Rearm][dice.below(3)],
         faults: [0, 0, 300, 60][dice.below(4)],
         interruptions: [0, 10][dice.below(2)],
-        shortages,
+        shortages: [0, 0, 20][dice.below(3)],
         descriptors: [usize::MAX, 12][dice.below(2)],
         buffer: [64, 4096, 200_000][dice.below(3)],
         step: Duration::from_millis(20),
@@ -69,7 +68,6 @@ fn conditions(dice: &mut Dice) -> Conditions {
 
 fn limits(dice: &mut Dice) -> Limits {
     let unlimited = Limits::default().max_pending_output;
-    let max_pending_output = [unlimited, unlimited, unlimited, 20_000][dice.below(4)];
     Limits {
         max_connections: [1000, 8][dice.below(2)],
         idle_timeout: [None, Some(Duration::from_secs(3))][dice.below(2)],
@@ -81,8 +79,7 @@ fn limits(dice: &mut Dice) -> Limits {
         allow_amplification: false,
         udp_rate: [None, None, None, Some(2)][dice.below(4)],
         unixgram_rate: [Some(50), Some(2)][dice.below(2)],
-        max_pending_output,
-        ..Limits::default()
+        max_pending_output: [unlimited, unlimited, unlimited, 20_000][dice.below(4)],
     }
 }
 
