@@ -140,7 +140,8 @@ trait Debt: Default {
 
 impl Debt for Outbox {
     fn push(&mut self, bytes: &[u8]) {
-        Outbox::push(self, bytes, Time::ZERO).expect("the cases stay within the limit");
+        Outbox::push(self, bytes, Time::ZERO, Vec::try_reserve_exact)
+            .expect("the cases stay within the limit");
     }
 
     fn pending(&self) -> &[u8] {
@@ -148,7 +149,7 @@ impl Debt for Outbox {
     }
 
     fn sent(&mut self, count: usize) {
-        Outbox::sent(self, count, Time::ZERO);
+        Outbox::sent(self, count, Time::ZERO, &mut 0);
     }
 }
 

@@ -44,8 +44,10 @@ use crate::datagram::socket::Datagram;
 use crate::net::Net;
 use crate::net::turn::{Outcome, Turn};
 use crate::service::{Factory, Service, Shape};
+use crate::stream::connecting::{Connecting, Made};
 use crate::stream::connection::Connection;
 use crate::stream::listener::{Accepted, Listener};
+use crate::stream::role::Role;
 use crate::values::endpoint::Address;
 use crate::values::error::{CloseReason, StartError};
 use crate::values::limits::Limits;
@@ -59,6 +61,7 @@ use crate::values::token::{MAX_SOURCES, Token};
 #[derive(Debug)]
 enum Source<N: Net> {
     Connection(Connection<N>),
+    Connecting(Connecting<N>),
     Listener(Box<Listener<N>>),
     Datagram(Box<Datagram<N>>),
     Signals(Box<N::Signals>),
@@ -200,11 +203,11 @@ impl<N: Net> Reactor<N> {
             .turn
             .net
             .connect(remote, local, self.sources.next_token())?;
-        let connection = Connection::connecting(stream, remote.as_peer(), service, self.turn.now);
-        let deadline = connection.deadline(&self.turn);
+        let connecting = Connecting::new(stream, remote.as_peer(), service, self.turn.now);
+        let deadline = connecting.deadline(&self.turn);
         let token = self
             .sources
-            .insert(Ready::NONE, Source::Connection(connection));
+            .insert(Ready::NONE, Source::Connecting(connecting));
         self.sources.arm(token, deadline);
         self.turn.stats.connects += 1;
         debug!("{token} {remote}: connecting");
@@ -268,6 +271,9 @@ impl<N: Net> Reactor<N> {
             self.count_spinning(spins && events == 0, before);
         }
         self.run_queued();
+        if self.turn.draining && self.room() > 0 {
+            self.wake_limited_listeners();
+        }
         self.obey();
         self.lifecycle.advance(self.turn.now, self.is_idle());
         self.turn.stats.turns += 1;
@@ -303,7 +309,7 @@ impl<N: Net> Reactor<N> {
     /// Bytes that all connections together are owed.
     pub fn owed(&self) -> usize {
         self.connections()
-            .map(|(_, _, connection)| connection.owed())
+            .map(|(_, _, connection)| connection.pending())
             .sum()
     }
 
@@ -316,6 +322,7 @@ impl<N: Net> Reactor<N> {
         for (token, entry) in self.sources.iter() {
             let is_runnable = match &entry.source {
                 Source::Connection(connection) => connection.is_runnable(entry.ready),
+                Source::Connecting(_) => entry.ready.intersects(Ready::WRITABLE | Ready::ALARM),
                 Source::Listener(_) | Source::Datagram(_) => {
                     entry.ready.intersects(Ready::READABLE | Ready::ALARM)
                 }
@@ -328,11 +335,27 @@ impl<N: Net> Reactor<N> {
                 ));
             }
         }
-        let live = self.connections().count() as u64;
+        let connecting = self
+            .sources
+            .iter()
+            .filter(|(_, entry)| matches!(entry.source, Source::Connecting(_)));
+        let live = (self.connections().count() + connecting.count()) as u64;
         if live != self.turn.stats.live() {
             return Err(format!(
                 "{live} connections are open, the counters say {}",
                 self.turn.stats.live()
+            ));
+        }
+        let (mut pending, mut lingering) = (0, 0);
+        for (_, _, connection) in self.connections() {
+            pending += connection.pending_memory();
+            lingering += usize::from(connection.only_lingers());
+        }
+        if (pending, lingering) != (self.turn.pending, self.turn.lingering) {
+            return Err(format!(
+                "{pending} bytes are pending and {lingering} connections linger, \
+                 the turn says {} and {}",
+                self.turn.pending, self.turn.lingering
             ));
         }
         Ok(())
@@ -437,21 +460,21 @@ impl<N: Net> Reactor<N> {
     /// Runs a source that is not a connection.
     #[cold]
     fn run_other(&mut self, token: Token) {
+        let room = self.room();
         let Some(entry) = self.sources.get_mut(token) else {
             return;
         };
         let turn = &mut self.turn;
         let (outcome, deadline) = match &mut entry.source {
-            Source::Listener(listener) => {
-                let room = turn
-                    .limits
-                    .max_connections
-                    .saturating_sub(turn.stats.live() as usize);
-                (
-                    listener.accept(&mut entry.ready, turn, room, &mut self.batch),
-                    listener.deadline(),
-                )
+            Source::Connecting(connecting) => {
+                let made = connecting.run(&mut entry.ready, turn);
+                let deadline = connecting.deadline(turn);
+                return self.follow(token, made, deadline);
             }
+            Source::Listener(listener) => (
+                listener.accept(&mut entry.ready, turn, room, &mut self.batch),
+                listener.deadline(),
+            ),
             Source::Datagram(datagram) => (
                 datagram.run(&mut entry.ready, turn, &mut self.common),
                 datagram.deadline(),
@@ -468,6 +491,37 @@ impl<N: Net> Reactor<N> {
         };
         self.settle(token, outcome, deadline);
         self.adopt();
+    }
+
+    /// Connections that may still be accepted. While draining, one that only lingers does not count.
+    fn room(&self) -> usize {
+        let lingering = match self.turn.draining {
+            true => self.turn.lingering,
+            false => 0,
+        };
+        let counted = (self.turn.stats.live() as usize).saturating_sub(lingering);
+        self.turn.limits.max_connections.saturating_sub(counted)
+    }
+
+    /// Files a connection of ours by what has become of it. A made one takes the row, and keeps the token.
+    fn follow(&mut self, token: Token, made: Made, deadline: Time) {
+        let outcome = match made {
+            Made::Yes => {
+                let now = self.turn.now;
+                self.sources
+                    .replace(token, Source::Waker, |source| match source {
+                        Source::Connecting(connecting) => {
+                            Source::Connection(connecting.into_connection(now))
+                        }
+                        source => source,
+                    });
+                return self.open(token);
+            }
+            Made::NotYet => Outcome::Waiting,
+            Made::Again => Outcome::More,
+            Made::Failed(reason) => Outcome::Done(reason),
+        };
+        self.settle(token, outcome, deadline);
     }
 
     /// Files a source by the outcome of its run.
@@ -499,7 +553,7 @@ impl<N: Net> Reactor<N> {
                 continue;
             }
             debug!("{token} {peer}: accepted");
-            let connection = Connection::new(stream, peer, service, self.turn.now);
+            let connection = Connection::new(stream, peer, service, Role::Server, self.turn.now);
             // Fresh sockets take bytes, and whatever has arrived already gives an event once they are registered.
             self.sources
                 .insert(Ready::WRITABLE, Source::Connection(connection));
@@ -526,18 +580,19 @@ impl<N: Net> Reactor<N> {
         match self.sources.remove(token) {
             Some(Source::Connection(connection)) => {
                 self.turn.stats.closed.count(reason);
-                // A timeout during a drain loses what was received before it as surely as the drain's own.
-                let is_overdue =
-                    matches!(reason, CloseReason::WriteTimeout | CloseReason::IdleTimeout)
-                        && connection.owed() > 0;
-                self.cut +=
-                    usize::from(reason == CloseReason::Cut || self.turn.draining && is_overdue);
+                self.cut += usize::from(connection.is_cut_by(reason, &self.turn));
                 debug!("{token} {}: closed: {reason}", connection.peer());
-                connection.close(&mut self.turn.net, reason);
+                connection.close(&mut self.turn, reason);
+            }
+            Some(Source::Connecting(connecting)) => {
+                self.turn.stats.closed.count(reason);
+                self.cut += usize::from(reason == CloseReason::Cut);
+                debug!("{token} {}: closed: {reason}", connecting.peer());
+                connecting.close(&mut self.turn, reason);
             }
             Some(Source::Listener(listener)) => {
                 debug!("{token} {}: no longer listening", listener.address());
-                listener.close(&mut self.turn.net);
+                self.cut += listener.close(&mut self.turn);
                 self.listeners.retain(|other| *other != token);
             }
             Some(Source::Datagram(datagram)) => {
@@ -560,7 +615,23 @@ impl<N: Net> Reactor<N> {
             }) = self.sources.get_mut(token)
             {
                 if listener.is_parked() {
-                    self.sources.mark(token, Ready::READABLE);
+                    self.sources.mark(token, Ready::ALARM);
+                }
+            }
+        }
+    }
+
+    /// A connection that begins to linger during a drain makes room, and nothing else tells of it.
+    #[cold]
+    fn wake_limited_listeners(&mut self) {
+        for token in self.listeners.clone() {
+            if let Some(Entry {
+                source: Source::Listener(listener),
+                ..
+            }) = self.sources.get_mut(token)
+            {
+                if listener.is_limited() {
+                    self.sources.mark(token, Ready::ALARM);
                 }
             }
         }
@@ -619,7 +690,7 @@ impl<N: Net> Reactor<N> {
                     datagram.drain(self.turn.now);
                     Ready::READABLE
                 }
-                Source::Signals(_) | Source::Waker => continue,
+                Source::Connecting(_) | Source::Signals(_) | Source::Waker => continue,
             };
             self.sources.mark(token, look);
         }
@@ -636,8 +707,11 @@ impl<N: Net> Reactor<N> {
             let Some(entry) = self.sources.get_mut(token) else {
                 continue;
             };
-            let reason = match &entry.source {
-                Source::Connection(connection) => connection.finished().unwrap_or(CloseReason::Cut),
+            let reason = match &mut entry.source {
+                Source::Connection(connection) => {
+                    connection.last_look(&mut entry.ready, &mut self.turn)
+                }
+                Source::Connecting(_) => CloseReason::Cut,
                 Source::Datagram(datagram) => {
                     self.cut += usize::from(datagram.owed() > 0);
                     CloseReason::Drained
