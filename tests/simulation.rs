@@ -525,7 +525,8 @@ impl Run {
         }
         let ending = self.reactor.run();
         (0..self.clients.len()).for_each(|chosen| self.read(chosen, usize::MAX));
-        let cut = self.reactor.stats().closed[CloseReason::Cut];
+        let stats = self.reactor.stats();
+        let cut = stats.closed[CloseReason::Cut] + stats.backlog_cut;
         let unanswered = unanswered(self.reactor.stats());
         let timed_out = self.timed_out();
         if ending == Ending::Clean {
