@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Freeing a descriptor gives no event (`tests/kernel_facts.rs`), so the reactor wakes parked listeners
-//! with [`Ready::ALARM`] whenever it retires a connection. The alarm is for descriptors that other
-//! processes free. Nothing is burnt meanwhile, and clients wait in the backlog in the order they came.
+//! whenever it retires a connection. The alarm is for descriptors that other processes free. Nothing is
+//! burnt meanwhile, and clients wait in the backlog in the order they came.
 //!
 //! **A drain** accepts what stood in the backlog when it began. The backlog is a queue and holds at most
 //! one more than its size, so after so many accepts whoever is left has come later. What is left when the
@@ -67,6 +67,8 @@ pub(crate) struct Listener<N: Net> {
     address: Address,
     make: Factory,
     pause: Pause,
+    /// Whether the next run follows from [`Listener::wake`], and perhaps from nothing else.
+    was_woken: bool,
     limited: Notice,
     starved: Notice,
     /// Whether a pause was logged whose end was not.
@@ -82,6 +84,7 @@ impl<N: Net> Listener<N> {
             address,
             make,
             pause: Pause::No,
+            was_woken: false,
             limited: Notice::default(),
             starved: Notice::default(),
             has_warned: false,
@@ -99,9 +102,10 @@ impl<N: Net> Listener<N> {
         self.left = Some(backlog.saturating_add(1));
     }
 
-    /// Whether it waits for a connection to be retired.
-    pub(crate) fn is_parked(&self) -> bool {
-        self.pause != Pause::No
+    /// Something that it may wait for was freed. Returns whether it does wait: run it then.
+    pub(crate) fn wake(&mut self) -> bool {
+        self.was_woken = self.pause != Pause::No;
+        self.was_woken
     }
 
     /// Whether it waits for room under the connection limit.
@@ -151,9 +155,10 @@ impl<N: Net> Listener<N> {
         batch: &mut Vec<Accepted<N>>,
     ) -> Outcome {
         ready.remove(Ready::ALARM);
+        let is_event = !std::mem::take(&mut self.was_woken) && ready.contains(Ready::READABLE);
         let mut was_limited = std::mem::replace(&mut self.pause, Pause::No) == Pause::Limit;
         if batch.len() >= room && self.left != Some(0) {
-            return self.limit(ready, turn, was_limited);
+            return self.limit(ready, turn, was_limited && is_event);
         }
         if let Err(error) = probe_memory(turn) {
             return self.starve(ready, turn, &error);
@@ -210,10 +215,10 @@ impl<N: Net> Listener<N> {
         self.park(ready, Pause::Starved(turn.now + STARVED_RETRY))
     }
 
-    /// Pauses at the connection limit. An event that comes while it is paused says that a client waits.
-    fn limit(&mut self, ready: &mut Ready, turn: &mut Turn<N>, was_limited: bool) -> Outcome {
+    /// Pauses at the connection limit. An event that came while it was paused says that a client waits.
+    fn limit(&mut self, ready: &mut Ready, turn: &mut Turn<N>, is_awaited: bool) -> Outcome {
         turn.stats.accept_limited += 1;
-        if was_limited && ready.contains(Ready::READABLE) {
+        if is_awaited {
             self.warn_of_limit(turn);
         }
         self.park(ready, Pause::Limit)
