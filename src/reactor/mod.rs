@@ -614,8 +614,8 @@ impl<N: Net> Reactor<N> {
                 ..
             }) = self.sources.get_mut(token)
             {
-                if listener.is_parked() {
-                    self.sources.mark(token, Ready::ALARM);
+                if listener.wake() {
+                    self.sources.mark(token, Ready::READABLE);
                 }
             }
         }
@@ -630,8 +630,8 @@ impl<N: Net> Reactor<N> {
                 ..
             }) = self.sources.get_mut(token)
             {
-                if listener.is_limited() {
-                    self.sources.mark(token, Ready::ALARM);
+                if listener.is_limited() && listener.wake() {
+                    self.sources.mark(token, Ready::READABLE);
                 }
             }
         }
