@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use mynah::Dice;
 use mynah::service::{
-    Action, Context, Delimiter, Discard, Echo, Framing, Host, Messages, Rules, Service, Tap,
+    Action, Context, Delimiter, Discard, Echo, Framing, Host, Messages, Service, Shape, Tap,
     Template, TemplateError, Width, Wire,
 };
-use mynah::{CloseReason, Peer, Time};
+use mynah::{CloseReason, Peer, Time, service};
 use proptest::prelude::*;
 
 /// A socket that takes what it likes, behind an outbox of `limit` bytes.
@@ -193,7 +193,7 @@ fn filled(parts: &[Part], message: &[u8], seq: usize) -> Vec<u8> {
 }
 
 /// The whole conversation, said plainly. Returns the output and whether it ended because something was too long.
-fn reference(rules: &Rules, parts: &[Part], input: &[u8]) -> (Vec<u8>, Action) {
+fn reference(rules: &service::Conversation, parts: &[Part], input: &[u8]) -> (Vec<u8>, Action) {
     let (mut out, mut rest, mut seq) = (rules.greeting.to_vec(), input, 0);
     while !rest.is_empty() {
         let (body, end, size) = match &rules.framing {
@@ -300,13 +300,19 @@ fn texts(parts: &[Part]) -> Vec<Vec<u8>> {
     texts
 }
 
-fn rules(framing: Framing, max_message: usize, parts: &[Part], close: bool) -> Rules {
+fn rules(
+    framing: Framing,
+    max_message: usize,
+    parts: &[Part],
+    close: bool,
+) -> service::Conversation {
     let reply =
         Template::parse::<TemplateError>(&written(parts), |_, text| Ok(text.as_bytes().to_vec()))
             .unwrap();
-    Rules {
+    service::Conversation {
         framing,
         max_message,
+        message_timeout: None,
         greeting: Box::default(),
         reply: Some(reply),
         close,
@@ -315,14 +321,12 @@ fn rules(framing: Framing, max_message: usize, parts: &[Part], close: bool) -> R
 }
 
 fn converse(
-    rules: Rules,
+    rules: service::Conversation,
     seed: u64,
     limit: usize,
     pieces: &[&[u8]],
 ) -> (Vec<u8>, Option<Action>, usize) {
-    let service = Messages::factory(rules, Box::new(|_| Box::new(Discard)), None)(
-        mynah::service::Shape::Stream,
-    );
+    let service = Messages::factory(rules, Box::new(|_| Box::new(Discard)), None)(Shape::Stream);
     Conversation::new(service, Narrow::new(seed, limit)).run(pieces)
 }
 
@@ -455,7 +459,7 @@ fn small_messages_with_large_answers_are_held_back() {
         rules(Framing::Line, 10, &parts, false),
         Box::new(|_| Box::new(Discard)),
         None,
-    )(mynah::service::Shape::Stream);
+    )(Shape::Stream);
     let mut conversation = Conversation::new(service, Narrow::new(0, 65_536));
     conversation.call(|service, cx| service.on_open(cx));
     conversation.call(|service, cx| service.on_data(cx, &lines));
@@ -526,14 +530,13 @@ fn a_tap_sees_messages_and_the_inner_service_sees_bytes() {
         ),
     ] {
         let (sender, receiver) = std::sync::mpsc::channel();
-        let rules = Rules {
+        let rules = service::Conversation {
             reply: None,
             ..rules(framing, 10, &[], false)
         };
         let tap = Box::new(move || Box::new(Shown(sender.clone())) as Box<dyn Tap>);
-        let service = Messages::factory(rules, Box::new(|_| Box::new(Echo)), Some(tap))(
-            mynah::service::Shape::Stream,
-        );
+        let service =
+            Messages::factory(rules, Box::new(|_| Box::new(Echo)), Some(tap))(Shape::Stream);
         let (sent, ended, _) =
             Conversation::new(service, Narrow::new(0, 100)).run(&[b"on", b"e\r\ntwo"]);
         assert_eq!(
@@ -546,12 +549,11 @@ fn a_tap_sees_messages_and_the_inner_service_sees_bytes() {
 
 #[test]
 fn a_message_that_is_too_long_ends_the_echo_as_well() {
-    let rules = Rules {
+    let rules = service::Conversation {
         reply: None,
         ..rules(Framing::Line, 3, &[], false)
     };
-    let service =
-        Messages::factory(rules, Box::new(|_| Box::new(Echo)), None)(mynah::service::Shape::Stream);
+    let service = Messages::factory(rules, Box::new(|_| Box::new(Echo)), None)(Shape::Stream);
     let (sent, ended, _) = Conversation::new(service, Narrow::new(0, 100)).run(&[b"abc\nabcd"]);
     assert_eq!(
         (&sent[..], ended),
@@ -573,7 +575,7 @@ fn a_datagram_is_a_message_whatever_the_framing() {
             rules(framing, 1, parts, true),
             Box::new(|_| Box::new(Discard)),
             None,
-        )(mynah::service::Shape::Stream);
+        )(Shape::Datagram);
         let mut wire = Narrow::new(0, 65_507);
         let mut send = |message: &[u8]| {
             let action =
