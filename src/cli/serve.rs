@@ -6,7 +6,7 @@ use std::time::Duration;
 use log::{info, warn};
 use mynah::net::DatagramOptions;
 use mynah::net::os::OsNet;
-use mynah::service::{self, Factory, Framing, Host, Messages, Rules, Template};
+use mynah::service::{self, Conversation, Factory, Framing, Host, Messages, Template};
 use mynah::{Address, Ending, Endpoint, Limits, Reactor};
 
 use super::charset::Charset;
@@ -184,7 +184,7 @@ impl Speech {
             && !self.close
     }
 
-    fn rules(&self, host: &Host) -> Rules {
+    fn rules(&self, host: &Host) -> Conversation {
         let Speech {
             framing,
             max_message,
@@ -192,9 +192,10 @@ impl Speech {
             reply,
             close,
         } = self.clone();
-        Rules {
+        Conversation {
             framing,
             max_message,
+            message_timeout: Some(std::time::Duration::from_secs(30)),
             greeting,
             reply,
             close,
