@@ -8,11 +8,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mynah::Dice;
+use mynah::net::sim::{self, SimNet};
 use mynah::service::{
     Action, Context, Delimiter, Discard, Echo, Framing, Host, Messages, Service, Shape, Tap,
     Template, TemplateError, Width, Wire,
 };
-use mynah::{CloseReason, Peer, Time, service};
+use mynah::{Address, CloseReason, Limits, Peer, Reactor, Time, service};
 use proptest::prelude::*;
 
 /// A socket that takes what it likes, behind an outbox of `limit` bytes.
@@ -594,4 +595,91 @@ fn a_datagram_is_a_message_whatever_the_framing() {
         );
         assert_eq!(send(b"x").0, b".4[x]");
     }
+}
+
+/// A reactor over the simulator that answers lines, which must be finished in two seconds.
+fn impatient() -> (Reactor<SimNet>, usize) {
+    let conversation = service::Conversation {
+        message_timeout: Some(Duration::from_secs(2)),
+        ..rules(Framing::Line, 100, &[Part::Message], false)
+    };
+    let make = Messages::factory(conversation, Box::new(|_| Box::new(Discard)), None);
+    let net = SimNet::new(1, sim::Rules::default());
+    let mut reactor = Reactor::new(net, Limits::default()).unwrap();
+    let address = Address::Tcp("127.0.0.1:7".parse().unwrap());
+    reactor.listen(&address, 1, make).unwrap();
+    let client = reactor.net_mut().peer_connect(0).unwrap();
+    (reactor, client)
+}
+
+/// Turns for so long of the simulated time.
+fn pass(reactor: &mut Reactor<SimNet>, time: Duration) {
+    let end = reactor.now() + time;
+    while reactor.now() < end {
+        reactor.turn_by(end);
+    }
+}
+
+#[test]
+fn a_message_that_stops_on_its_way_ends_the_conversation() {
+    let (mut reactor, client) = impatient();
+    reactor.net_mut().peer_send(client, b"whole\nbegun");
+    pass(&mut reactor, Duration::from_secs(5));
+    assert_eq!(reactor.net_mut().peer_read(client, 100), b"whole\n");
+    assert_eq!(reactor.net_mut().peer_end(client), sim::PeerEnd::Finished);
+    reactor.net_mut().peer_finish(client);
+    pass(&mut reactor, Duration::from_secs(1));
+    assert_eq!(reactor.stats().closed[CloseReason::MessageTimeout], 1);
+}
+
+#[test]
+fn a_slow_but_steady_message_is_answered_and_between_messages_there_is_time() {
+    let (mut reactor, client) = impatient();
+    for _ in 0..3 {
+        for byte in b"slow\n" {
+            reactor.net_mut().peer_send(client, &[*byte]);
+            pass(&mut reactor, Duration::from_secs(1));
+        }
+        assert_eq!(reactor.net_mut().peer_read(client, 100), b"slow\n");
+        pass(&mut reactor, Duration::from_secs(60));
+    }
+    assert_eq!(reactor.stats().live(), 1);
+}
+
+/// Does not like the second message.
+struct Fragile(u32);
+
+impl Tap for Fragile {
+    fn message(&mut self, _peer: &Peer, _message: &[u8], _is_whole: bool) {
+        self.0 += 1;
+        assert!(self.0 != 2, "the panic of this test");
+    }
+
+    fn end(&mut self, _peer: &Peer) {}
+}
+
+/// All conversations of an endpoint share a buffer. What a panic has left there is not for the next peer.
+#[test]
+fn a_tap_that_panics_leaves_nothing_for_the_next_peer() {
+    let tap = Box::new(|| Box::new(Fragile(0)) as Box<dyn Tap>);
+    let mut make = Messages::factory(
+        rules(Framing::Line, 100, &[Part::Message], false),
+        Box::new(|_| Box::new(Discard)),
+        Some(tap),
+    );
+    let (mut first, mut second) = (make(Shape::Stream), make(Shape::Stream));
+    let peer = peer();
+    let feed = |service: &mut dyn Service, input: &[u8]| {
+        let mut wire = Narrow::new(0, 100);
+        let action = service.on_data(&mut Context::new(Time::ZERO, &peer, &mut wire), input);
+        (wire.sent, action)
+    };
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        feed(&mut *first, b"secret\nsecond\nthird\n")
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(
+        feed(&mut *second, b"mine\n"),
+        (b"mine\n".to_vec(), Action::Continue)
+    );
 }
