@@ -4,11 +4,13 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
 use common::{
-    Server, TCP, assert_echoes, assert_within, connect_small, eventually, pattern, reset, stuff,
+    Scratch, Server, TCP, assert_echoes, assert_within, connect_small, eventually, pattern, reset,
+    stuff,
 };
 use mynah::stream::outbox;
 
@@ -153,4 +155,36 @@ fn a_stuck_peer_that_half_closed_gets_everything_when_it_reads() {
         got.iter().eq(sent.iter().cycle().take(taken)),
         "other bytes came back than were sent"
     );
+}
+
+/// The process may have less memory than its peers could fill. Then some of them are reset, and the process
+/// goes on. Unix peers, because the kernel keeps little for them.
+#[test]
+fn peers_that_never_read_cannot_take_the_last_memory() {
+    let scratch = Scratch::new();
+    let mut server = Server::start_after(
+        "ulimit -v 200000",
+        &[&scratch.endpoint("unix", "echo"), "--write-timeout", "off"],
+    );
+    let mut stuck = Vec::new();
+    eventually("there is no memory left", || {
+        for _ in 0..100 {
+            // Without memory the server does not accept, and the backlog gets full.
+            let stream = UnixStream::connect(scratch.path("echo"));
+            let Ok(mut stream) = stream else { break };
+            stream.set_nonblocking(true).unwrap();
+            while stream.write(&[b'x'; 65_536]).is_ok() {}
+            stuck.push(stream);
+        }
+        for mut stream in &stuck {
+            while stream.write(&[b'x'; 65_536]).is_ok() {}
+        }
+        server.assert_running();
+        (server.count_in_log("closed: out of memory") > 0).then_some(())
+    });
+    drop(stuck);
+    let stream = UnixStream::connect(scratch.path("echo")).unwrap();
+    stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    assert_echoes(&stream, b"and all is well");
+    server.assert_running();
 }

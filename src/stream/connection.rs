@@ -176,9 +176,9 @@ impl<N: Net> Connection<N> {
         self.line.outbox.len()
     }
 
-    /// Bytes of memory that [`Turn::pending`] counts for this connection.
+    /// Bytes of memory that the outbox holds: what [`Turn::pending`] must count for this connection.
     pub(crate) fn pending_memory(&self) -> usize {
-        self.line.outbox.accounted()
+        self.line.outbox.memory()
     }
 
     /// Since when the outbox has made no progress; [`Time::NEVER`] while it is empty.

@@ -180,7 +180,7 @@ impl Outbox {
 
     /// Forgets all pending output.
     pub fn release(&mut self, account: &mut usize) {
-        *account -= self.accounted();
+        *account -= self.get().map_or(0, |pending| pending.accounted);
         self.0 = None;
     }
 
@@ -192,11 +192,6 @@ impl Outbox {
             *account = *account - pending.accounted + memory;
             pending.accounted = memory;
         }
-    }
-
-    /// Bytes of memory that the account holds for this outbox.
-    pub fn accounted(&self) -> usize {
-        self.get().map_or(0, |pending| pending.accounted)
     }
 }
 
