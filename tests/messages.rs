@@ -1,7 +1,9 @@
-//! For any template, framing and input the output is what a plain reference says, however the input is cut and whatever room there is.
+//! For any template, framing and input the output is what a plain reference says, however the input
+//! is cut and whatever room there is.
 //!
-//! The reference below sees the whole input at once and copies as it likes. The service sees pieces, over a wire that takes random amounts, keeps
-//! the rest up to a bound, and fails the test if anybody says more than there is room for.
+//! The reference below sees the whole input at once and copies as it likes. The service sees
+//! pieces, over a wire that takes random amounts, keeps the rest up to a bound, and fails the test
+//! if anybody says more than there is room for.
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -94,7 +96,8 @@ fn peer() -> Peer {
     Peer::from(SocketAddr::from(([192, 0, 2, 7], 99)))
 }
 
-/// Drives a service as a connection does: nothing is read while something is owed or the input is held. Returns how it ended.
+/// Drives a service as a connection does: nothing is read while something is owed or the input is
+/// held. Returns how it ended.
 struct Conversation {
     service: Box<dyn Service>,
     wire: Narrow,
@@ -193,7 +196,8 @@ fn filled(parts: &[Part], message: &[u8], seq: usize) -> Vec<u8> {
     filled.collect::<Vec<_>>().concat()
 }
 
-/// The whole conversation, said plainly. Returns the output and whether it ended because something was too long.
+/// The whole conversation, said plainly. Returns the output and whether it ended because something
+/// was too long.
 fn reference(rules: &service::Conversation, parts: &[Part], input: &[u8]) -> (Vec<u8>, Action) {
     let (mut out, mut rest, mut seq) = (rules.greeting.to_vec(), input, 0);
     while !rest.is_empty() {
@@ -451,7 +455,8 @@ fn answers_that_are_larger_than_any_room_go_out_whole() {
     assert_eq!(ended, Some(Action::FINISH));
 }
 
-/// One byte in, a thousand out: what is owed stays bounded, and so does what is kept, because the input is held.
+/// One byte in, a thousand out: what is owed stays bounded, and so does what is kept, because the
+/// input is held.
 #[test]
 fn small_messages_with_large_answers_are_held_back() {
     let parts = [Part::Text("y".repeat(1000))];
@@ -658,7 +663,8 @@ impl Tap for Fragile {
     fn end(&mut self, _peer: &Peer) {}
 }
 
-/// All conversations of an endpoint share a buffer. What a panic has left there is not for the next peer.
+/// All conversations of an endpoint share a buffer. What a panic has left there is not for the next
+/// peer.
 #[test]
 fn a_tap_that_panics_leaves_nothing_for_the_next_peer() {
     let tap = Box::new(|| Box::new(Fragile(0)) as Box<dyn Tap>);

@@ -1,4 +1,5 @@
-//! Promise 3: no peer can stop the server. Peers that reset their connection at every moment of it, beside one that notices nothing.
+//! Promise 3: no peer can stop the server. Peers that reset their connection at every moment of it,
+//! beside one that notices nothing.
 
 mod common;
 
@@ -139,7 +140,8 @@ fn resets_at_every_moment_leave_the_others_alone() {
     assert!(talking.join().unwrap() > 0);
 }
 
-/// All of it, the SYN to the reset, happens before the server looks: it accepts connections that are gone.
+/// All of it, the SYN to the reset, happens before the server looks: it accepts connections that
+/// are gone.
 #[test]
 fn resets_that_stand_in_the_backlog_are_counted_and_let_go() {
     let mut server = Server::start(&[TCP]);
@@ -167,7 +169,8 @@ fn resets_that_stand_in_the_backlog_are_counted_and_let_go() {
     assert_echoes(&witness, b"still here");
 }
 
-/// The resets of a whole batch of connections, and new connections that take their slots and descriptors, are one batch of events.
+/// The resets of a whole batch of connections, and new connections that take their slots and
+/// descriptors, are one batch of events.
 #[test]
 fn resets_of_many_in_one_batch_leave_their_successors_alone() {
     let mut server = Server::start(&[TCP]);

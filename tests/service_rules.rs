@@ -1,7 +1,7 @@
 //! What the loop promises to a service, and what it does with the answers.
 //!
-//! Over the simulator, whose clock obeys, and over real sockets where it is the kernel that decides how much
-//! comes at once.
+//! Over the simulator, whose clock obeys, and over real sockets where it is the kernel that decides
+//! how much comes at once.
 
 mod common;
 

@@ -1,6 +1,7 @@
 //! Two alarms on a wire that has one: a service that wraps another has a time of its own.
 //!
-//! Owns both times, and sets the alarm of the wire to the earlier one. The inner service cannot tell.
+//! Owns both times, and sets the alarm of the wire to the earlier one. The inner service cannot
+//! tell.
 
 use std::io::IoSlice;
 use std::time::Duration;
@@ -50,7 +51,8 @@ impl Alarms {
         self.arm(cx);
     }
 
-    /// The alarm of the wire has come, and is cleared with it. Returns whether it was the outer service's.
+    /// The alarm of the wire has come, and is cleared with it. Returns whether it was the outer
+    /// service's.
     pub(super) fn fired(&mut self, now: Time) -> bool {
         self.set = Time::NEVER;
         if self.inner <= now {

@@ -1,8 +1,8 @@
 //! Conversations of messages: a greeting, an answer to each message, an end.
 //!
-//! Owns the input that is not worked off yet: the beginning of a message, or messages that there was no room
-//! to answer. It must never say more than there is room for, and never keep more than one message, one read
-//! and one answer.
+//! Owns the input that is not worked off yet: the beginning of a message, or messages that there
+//! was no room to answer. It must never say more than there is room for, and never keep more than
+//! one message, one read and one answer.
 //!
 //! ```text
 //!             ┌─────────────── nothing kept ───────────────┐
@@ -12,17 +12,18 @@
 //!                   └─ incomplete: kept                          no: kept, input held, on_writable goes on
 //! ```
 //!
-//! * An answer is one vectored write of pieces that lie where they are: the template's, the message's. Only if
-//!   one input holds many messages are their answers gathered, because a copy of some bytes costs less than a
-//!   system call.
-//! * While work is left the input is held, so a peer whose small messages have large answers costs no more
-//!   than any other.
-//! * The beginning of a message is kept for `message_timeout` after the last byte of it came. A slow but
-//!   steady sender of a long message is therefore served; one that stops inside a message loses its buffer,
-//!   and the connection with it.
-//! * Without a template an inner service answers, and gets the bytes as they came. Framing then serves the
-//!   tap and the limits alone.
-//! * On a datagram socket one datagram is one message, whatever the framing, and its answer is one datagram.
+//! * An answer is one vectored write of pieces that lie where they are: the template's, the
+//!   message's. Only if one input holds many messages are their answers gathered, because a copy of
+//!   some bytes costs less than a system call.
+//! * While work is left the input is held, so a peer whose small messages have large answers costs
+//!   no more than any other.
+//! * The beginning of a message is kept for `message_timeout` after the last byte of it came. A
+//!   slow but steady sender of a long message is therefore served; one that stops inside a message
+//!   loses its buffer, and the connection with it.
+//! * Without a template an inner service answers, and gets the bytes as they came. Framing then
+//!   serves the tap and the limits alone.
+//! * On a datagram socket one datagram is one message, whatever the framing, and its answer is one
+//!   datagram.
 //!
 //! Tests: below, `tests/messages.rs`.
 
@@ -51,9 +52,11 @@ const NO_MEMORY: Action = Action::Abort(CloseReason::NoMemory);
 /// Pieces of an answer that is not copied, with its frame. An answer of more is put together first.
 const MOST_PIECES: usize = 8;
 
-/// Is shown the messages of one connection, or of all peers of a datagram socket. Must not block.
+/// Is shown the messages of one connection, or of all peers of a datagram socket. It must not
+/// block.
 pub trait Tap {
-    /// A message. `is_whole` is false where it is a piece of a stream as one read gave it: a character may go on in the next one.
+    /// A message. `is_whole` is false if it is a piece of a stream as one read gave it: a character
+    /// may go on in the next piece.
     fn message(&mut self, peer: &Peer, message: &[u8], is_whole: bool);
 
     /// The stream has ended, well or badly. Called once; never on a datagram socket.
@@ -67,8 +70,8 @@ pub struct Conversation {
     pub framing: Framing,
     /// The longest message that is taken, in bytes.
     pub max_message: usize,
-    /// How long the beginning of a message is kept after its last byte came. `None`: until the connection
-    /// ends.
+    /// How long the beginning of a message is kept after its last byte came. `None`: until the
+    /// connection ends.
     pub message_timeout: Option<Duration>,
     /// Said first on a stream; empty for nothing. At most an
     /// [outbox](crate::stream::outbox::LIMIT).
@@ -108,7 +111,7 @@ pub struct Messages {
     shared: Rc<Shared>,
     inner: Box<dyn Service>,
     tap: Option<Box<dyn Tap>>,
-    /// Whose stream is tapped, until the tap was told of its end.
+    /// The peer whose stream is tapped, until the tap was told of its end.
     tapped: Option<Peer>,
     shape: Shape,
     connection: u64,
@@ -140,7 +143,8 @@ enum Worked {
 }
 
 impl Messages {
-    /// The maker of conversations by `rules`, with what `inner` makes where there is no template, each tapped by what `tap` makes.
+    /// The maker of conversations by `rules`. What `inner` makes answers if there is no template,
+    /// and what `tap` makes is shown the messages.
     pub fn factory(
         rules: Conversation,
         mut inner: Factory,
@@ -300,7 +304,7 @@ impl Messages {
         (consumed, worked)
     }
 
-    /// Says what is left of an answer, as far as there is room.
+    /// Sends what is left of an answer, as far as there is room.
     fn say_unsaid(&mut self, cx: &mut Context<'_>) -> usize {
         let count = cx.room().min(self.unsaid.len() - self.said).min(SAY_BUDGET);
         if count > 0 {
@@ -313,9 +317,9 @@ impl Messages {
         count
     }
 
-    /// Answers one message of a stream: straight away, with the others of this input, or as far as there is
-    /// room. Returns how much was said at once. The error ends the conversation: the answer cannot keep the
-    /// frame, or there is no memory for it.
+    /// Answers one message of a stream: straight away, with the others of this input, or as far as
+    /// there is room. Returns how much was said at once. The error ends the conversation: the
+    /// answer cannot keep the frame, or there is no memory for it.
     fn answer(
         &mut self,
         cx: &mut Context<'_>,
@@ -363,7 +367,8 @@ impl Messages {
         self.say(cx, batch, &slices[from..to], is_last)
     }
 
-    /// Says the pieces of one answer, behind those that are gathered. Returns how much was said at once.
+    /// Says the pieces of one answer, behind those that are gathered. Returns how much was said at
+    /// once.
     #[inline]
     fn say(
         &mut self,
@@ -460,8 +465,8 @@ impl Messages {
         Action::Continue
     }
 
-    /// Shows the tap what the inner service is about to get. Returns how the conversation ends, if a limit
-    /// of messages ends it.
+    /// Shows the tap what the inner service is about to get. Returns how the conversation ends, if
+    /// a limit of messages ends it.
     fn watch(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Option<Action> {
         if self.shared.rules.framing == Framing::Chunk {
             self.note(cx, input);
@@ -473,7 +478,8 @@ impl Messages {
         }
     }
 
-    /// Bytes of answers that there was no room for, and of messages whose answers are still to be made.
+    /// Bytes of answers that there was no room for, and of messages whose answers are still to be
+    /// made.
     fn unanswered(&self) -> usize {
         let waiting = if self.is_held { self.kept.len() } else { 0 };
         waiting + self.unsaid.len() - self.said
@@ -496,8 +502,8 @@ fn append(buffer: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Action> {
 impl Service for Messages {
     fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
         if self.answers() {
-            // Only if it answers: an inner service that numbers connections takes its own number, and would
-            // see every other one.
+            // Only if it answers: an inner service that numbers connections takes its own number,
+            // and would see every other one.
             self.connection = self.shared.rules.host.next_connection();
         }
         self.tapped = self.tap.is_some().then(|| cx.peer.clone());

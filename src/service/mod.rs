@@ -1,8 +1,8 @@
 //! What the server says: bytes in, bytes out.
 //!
-//! A [`Service`] is told what arrived and answers through its [`Context`]. It sees no socket, no token and
-//! no clock of its own. So it cannot block, can be tested with an array, and runs alike on a stream, on a
-//! datagram socket and in the simulator.
+//! A [`Service`] is told what arrived and answers through its [`Context`]. It sees no socket, no
+//! token and no clock of its own. So it cannot block, can be tested with an array, and runs alike
+//! on a stream, on a datagram socket and in the simulator.
 //!
 //! ```text
 //!              on_open
@@ -18,18 +18,20 @@
 //!
 //! The rules:
 //!
-//! * The input is borrowed for the call, and the service must take all of it. A service that needs it
-//!   later keeps a copy, bounded by itself.
-//! * `on_data` gives at most [`READ_BUFFER`] bytes. To a service in the server role, whose side is still
-//!   open, it gives at most as many as [`Context::room`]: an answer of the size of its input always fits.
-//! * An answer goes straight from the borrowed bytes to the socket; only what the socket refuses is copied.
-//!   [`Context::room`] says how much can be said for certain. To say more is a defect of the service, and
-//!   ends the connection.
+//! * The input is borrowed for the call, and the service must take all of it. A service that needs
+//!   it later keeps a copy, bounded by itself.
+//! * `on_data` gives at most [`READ_BUFFER`] bytes. To a service in the server role, whose side is
+//!   still open, it gives at most as many as [`Context::room`]: an answer of the size of its input
+//!   always fits.
+//! * An answer goes straight from the borrowed bytes to the socket; only what the socket refuses is
+//!   copied. [`Context::room`] says how much can be said for certain. To say more is a defect of
+//!   the service, and ends the connection.
 //! * `on_writable` and `on_alarm` may come for nothing; a service must not mind.
 //! * A service that panics loses its own connection, which is reset. It is not called again.
-//! * On a datagram socket one service answers all peers. There is no `on_open`, `on_eof`, `on_finish` or
-//!   `on_close`; each datagram is one `on_data`. The first [`Context::reply`] to it is the one datagram
-//!   that goes back, if its sender may be answered at all ([`guard`](crate::datagram::guard)).
+//! * On a datagram socket one service answers all peers. There is no `on_open`, `on_eof`,
+//!   `on_finish` or `on_close`; each datagram is one `on_data`. The first [`Context::reply`] to it
+//!   is the one datagram that goes back, if its sender may be answered at all
+//!   ([`guard`](crate::datagram::guard)).
 //!
 //! [`READ_BUFFER`]: crate::values::limits::READ_BUFFER
 
@@ -76,15 +78,15 @@ pub trait Service {
     /// Bytes arrived, or one datagram, which may be empty.
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action;
 
-    /// The peer has ended its sending side. `Continue` keeps our side open, so the service must finish
-    /// some day.
+    /// The peer has ended its sending side. `Continue` keeps our side open, so the service must
+    /// finish some day.
     fn on_eof(&mut self, cx: &mut Context<'_>) -> Action {
         let _ = cx;
         Action::FINISH
     }
 
-    /// Asked for by [`Action::More`]: all that was said has left, and the socket takes more. At most once a
-    /// turn, so that a service without end gets its share and no more.
+    /// Asked for by [`Action::More`]: all that was said has left, and the socket takes more. At
+    /// most once a turn, so that a service without end gets its share and no more.
     fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
         let _ = cx;
         Action::Continue
@@ -96,25 +98,26 @@ pub trait Service {
         Action::Continue
     }
 
-    /// The loop wants to finish the connection for `reason` (a drain, an idle timeout). The service may say
-    /// goodbye first. `Finish` and `Abort` end the connection. Anything else keeps it open until the
-    /// service ends it, or the loop asks again, after one more period of the same deadline. At the end of a
-    /// drain the loop does not wait for an answer that comes later.
+    /// The loop wants to finish the connection for `reason` (a drain, an idle timeout). The service
+    /// may say goodbye first. `Finish` and `Abort` end the connection. Anything else keeps it open
+    /// until the service ends it, or the loop asks again, after one more period of the same
+    /// deadline. At the end of a drain the loop does not wait for an answer that comes later.
     fn on_finish(&mut self, cx: &mut Context<'_>, reason: CloseReason) -> Action {
         let _ = cx;
         Action::Finish(reason)
     }
 
-    /// Bytes that the service holds for the peer and has not sent yet. They count as pending output for the
-    /// write timeout, and for what a cut costs the peer. The loop asks after each call but a plain
-    /// [`on_data`](Service::on_data); a service that begins to hold bytes there also sets an alarm or asks
-    /// for [`Action::More`]. Bytes that are held on purpose for longer than the write timeout do not count.
+    /// Bytes that the service holds for the peer and has not sent yet. They count as pending output
+    /// for the write timeout, and for what a cut costs the peer. The loop asks after each call but
+    /// a plain [`on_data`](Service::on_data); a service that begins to hold bytes there also sets
+    /// an alarm or asks for [`Action::More`]. Bytes that are held on purpose for longer than the
+    /// write timeout do not count.
     fn pending(&self) -> usize {
         0
     }
 
-    /// A datagram socket reported an error: a datagram was refused, now or, as ICMP tells late, some time
-    /// ago. A stream's errors end in [`on_close`](Service::on_close) instead.
+    /// A datagram socket reported an error: a datagram was refused, now or, as ICMP tells late,
+    /// some time ago. A stream's errors end in [`on_close`](Service::on_close) instead.
     fn on_error(&mut self, error: &io::Error) {
         let _ = error;
     }
@@ -137,14 +140,14 @@ impl fmt::Debug for dyn Service {
 pub enum Action {
     /// Go on.
     Continue,
-    /// Go on, and call [`Service::on_writable`] once all that was said has left: there is more to say than
-    /// [`Context::room`]. Means nothing on a datagram socket.
+    /// Go on, and call [`Service::on_writable`] once all that was said has left: there is more to
+    /// say than [`Context::room`]. Means nothing on a datagram socket.
     More,
-    /// Send pending output, then our end of stream, and discard input from now on. See [`CloseReason`] for
-    /// the reasons that a service may name. Means nothing on a datagram socket.
+    /// Send pending output, then our end of stream, and discard input from now on. See
+    /// [`CloseReason`] for the reasons that a service may name. Means nothing on a datagram socket.
     Finish(CloseReason),
-    /// Send pending output, then our end of stream, and read on to the peer's end: what a client does that
-    /// has no more to ask. Means nothing on a datagram socket.
+    /// Send pending output, then our end of stream, and read on to the peer's end: what a client
+    /// does that has no more to ask. Means nothing on a datagram socket.
     HalfClose,
     /// Reset the connection, which is closed for this reason. Means nothing on a datagram socket.
     Abort(CloseReason),
@@ -178,8 +181,8 @@ pub struct Host {
     pub name: Rc<str>,
     /// The number of this process.
     pub process: u32,
-    /// How many connections were numbered so far. Shared, so that no two connections of one process have
-    /// the same number.
+    /// How many connections were numbered so far. Shared, so that no two connections of one process
+    /// have the same number.
     pub connections: Rc<Cell<u64>>,
 }
 
@@ -193,8 +196,8 @@ impl Host {
         }
     }
 
-    /// The number of the next connection, from 1. Services ask in `on_open`, so a datagram socket keeps the
-    /// number 0.
+    /// The number of the next connection, from 1. Services ask in `on_open`, so a datagram socket
+    /// keeps the number 0.
     pub fn next_connection(&self) -> u64 {
         self.connections.set(self.connections.get() + 1);
         self.connections.get()
