@@ -371,7 +371,11 @@ fn input() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 2_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn answers_are_what_the_reference_says(
@@ -386,7 +390,11 @@ proptest! {
     ) {
         let rules = rules(framing, max_message, &parts, close);
         let (expected, ending) = reference(&rules, &parts, &input);
-        let mut at: Vec<usize> = cuts.into_iter().map(|cut| cut.min(input.len())).chain([0, input.len()]).collect();
+        let mut at: Vec<usize> = cuts
+            .into_iter()
+            .map(|cut| cut.min(input.len()))
+            .chain([0, input.len()])
+            .collect();
         at.sort_unstable();
         let pieces: Vec<&[u8]> = at.windows(2).map(|pair| &input[pair[0]..pair[1]]).collect();
         let (sent, ended, _) = converse(rules, seed, limit, &pieces);
@@ -395,11 +403,20 @@ proptest! {
     }
 
     #[test]
-    fn an_echo_template_is_an_echo(framing in framings(), input in input(), cuts in prop::collection::vec(0usize..80, 0..12), seed in any::<u64>()) {
+    fn an_echo_template_is_an_echo(
+        framing in framings(),
+        input in input(),
+        cuts in prop::collection::vec(0usize..80, 0..12),
+        seed in any::<u64>(),
+    ) {
         let rules = rules(framing, 1 << 20, &[Part::Message], false);
         let (expected, ending) = reference(&rules, &[Part::Message], &input);
         prop_assert!(input.starts_with(&expected), "whole messages come back as they were");
-        let mut at: Vec<usize> = cuts.into_iter().map(|cut| cut.min(input.len())).chain([0, input.len()]).collect();
+        let mut at: Vec<usize> = cuts
+            .into_iter()
+            .map(|cut| cut.min(input.len()))
+            .chain([0, input.len()])
+            .collect();
         at.sort_unstable();
         let pieces: Vec<&[u8]> = at.windows(2).map(|pair| &input[pair[0]..pair[1]]).collect();
         let (sent, ended, _) = converse(rules, seed, 16, &pieces);

@@ -5,11 +5,10 @@
 //! one message, one read and one answer.
 //!
 //! ```text
-//!             ┌─────────────── nothing kept ───────────────┐
-//!             │                                            │
-//!   on_data ──┴─▶ search ─▶ message ─▶ tap ─▶ answer ──────┴─▶ room? ─ yes ─▶ straight to the socket
-//!                   │                                            │
-//!                   └─ incomplete: kept                          no: kept, input held, on_writable goes on
+//!   on_data ──▶ search ─▶ message ─▶ tap ─▶ answer ─▶ room? ─ yes ─▶ straight to the socket
+//!                 │                                     │
+//!                 └─ incomplete: kept                   └─ no: kept, and the input held;
+//!                                                          on_writable goes on
 //! ```
 //!
 //! * An answer is one vectored write of pieces that lie where they are: the template's, the

@@ -11,7 +11,7 @@
 //!       │       open        │  on_writable  what was said has left: say more
 //!       └─────────┬─────────┘  on_alarm     the time asked for with `set_alarm` has come
 //!                 │            on_finish    the loop wants to end this: say goodbye, or go on
-//!                 │ on_eof                  the peer will send no more; pending output still goes out
+//!                 │ on_eof                  the peer will send no more
 //!                 ▼
 //!             on_close                      always, once, last
 //! ```

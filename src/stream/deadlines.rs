@@ -6,7 +6,7 @@
 //!
 //! | deadline | runs from | while | means |
 //! |---|---|---|---|
-//! | idle | the last byte, either way | the conversation goes on | finish; reset if output is pending |
+//! | idle | the last byte, either way | the conversation goes on | finish, or reset |
 //! | write | its last progress | output is pending, also in the service | reset |
 //! | quiet | the last byte, either way | the server drains, the outbox is empty | finish |
 //! | linger | our end of stream | only the peer's end is missing | close |
