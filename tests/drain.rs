@@ -211,8 +211,8 @@ fn at_the_drain_timeout_the_rest_is_cut_with_a_reset() {
     );
 }
 
-/// The write timeout may come first; what was owed is lost all the same, and the status must not
-/// hide it.
+/// The write timeout may come first; the pending output is lost all the same, and the status must
+/// not hide it.
 #[test]
 fn what_a_write_timeout_ends_during_a_drain_counts_as_cut() {
     let mut server = Server::start(&[TCP, "--write-timeout", "1s", NO_HURRY[0], NO_HURRY[1]]);

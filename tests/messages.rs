@@ -22,7 +22,7 @@ use proptest::prelude::*;
 struct Narrow {
     dice: Dice,
     limit: usize,
-    owed: usize,
+    pending: usize,
     is_held: bool,
     sent: Vec<u8>,
     writes: usize,
@@ -33,7 +33,7 @@ impl Narrow {
         Narrow {
             dice: Dice::new(seed),
             limit,
-            owed: 0,
+            pending: 0,
             is_held: false,
             sent: Vec::new(),
             writes: 0,
@@ -53,12 +53,12 @@ impl Wire for Narrow {
             bytes.len(),
             self.room()
         );
-        let taken = if self.owed > 0 {
+        let taken = if self.pending > 0 {
             0
         } else {
             self.dice.below(2 * bytes.len() + 1).min(bytes.len())
         };
-        self.owed += bytes.len() - taken;
+        self.pending += bytes.len() - taken;
         self.sent.extend_from_slice(bytes);
         self.writes += 1;
     }
@@ -74,7 +74,7 @@ impl Wire for Narrow {
     }
 
     fn room(&self) -> usize {
-        self.limit - self.owed
+        self.limit - self.pending
     }
 
     fn hold_input(&mut self, is_held: bool) {
@@ -96,7 +96,7 @@ fn peer() -> Peer {
     Peer::from(SocketAddr::from(([192, 0, 2, 7], 99)))
 }
 
-/// Drives a service as a connection does: nothing is read while something is owed or the input is
+/// Drives a service as a connection does: nothing is read while output is pending or the input is
 /// held. Returns how it ended.
 struct Conversation {
     service: Box<dyn Service>,
@@ -129,10 +129,10 @@ impl Conversation {
         }
     }
 
-    /// The peer reads all that it is owed, as often as there is more.
+    /// The peer reads all pending output, as often as there is more.
     fn settle(&mut self) {
         for _ in 0..1_000_000 {
-            self.wire.owed = 0;
+            self.wire.pending = 0;
             if !std::mem::take(&mut self.has_more) || self.ended.is_some() {
                 return;
             }
@@ -144,7 +144,7 @@ impl Conversation {
     fn run(mut self, pieces: &[&[u8]]) -> (Vec<u8>, Option<Action>, usize) {
         self.call(|service, cx| service.on_open(cx));
         for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
-            if self.wire.is_held || self.wire.owed > 0 || self.wire.dice.once_in(3) {
+            if self.wire.is_held || self.wire.pending > 0 || self.wire.dice.once_in(3) {
                 self.settle();
             }
             assert!(
@@ -472,7 +472,7 @@ fn answers_that_are_larger_than_any_room_go_out_whole() {
     assert_eq!(ended, Some(Action::FINISH));
 }
 
-/// One byte in, a thousand out: what is owed stays bounded, and so does what is kept, because the
+/// One byte in, a thousand out: pending output stays bounded, and so does what is kept, because the
 /// input is held.
 #[test]
 fn small_messages_with_large_answers_are_held_back() {

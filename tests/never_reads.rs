@@ -19,7 +19,7 @@ use mynah::stream::outbox;
 /// allocator adds.
 const ROW: usize = 1024;
 
-/// What the process may take once, whoever comes: tables that have grown, pages of code that were
+/// What the process may take once, at any load: tables that have grown, pages of code that were
 /// touched, the log.
 const ONCE: usize = 1 << 20;
 

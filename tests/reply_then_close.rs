@@ -1,6 +1,6 @@
-//! Promise 2: a reply is delivered, not reset. Whoever closes a socket with unread input resets the
-//! connection, and a reset destroys what the peer has not read yet; so the server finishes, and
-//! throws away what still comes, within bounds.
+//! Promise 2: a reply is delivered, not reset. A server that closes a socket with unread input
+//! resets the connection, and a reset destroys what the peer has not read yet; so the server
+//! finishes, and throws away what still comes, within bounds.
 
 mod common;
 
@@ -227,7 +227,7 @@ fn lingering_has_a_bound_in_bytes() {
     );
     wait_until_closed(&server, CloseReason::Finished, 1);
     assert_within(
-        "bytes thrown away",
+        "bytes discarded",
         server.stats().bytes_lingered,
         LINGER_BYTES as u64,
     );

@@ -64,7 +64,7 @@ fn after_half_closing_in_silence(stream: &TcpStream, _random: &mut Random) {
     stream.shutdown(Shutdown::Write).unwrap();
 }
 
-fn while_it_is_owed(stream: &TcpStream, random: &mut Random) {
+fn with_pending_output(stream: &TcpStream, random: &mut Random) {
     let streams = [stream.try_clone().unwrap()];
     if random.below(10) == 0 {
         stuff(&streams, &[b'x'; 65_536]);
@@ -79,7 +79,7 @@ const SCRIPTS: [Script; 8] = [
     with_part_of_the_echo_read,
     after_half_closing,
     after_half_closing_in_silence,
-    while_it_is_owed,
+    with_pending_output,
 ];
 
 /// A connection that talks without a pause until it is told to stop, and checks every byte.

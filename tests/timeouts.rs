@@ -145,7 +145,7 @@ fn a_peer_that_takes_nothing_is_reset() {
 }
 
 #[test]
-fn an_idle_peer_is_owed_nothing_and_no_write_timeout_fires() {
+fn without_pending_output_no_write_timeout_fires() {
     let server = Server::start(&[TCP, "--write-timeout", "300ms"]);
     let stream = server.connect();
     assert_echoes(&stream, b"all taken");

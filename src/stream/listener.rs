@@ -18,7 +18,7 @@
 //! free. Nothing is burnt meanwhile, and clients wait in the backlog in the order they came.
 //!
 //! **A drain** accepts what stood in the backlog when it began. The backlog is a queue and holds at
-//! most one more than its size, so after so many accepts whoever is left has come later. What is
+//! most one more than its size, so after so many accepts every client left has come later. What is
 //! left when the socket is closed is reset and counted: a client whose connection the kernel had
 //! completed was cut.
 //!
