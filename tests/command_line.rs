@@ -4,11 +4,13 @@
 mod common;
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Output, Stdio};
 
-use common::{PATIENCE, Server, TCP, UDP, assert_echoes, binary, connect, has_tool, run_to_end};
+use common::{
+    PATIENCE, Server, TCP, UDP, assert_echoes, binary, connect, has_tool, read_to_end, run_to_end,
+};
 
 /// Runs `mynah WORDS…`, which must fail with `status` and one line that says all of `named`. Lines of
 /// the log may come before it.
@@ -115,6 +117,16 @@ fn the_default_of_pending_output_fits_into_the_memory_that_there_is() {
     );
     let log = log_within(400_000, &["--max-pending-output", "2000MiB"]);
     assert!(log.contains("lower --max-pending-output"), "{log}");
+}
+
+#[test]
+fn a_message_that_stops_in_the_middle_costs_its_connection() {
+    let words = [TCP, "--frame", "line", "--reply", "{}"];
+    let server = Server::start(&[&words[..], &["--message-timeout", "50ms"]].concat());
+    let mut stream = server.connect();
+    stream.write_all(b"whole\nhal").unwrap();
+    assert_eq!(read_to_end(&stream), b"whole\n");
+    server.wait_for_log("message timeout");
 }
 
 #[test]

@@ -100,8 +100,8 @@ fn a_backlog_beyond_the_limit_is_served_by_and_by() {
     assert_eq!(status(&mut server), 0);
 }
 
-/// The first client is finished and never ends its side. It must not keep the second one outside until it
-/// is too late.
+/// The first client is finished and never ends its side. It must not keep the second one outside
+/// until it is too late.
 #[test]
 fn a_finished_connection_does_not_count_against_the_limit() {
     let mut server = Server::start(&[
@@ -121,7 +121,8 @@ fn a_finished_connection_does_not_count_against_the_limit() {
     assert_eq!(read_to_end(&first), b"");
 }
 
-/// At the limit all the time: what is left in the backlog at the end is cut, and the status says so.
+/// At the limit all the time: what is left in the backlog at the end is cut, and the status says
+/// so.
 #[test]
 fn clients_that_are_never_accepted_are_cut() {
     let mut server = Server::start(&[TCP, "--max-connections", "1", "--drain-timeout", "500ms"]);
@@ -210,7 +211,8 @@ fn at_the_drain_timeout_the_rest_is_cut_with_a_reset() {
     );
 }
 
-/// The write timeout may come first; what was owed is lost all the same, and the status must not hide it.
+/// The write timeout may come first; the pending output is lost all the same, and the status must
+/// not hide it.
 #[test]
 fn what_a_write_timeout_ends_during_a_drain_counts_as_cut() {
     let mut server = Server::start(&[TCP, "--write-timeout", "1s", NO_HURRY[0], NO_HURRY[1]]);
@@ -249,7 +251,8 @@ fn two_signals_at_once_are_two() {
     assert_eq!(status(&mut server), 1);
 }
 
-/// The peer has been sent everything and its end of stream; only its own is missing. Ending now takes nothing from it.
+/// The peer has been sent everything and its end of stream; only its own is missing. Ending now
+/// takes nothing from it.
 #[test]
 fn a_second_signal_that_cuts_nothing_is_a_clean_end() {
     let mut server = Server::start(&[TCP, NO_HURRY[0], NO_HURRY[1]]);

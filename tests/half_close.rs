@@ -32,7 +32,8 @@ fn read_fast(stream: &mut dyn Read) -> Vec<u8> {
     got
 }
 
-/// Takes a small bite at a time with a pause between, long enough for every buffer on the way to fill up.
+/// Takes a small bite at a time with a pause between, long enough for every buffer on the way to
+/// fill up.
 fn read_slowly(stream: &mut dyn Read) -> Vec<u8> {
     let (mut got, mut bite) = (Vec::new(), [0; 256 * 1024]);
     loop {
@@ -71,7 +72,8 @@ fn every_size_comes_back_to_a_slow_reader() {
     }
 }
 
-/// The FIN stands in the server's buffers long before the last byte has left: it must not overtake them.
+/// The FIN stands in the server's buffers long before the last byte has left: it must not overtake
+/// them.
 #[test]
 fn a_reader_that_starts_late_gets_everything() {
     let mut server = Server::start(&[TCP]);

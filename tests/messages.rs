@@ -1,25 +1,28 @@
-//! For any template, framing and input the output is what a plain reference says, however the input is cut and whatever room there is.
+//! For any template, framing and input the output is what a plain reference says, however the input
+//! is cut and whatever room there is.
 //!
-//! The reference below sees the whole input at once and copies as it likes. The service sees pieces, over a wire that takes random amounts, keeps
-//! the rest up to a bound, and fails the test if anybody says more than there is room for.
+//! The reference below sees the whole input at once and copies as it likes. The service sees
+//! pieces, over a wire that takes random amounts, keeps the rest up to a bound, and fails the test
+//! if anybody says more than there is room for.
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use mynah::Dice;
+use mynah::net::sim::{self, SimNet};
 use mynah::service::{
-    Action, Context, Delimiter, Discard, Echo, Framing, Host, Messages, Rules, Service, Tap,
+    Action, Context, Delimiter, Discard, Echo, Framing, Host, Messages, Service, Shape, Tap,
     Template, TemplateError, Width, Wire,
 };
-use mynah::{CloseReason, Peer, Time};
+use mynah::{Address, CloseReason, Limits, Peer, Reactor, Time, service};
 use proptest::prelude::*;
 
 /// A socket that takes what it likes, behind an outbox of `limit` bytes.
 struct Narrow {
     dice: Dice,
     limit: usize,
-    owed: usize,
+    pending: usize,
     is_held: bool,
     sent: Vec<u8>,
     writes: usize,
@@ -30,7 +33,7 @@ impl Narrow {
         Narrow {
             dice: Dice::new(seed),
             limit,
-            owed: 0,
+            pending: 0,
             is_held: false,
             sent: Vec::new(),
             writes: 0,
@@ -50,12 +53,12 @@ impl Wire for Narrow {
             bytes.len(),
             self.room()
         );
-        let taken = if self.owed > 0 {
+        let taken = if self.pending > 0 {
             0
         } else {
             self.dice.below(2 * bytes.len() + 1).min(bytes.len())
         };
-        self.owed += bytes.len() - taken;
+        self.pending += bytes.len() - taken;
         self.sent.extend_from_slice(bytes);
         self.writes += 1;
     }
@@ -71,7 +74,7 @@ impl Wire for Narrow {
     }
 
     fn room(&self) -> usize {
-        self.limit - self.owed
+        self.limit - self.pending
     }
 
     fn hold_input(&mut self, is_held: bool) {
@@ -93,7 +96,8 @@ fn peer() -> Peer {
     Peer::from(SocketAddr::from(([192, 0, 2, 7], 99)))
 }
 
-/// Drives a service as a connection does: nothing is read while something is owed or the input is held. Returns how it ended.
+/// Drives a service as a connection does: nothing is read while output is pending or the input is
+/// held. Returns how it ended.
 struct Conversation {
     service: Box<dyn Service>,
     wire: Narrow,
@@ -125,10 +129,10 @@ impl Conversation {
         }
     }
 
-    /// The peer reads all that it is owed, as often as there is more.
+    /// The peer reads all pending output, as often as there is more.
     fn settle(&mut self) {
         for _ in 0..1_000_000 {
-            self.wire.owed = 0;
+            self.wire.pending = 0;
             if !std::mem::take(&mut self.has_more) || self.ended.is_some() {
                 return;
             }
@@ -140,7 +144,7 @@ impl Conversation {
     fn run(mut self, pieces: &[&[u8]]) -> (Vec<u8>, Option<Action>, usize) {
         self.call(|service, cx| service.on_open(cx));
         for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
-            if self.wire.is_held || self.wire.owed > 0 || self.wire.dice.once_in(3) {
+            if self.wire.is_held || self.wire.pending > 0 || self.wire.dice.once_in(3) {
                 self.settle();
             }
             assert!(
@@ -192,8 +196,9 @@ fn filled(parts: &[Part], message: &[u8], seq: usize) -> Vec<u8> {
     filled.collect::<Vec<_>>().concat()
 }
 
-/// The whole conversation, said plainly. Returns the output and whether it ended because something was too long.
-fn reference(rules: &Rules, parts: &[Part], input: &[u8]) -> (Vec<u8>, Action) {
+/// The whole conversation, said plainly. Returns the output and whether it ended because something
+/// was too long.
+fn reference(rules: &service::Conversation, parts: &[Part], input: &[u8]) -> (Vec<u8>, Action) {
     let (mut out, mut rest, mut seq) = (rules.greeting.to_vec(), input, 0);
     while !rest.is_empty() {
         let (body, end, size) = match &rules.framing {
@@ -300,13 +305,19 @@ fn texts(parts: &[Part]) -> Vec<Vec<u8>> {
     texts
 }
 
-fn rules(framing: Framing, max_message: usize, parts: &[Part], close: bool) -> Rules {
+fn rules(
+    framing: Framing,
+    max_message: usize,
+    parts: &[Part],
+    close: bool,
+) -> service::Conversation {
     let reply =
         Template::parse::<TemplateError>(&written(parts), |_, text| Ok(text.as_bytes().to_vec()))
             .unwrap();
-    Rules {
+    service::Conversation {
         framing,
         max_message,
+        message_timeout: None,
         greeting: Box::default(),
         reply: Some(reply),
         close,
@@ -315,14 +326,12 @@ fn rules(framing: Framing, max_message: usize, parts: &[Part], close: bool) -> R
 }
 
 fn converse(
-    rules: Rules,
+    rules: service::Conversation,
     seed: u64,
     limit: usize,
     pieces: &[&[u8]],
 ) -> (Vec<u8>, Option<Action>, usize) {
-    let service = Messages::factory(rules, Box::new(|_| Box::new(Discard)), None)(
-        mynah::service::Shape::Stream,
-    );
+    let service = Messages::factory(rules, Box::new(|_| Box::new(Discard)), None)(Shape::Stream);
     Conversation::new(service, Narrow::new(seed, limit)).run(pieces)
 }
 
@@ -362,7 +371,11 @@ fn input() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 2_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn answers_are_what_the_reference_says(
@@ -377,7 +390,11 @@ proptest! {
     ) {
         let rules = rules(framing, max_message, &parts, close);
         let (expected, ending) = reference(&rules, &parts, &input);
-        let mut at: Vec<usize> = cuts.into_iter().map(|cut| cut.min(input.len())).chain([0, input.len()]).collect();
+        let mut at: Vec<usize> = cuts
+            .into_iter()
+            .map(|cut| cut.min(input.len()))
+            .chain([0, input.len()])
+            .collect();
         at.sort_unstable();
         let pieces: Vec<&[u8]> = at.windows(2).map(|pair| &input[pair[0]..pair[1]]).collect();
         let (sent, ended, _) = converse(rules, seed, limit, &pieces);
@@ -386,11 +403,20 @@ proptest! {
     }
 
     #[test]
-    fn an_echo_template_is_an_echo(framing in framings(), input in input(), cuts in prop::collection::vec(0usize..80, 0..12), seed in any::<u64>()) {
+    fn an_echo_template_is_an_echo(
+        framing in framings(),
+        input in input(),
+        cuts in prop::collection::vec(0usize..80, 0..12),
+        seed in any::<u64>(),
+    ) {
         let rules = rules(framing, 1 << 20, &[Part::Message], false);
         let (expected, ending) = reference(&rules, &[Part::Message], &input);
         prop_assert!(input.starts_with(&expected), "whole messages come back as they were");
-        let mut at: Vec<usize> = cuts.into_iter().map(|cut| cut.min(input.len())).chain([0, input.len()]).collect();
+        let mut at: Vec<usize> = cuts
+            .into_iter()
+            .map(|cut| cut.min(input.len()))
+            .chain([0, input.len()])
+            .collect();
         at.sort_unstable();
         let pieces: Vec<&[u8]> = at.windows(2).map(|pair| &input[pair[0]..pair[1]]).collect();
         let (sent, ended, _) = converse(rules, seed, 16, &pieces);
@@ -446,7 +472,8 @@ fn answers_that_are_larger_than_any_room_go_out_whole() {
     assert_eq!(ended, Some(Action::FINISH));
 }
 
-/// One byte in, a thousand out: what is owed stays bounded, and so does what is kept, because the input is held.
+/// One byte in, a thousand out: pending output stays bounded, and so does what is kept, because the
+/// input is held.
 #[test]
 fn small_messages_with_large_answers_are_held_back() {
     let parts = [Part::Text("y".repeat(1000))];
@@ -455,7 +482,7 @@ fn small_messages_with_large_answers_are_held_back() {
         rules(Framing::Line, 10, &parts, false),
         Box::new(|_| Box::new(Discard)),
         None,
-    )(mynah::service::Shape::Stream);
+    )(Shape::Stream);
     let mut conversation = Conversation::new(service, Narrow::new(0, 65_536));
     conversation.call(|service, cx| service.on_open(cx));
     conversation.call(|service, cx| service.on_data(cx, &lines));
@@ -526,14 +553,13 @@ fn a_tap_sees_messages_and_the_inner_service_sees_bytes() {
         ),
     ] {
         let (sender, receiver) = std::sync::mpsc::channel();
-        let rules = Rules {
+        let rules = service::Conversation {
             reply: None,
             ..rules(framing, 10, &[], false)
         };
         let tap = Box::new(move || Box::new(Shown(sender.clone())) as Box<dyn Tap>);
-        let service = Messages::factory(rules, Box::new(|_| Box::new(Echo)), Some(tap))(
-            mynah::service::Shape::Stream,
-        );
+        let service =
+            Messages::factory(rules, Box::new(|_| Box::new(Echo)), Some(tap))(Shape::Stream);
         let (sent, ended, _) =
             Conversation::new(service, Narrow::new(0, 100)).run(&[b"on", b"e\r\ntwo"]);
         assert_eq!(
@@ -546,12 +572,11 @@ fn a_tap_sees_messages_and_the_inner_service_sees_bytes() {
 
 #[test]
 fn a_message_that_is_too_long_ends_the_echo_as_well() {
-    let rules = Rules {
+    let rules = service::Conversation {
         reply: None,
         ..rules(Framing::Line, 3, &[], false)
     };
-    let service =
-        Messages::factory(rules, Box::new(|_| Box::new(Echo)), None)(mynah::service::Shape::Stream);
+    let service = Messages::factory(rules, Box::new(|_| Box::new(Echo)), None)(Shape::Stream);
     let (sent, ended, _) = Conversation::new(service, Narrow::new(0, 100)).run(&[b"abc\nabcd"]);
     assert_eq!(
         (&sent[..], ended),
@@ -573,7 +598,7 @@ fn a_datagram_is_a_message_whatever_the_framing() {
             rules(framing, 1, parts, true),
             Box::new(|_| Box::new(Discard)),
             None,
-        )(mynah::service::Shape::Stream);
+        )(Shape::Datagram);
         let mut wire = Narrow::new(0, 65_507);
         let mut send = |message: &[u8]| {
             let action =
@@ -592,4 +617,92 @@ fn a_datagram_is_a_message_whatever_the_framing() {
         );
         assert_eq!(send(b"x").0, b".4[x]");
     }
+}
+
+/// A reactor over the simulator that answers lines, which must be finished in two seconds.
+fn impatient() -> (Reactor<SimNet>, usize) {
+    let conversation = service::Conversation {
+        message_timeout: Some(Duration::from_secs(2)),
+        ..rules(Framing::Line, 100, &[Part::Message], false)
+    };
+    let make = Messages::factory(conversation, Box::new(|_| Box::new(Discard)), None);
+    let net = SimNet::new(1, sim::Conditions::default());
+    let mut reactor = Reactor::new(net, Limits::default()).unwrap();
+    let address = Address::Tcp("127.0.0.1:7".parse().unwrap());
+    reactor.listen(&address, 1, make).unwrap();
+    let client = reactor.net_mut().peer_connect(0).unwrap();
+    (reactor, client)
+}
+
+/// Turns for so long of the simulated time.
+fn pass(reactor: &mut Reactor<SimNet>, time: Duration) {
+    let end = reactor.now() + time;
+    while reactor.now() < end {
+        reactor.turn_by(end);
+    }
+}
+
+#[test]
+fn a_message_that_stops_on_its_way_ends_the_conversation() {
+    let (mut reactor, client) = impatient();
+    reactor.net_mut().peer_send(client, b"whole\nbegun");
+    pass(&mut reactor, Duration::from_secs(5));
+    assert_eq!(reactor.net_mut().peer_read(client, 100), b"whole\n");
+    assert_eq!(reactor.net_mut().peer_end(client), sim::PeerEnd::Finished);
+    reactor.net_mut().peer_finish(client);
+    pass(&mut reactor, Duration::from_secs(1));
+    assert_eq!(reactor.stats().closed[CloseReason::MessageTimeout], 1);
+}
+
+#[test]
+fn a_slow_but_steady_message_is_answered_and_between_messages_there_is_time() {
+    let (mut reactor, client) = impatient();
+    for _ in 0..3 {
+        for byte in b"slow\n" {
+            reactor.net_mut().peer_send(client, &[*byte]);
+            pass(&mut reactor, Duration::from_secs(1));
+        }
+        assert_eq!(reactor.net_mut().peer_read(client, 100), b"slow\n");
+        pass(&mut reactor, Duration::from_secs(60));
+    }
+    assert_eq!(reactor.stats().live(), 1);
+}
+
+/// Does not like the second message.
+struct Fragile(u32);
+
+impl Tap for Fragile {
+    fn message(&mut self, _peer: &Peer, _message: &[u8], _is_whole: bool) {
+        self.0 += 1;
+        assert!(self.0 != 2, "the panic of this test");
+    }
+
+    fn end(&mut self, _peer: &Peer) {}
+}
+
+/// All conversations of an endpoint share a buffer. What a panic has left there is not for the next
+/// peer.
+#[test]
+fn a_tap_that_panics_leaves_nothing_for_the_next_peer() {
+    let tap = Box::new(|| Box::new(Fragile(0)) as Box<dyn Tap>);
+    let mut make = Messages::factory(
+        rules(Framing::Line, 100, &[Part::Message], false),
+        Box::new(|_| Box::new(Discard)),
+        Some(tap),
+    );
+    let (mut first, mut second) = (make(Shape::Stream), make(Shape::Stream));
+    let peer = peer();
+    let feed = |service: &mut dyn Service, input: &[u8]| {
+        let mut wire = Narrow::new(0, 100);
+        let action = service.on_data(&mut Context::new(Time::ZERO, &peer, &mut wire), input);
+        (wire.sent, action)
+    };
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        feed(&mut *first, b"secret\nsecond\nthird\n")
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(
+        feed(&mut *second, b"mine\n"),
+        (b"mine\n".to_vec(), Action::Continue)
+    );
 }

@@ -1,21 +1,26 @@
-//! Promise 4: memory is bounded. A peer that never reads costs a fixed number of bytes, and no processor time.
+//! Promise 4: memory is bounded. A peer that never reads costs a fixed number of bytes, and no
+//! processor time.
 
 mod common;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
 use common::{
-    Server, TCP, assert_echoes, assert_within, connect_small, eventually, pattern, reset, stuff,
+    Scratch, Server, TCP, assert_echoes, assert_within, connect_small, eventually, pattern, reset,
+    stuff,
 };
 use mynah::stream::outbox;
 
-/// What a connection may cost beside its outbox: its row in the table, its alarm, and what the allocator adds.
+/// What a connection may cost beside its outbox: its row in the table, its alarm, and what the
+/// allocator adds.
 const ROW: usize = 1024;
 
-/// What the process may take once, whoever comes: tables that have grown, pages of code that were touched, the log.
+/// What the process may take once, at any load: tables that have grown, pages of code that were
+/// touched, the log.
 const ONCE: usize = 1 << 20;
 
 const PEERS: usize = 500;
@@ -26,8 +31,9 @@ fn stuck_peers(server: &Server, count: usize) -> Vec<TcpStream> {
     let peers: Vec<_> = (0..count)
         .map(|_| connect_small(server.address(0)))
         .collect();
-    // A server that keeps up reads little at a time, and owes no more than that when its peer gets stuck. One that finds a full receive buffer
-    // owes what is left of a great read. How much that is depends on what went before, so let that be something else for each peer.
+    // A server that keeps up reads little at a time, and owes no more than that when its peer gets
+    // stuck. One that finds a full receive buffer owes what is left of a great read. How much that
+    // is depends on what went before, so let that be something else for each peer.
     for (index, mut peer) in peers.iter().enumerate() {
         peer.write_all(&vec![b'x'; index * 131 % outbox::LIMIT])
             .unwrap();
@@ -40,7 +46,8 @@ fn stuck_peers(server: &Server, count: usize) -> Vec<TcpStream> {
     peers
 }
 
-/// Processor time is given in hundredths of a second: of a second in which nothing happens, next to none may be used.
+/// Processor time is given in hundredths of a second: of a second in which nothing happens, next to
+/// none may be used.
 #[track_caller]
 fn assert_idle(server: &Server) {
     let before = server.cpu_ticks();
@@ -72,7 +79,8 @@ fn peers_that_never_read_cost_an_outbox_each_and_no_more() {
     }
 }
 
-/// An outbox goes with its last byte, not with its connection: what one peer has given back is there for the next, while both stay connected.
+/// An outbox goes with its last byte, not with its connection: what one peer has given back is
+/// there for the next, while both stay connected.
 #[test]
 fn peers_that_read_in_the_end_own_no_outbox_any_more() {
     let server = Server::start(&[TCP, "--write-timeout", "off"]);
@@ -105,7 +113,8 @@ fn stuck_peers_cost_no_processor_time() {
     assert_echoes(server.connect(), b"still here");
 }
 
-/// The end of stream of a stuck peer stands in the kernel unread, and says "readable" for as long as it does.
+/// The end of stream of a stuck peer stands in the kernel unread, and says "readable" for as long
+/// as it does.
 #[test]
 fn stuck_peers_that_half_closed_cost_no_processor_time() {
     let server = Server::start(&[TCP, "--write-timeout", "off"]);
@@ -153,4 +162,36 @@ fn a_stuck_peer_that_half_closed_gets_everything_when_it_reads() {
         got.iter().eq(sent.iter().cycle().take(taken)),
         "other bytes came back than were sent"
     );
+}
+
+/// The process may have less memory than its peers could fill. Then some of them are reset, and the
+/// process goes on. Unix peers, because the kernel keeps little for them.
+#[test]
+fn peers_that_never_read_cannot_take_the_last_memory() {
+    let scratch = Scratch::new();
+    let mut server = Server::start_after(
+        "ulimit -v 200000",
+        &[&scratch.endpoint("unix", "echo"), "--write-timeout", "off"],
+    );
+    let mut stuck = Vec::new();
+    eventually("there is no memory left", || {
+        for _ in 0..100 {
+            // Without memory the server does not accept, and the backlog gets full.
+            let stream = UnixStream::connect(scratch.path("echo"));
+            let Ok(mut stream) = stream else { break };
+            stream.set_nonblocking(true).unwrap();
+            while stream.write(&[b'x'; 65_536]).is_ok() {}
+            stuck.push(stream);
+        }
+        for mut stream in &stuck {
+            while stream.write(&[b'x'; 65_536]).is_ok() {}
+        }
+        server.assert_running();
+        (server.count_in_log("closed: out of memory") > 0).then_some(())
+    });
+    drop(stuck);
+    let stream = UnixStream::connect(scratch.path("echo")).unwrap();
+    stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    assert_echoes(&stream, b"and all is well");
+    server.assert_running();
 }

@@ -1,5 +1,6 @@
-//! Promise 2: a reply is delivered, not reset. Whoever closes a socket with unread input resets the connection, and a reset destroys
-//! what the peer has not read yet; so the server finishes, and throws away what still comes, within bounds.
+//! Promise 2: a reply is delivered, not reset. A server that closes a socket with unread input
+//! resets the connection, and a reset destroys what the peer has not read yet; so the server
+//! finishes, and throws away what still comes, within bounds.
 
 mod common;
 
@@ -41,7 +42,8 @@ impl Service for AnswerOnce {
     }
 }
 
-/// Says something long, as much at a time as there is room for, whenever everything before has left; then ends.
+/// Says something long, as much at a time as there is room for, whenever everything before has
+/// left; then ends.
 struct Recite {
     text: Vec<u8>,
     said: usize,
@@ -93,7 +95,8 @@ fn serve<S: Service + 'static>(make: impl Fn() -> S + Send + 'static) -> Backgro
     Background::start(Address::Tcp(loopback()), Limits::default(), make)
 }
 
-/// Sends `size` bytes from another thread; the server may end its side at any moment of that, and must let us finish.
+/// Sends `size` bytes from another thread; the server may end its side at any moment of that, and
+/// must let us finish.
 fn send(mut stream: impl Write + Send + 'static, size: usize) -> thread::JoinHandle<()> {
     thread::spawn(move || stream.write_all(&pattern(size, 1)).unwrap())
 }
@@ -159,7 +162,8 @@ fn a_reply_over_a_unix_socket_is_read_too() {
     wait_until_closed(&server, CloseReason::Finished, 10);
 }
 
-/// The half-close that comes before the reply, behind it, or not at all makes no difference to the reply.
+/// The half-close that comes before the reply, behind it, or not at all makes no difference to the
+/// reply.
 #[test]
 fn a_client_that_half_closes_gets_the_whole_reply() {
     let server = serve(|| AnswerOnce(pattern(outbox::LIMIT, 4)));
@@ -223,7 +227,7 @@ fn lingering_has_a_bound_in_bytes() {
     );
     wait_until_closed(&server, CloseReason::Finished, 1);
     assert_within(
-        "bytes thrown away",
+        "bytes discarded",
         server.stats().bytes_lingered,
         LINGER_BYTES as u64,
     );

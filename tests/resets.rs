@@ -1,4 +1,5 @@
-//! Promise 3: no peer can stop the server. Peers that reset their connection at every moment of it, beside one that notices nothing.
+//! Promise 3: no peer can stop the server. Peers that reset their connection at every moment of it,
+//! beside one that notices nothing.
 
 mod common;
 
@@ -50,7 +51,7 @@ fn after_half_closing_in_silence(stream: &TcpStream, _dice: &mut Dice) {
     stream.shutdown(Shutdown::Write).unwrap();
 }
 
-fn while_it_is_owed(stream: &TcpStream, dice: &mut Dice) {
+fn with_pending_output(stream: &TcpStream, dice: &mut Dice) {
     let streams = [stream.try_clone().unwrap()];
     if dice.below(10) == 0 {
         stuff(&streams, &[b'x'; 65_536]);
@@ -65,7 +66,7 @@ const SCRIPTS: [Script; 8] = [
     with_part_of_the_echo_read,
     after_half_closing,
     after_half_closing_in_silence,
-    while_it_is_owed,
+    with_pending_output,
 ];
 
 /// A connection that talks without a pause until it is told to stop, and checks every byte.
@@ -126,7 +127,8 @@ fn resets_at_every_moment_leave_the_others_alone() {
     assert!(talking.join().unwrap() > 0);
 }
 
-/// All of it, the SYN to the reset, happens before the server looks: it accepts connections that are gone.
+/// All of it, the SYN to the reset, happens before the server looks: it accepts connections that
+/// are gone.
 #[test]
 fn resets_that_stand_in_the_backlog_are_counted_and_let_go() {
     let mut server = Server::start(&[TCP]);
@@ -154,7 +156,8 @@ fn resets_that_stand_in_the_backlog_are_counted_and_let_go() {
     assert_echoes(&witness, b"still here");
 }
 
-/// The resets of a whole batch of connections, and new connections that take their slots and descriptors, are one batch of events.
+/// The resets of a whole batch of connections, and new connections that take their slots and
+/// descriptors, are one batch of events.
 #[test]
 fn resets_of_many_in_one_batch_leave_their_successors_alone() {
     let mut server = Server::start(&[TCP]);

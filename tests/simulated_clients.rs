@@ -299,9 +299,10 @@ fn answers_larger_than_questions_come_back_whole() {
             Ok(text.as_bytes().to_vec())
         })
         .unwrap();
-        let conversation = mynah::service::Rules {
+        let conversation = mynah::service::Conversation {
             framing: Framing::Line,
             max_message: 100_000,
+            message_timeout: None,
             greeting: Box::default(),
             reply: Some(reply),
             close: false,

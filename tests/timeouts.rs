@@ -1,7 +1,9 @@
-//! Timeouts end what has stopped, and nothing else: not what is slow, and not what was stopped together with us.
+//! Timeouts end what has stopped, and nothing else: not what is slow, and not what was stopped
+//! together with us.
 //!
-//! A test can show that a timeout fires, and that it does not where the peer makes progress several times within it; the timeouts are chosen so that a
-//! machine would have to stand still for most of a second to confuse the two.
+//! A test can show that a timeout fires, and that it does not where the peer makes progress several
+//! times within it; the timeouts are chosen so that a machine would have to stand still for most of
+//! a second to confuse the two.
 
 mod common;
 
@@ -37,7 +39,8 @@ fn end_of(mut stream: &TcpStream) -> std::io::Result<usize> {
     stream.read_to_end(&mut Vec::new())
 }
 
-/// That the server has neither ended nor reset this connection, on which all that it said has been read.
+/// That the server has neither ended nor reset this connection, on which all that it said has been
+/// read.
 #[track_caller]
 fn assert_open(mut stream: &TcpStream) {
     stream.set_nonblocking(true).unwrap();
@@ -142,7 +145,7 @@ fn a_peer_that_takes_nothing_is_reset() {
 }
 
 #[test]
-fn an_idle_peer_is_owed_nothing_and_no_write_timeout_fires() {
+fn without_pending_output_no_write_timeout_fires() {
     let server = Server::start(&[TCP, "--write-timeout", "300ms"]);
     let stream = server.connect();
     assert_echoes(&stream, b"all taken");
@@ -150,7 +153,8 @@ fn an_idle_peer_is_owed_nothing_and_no_write_timeout_fires() {
     assert_echoes(&stream, b"still here");
 }
 
-/// Takes one small bite after the other of far more than the buffers hold, and needs longer for an outbox than the timeout.
+/// Takes one small bite after the other of far more than the buffers hold, and needs longer for an
+/// outbox than the timeout.
 #[test]
 fn a_slow_but_steady_reader_meets_no_timeout() {
     let server = Server::start(&[TCP, "--write-timeout", "1s", "--idle-timeout", "1s"]);
@@ -171,7 +175,8 @@ fn a_slow_but_steady_reader_meets_no_timeout() {
     writing.join().unwrap();
 }
 
-/// While the server was stopped its clock ran on, and what came meanwhile stands in the kernel: the alarm must look there before it acts.
+/// While the server was stopped its clock ran on, and what came meanwhile stands in the kernel: the
+/// alarm must look there before it acts.
 #[test]
 fn no_idle_timeout_fires_over_data_that_waits_in_the_kernel() {
     let server = Server::start(&[TCP, "--idle-timeout", "1s"]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use log::{info, warn};
 use mynah::net::os::OsNet;
 use mynah::net::{self, DatagramOptions, StreamOptions};
-use mynah::service::{self, Factory, Framing, Host, Messages, Rules, Template};
+use mynah::service::{self, Conversation, Factory, Framing, Host, Messages, Template};
 use mynah::{Address, Ending, Endpoint, Limits, Reactor};
 
 use super::charset::Charset;
@@ -199,7 +199,7 @@ fn factory(config: &Config, host: &Host, printer: Option<&Printer>) -> Factory {
     let tap = printer
         .cloned()
         .map(|printer| -> service::TapFactory { Box::new(move || printer.tap()) });
-    Messages::factory(config.speech.rules(host), make, tap)
+    Messages::factory(config.speech.conversation(host), make, tap)
 }
 
 impl Speech {
@@ -211,18 +211,19 @@ impl Speech {
             && !self.close
     }
 
-    fn rules(&self, host: &Host) -> Rules {
+    fn conversation(&self, host: &Host) -> Conversation {
         let Speech {
             framing,
             max_message,
-            message_timeout: _,
+            message_timeout,
             greeting,
             reply,
             close,
         } = self.clone();
-        Rules {
+        Conversation {
             framing,
             max_message,
+            message_timeout,
             greeting,
             reply,
             close,

@@ -1,7 +1,8 @@
 //! What one message is, on a stream that knows no messages.
 //!
-//! Owns the rules by which bytes fall into messages, and how far they have been searched. Pure: a slice in, slices of it out. Must never look at a
-//! byte twice for the same message, however small the pieces that it comes in, and must never copy one.
+//! Owns the rules by which bytes fall into messages, and how far they have been searched. Pure: a
+//! slice in, slices of it out. It must never look at a byte twice for the same message, however
+//! small the pieces it comes in, and never copy one.
 //!
 //! ```text
 //!   chunk         whatever one read gave
@@ -11,7 +12,8 @@
 //!   prefix:u16    length, big-endian, then as many bytes
 //! ```
 //!
-//! A message that is too long is known as such at the same byte however the input was cut: as soon as no end that may follow could make it shorter.
+//! A message is known to be too long at the same byte, however the input was cut: as soon as no end
+//! that may follow could make it shorter.
 //!
 //! Tests: below, `tests/messages.rs`.
 
@@ -24,7 +26,7 @@ pub enum Framing {
     Line,
     /// Everything up to a text.
     Until(Delimiter),
-    /// So many bytes; at least one.
+    /// A fixed number of bytes; at least one.
     Fixed(usize),
     /// A length, big-endian, and then as many bytes.
     Prefix(Width),
@@ -34,13 +36,14 @@ pub enum Framing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delimiter {
     text: Box<[u8]>,
-    /// For each beginning of the text, how much of its end is a beginning of the text too (Knuth, Morris and Pratt): where the search goes on
-    /// after a mismatch, so that no byte is looked at again.
+    /// For each beginning of the text, how much of its end is a beginning of the text too (Knuth,
+    /// Morris and Pratt): where the search goes on after a mismatch, so that no byte is looked at
+    /// again.
     borders: Box<[usize]>,
 }
 
 impl Delimiter {
-    /// `None` where the text is empty: it would end messages without end.
+    /// `None` if the text is empty: it would end messages without end.
     pub fn new(text: &[u8]) -> Option<Delimiter> {
         if text.is_empty() {
             return None;
@@ -65,7 +68,8 @@ impl Delimiter {
         &self.text
     }
 
-    /// Looks for the text in the next `bytes` of a stream. `matched`, 0 at first, keeps how much of it stood at their end. Returns where the text ends.
+    /// Looks for the text in the next `bytes` of a stream. `matched`, 0 at first, keeps how much of
+    /// it stood at their end. Returns where the text ends.
     pub fn find(&self, matched: &mut usize, bytes: &[u8]) -> Option<usize> {
         let found = self.scan(matched, bytes, |_| {});
         if found.is_some() {
@@ -154,14 +158,14 @@ pub struct Frame<'a> {
     pub end: &'a [u8],
 }
 
-/// What the input comes to next.
+/// What stands at the beginning of the input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<'a> {
     /// A message, and how many bytes it took with its frame.
     Message(Frame<'a>, usize),
     /// The beginning of a message; show it again with more behind it.
     Incomplete,
-    /// A message that is longer than is taken.
+    /// A message that is longer than the limit.
     TooLong,
 }
 
@@ -202,7 +206,8 @@ impl Search {
         next
     }
 
-    /// What the end of the stream makes of an incomplete message: a line may go without its end, anything else is not whole.
+    /// What is left at the end of the stream. A line may go without its end; any other message is
+    /// not whole.
     pub fn rest<'a>(&mut self, framing: &Framing, bytes: &'a [u8]) -> Option<Frame<'a>> {
         *self = Search::default();
         (*framing == Framing::Line && !bytes.is_empty()).then_some(Frame {
@@ -294,8 +299,9 @@ pub(super) struct Around<'a> {
 }
 
 impl<'a> Around<'a> {
-    /// What goes around an answer of `size` bytes to a message that ended in `end`. `says_end`: the answer's own words contain the delimiter, so
-    /// it ends itself. `None` where no prefix can say its length.
+    /// What goes around an answer of `size` bytes to a message that ended in `end`. `says_end`: the
+    /// answer's own words contain the delimiter, so it ends itself. `None` if no prefix can say its
+    /// length.
     pub(super) fn of(
         framing: &'a Framing,
         size: usize,
@@ -330,7 +336,8 @@ mod tests {
         Framing::Until(Delimiter::new(text).unwrap())
     }
 
-    /// Bodies and ends of all messages, fed in pieces; and whether it ended with one that was too long.
+    /// Bodies and ends of all messages, fed in pieces; and whether it ended with one that was too
+    /// long.
     type Split = (Vec<(Vec<u8>, Vec<u8>)>, bool);
 
     fn split(framing: &Framing, most: usize, pieces: &[&[u8]]) -> Split {

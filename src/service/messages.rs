@@ -1,21 +1,28 @@
 //! Conversations of messages: a greeting, an answer to each message, an end.
 //!
-//! Owns what of the input is not worked off yet: the beginning of a message, or what there was no room to answer. Must never say more than there is
-//! room for, and never keep more than one message, one read and one answer.
+//! Owns the input that is not worked off yet: the beginning of a message, or messages that there
+//! was no room to answer. It must never say more than there is room for, and never keep more than
+//! one message, one read and one answer.
 //!
 //! ```text
-//!             ┌─────────────── nothing kept ───────────────┐
-//!             │                                            │
-//!   on_data ──┴─▶ search ─▶ message ─▶ tap ─▶ answer ──────┴─▶ room? ─ yes ─▶ straight to the socket
-//!                   │                                            │
-//!                   └─ incomplete: kept                          no: kept, input held, on_writable goes on
+//!   on_data ──▶ search ─▶ message ─▶ tap ─▶ answer ─▶ room? ─ yes ─▶ straight to the socket
+//!                 │                                     │
+//!                 └─ incomplete: kept                   └─ no: kept, and the input held;
+//!                                                          on_writable goes on
 //! ```
 //!
-//! * An answer is one vectored write of pieces that lie where they are: the template's, the message's. Only where one input holds many messages are
-//!   their answers gathered, because a copy of some bytes costs less than a system call.
-//! * While work is left the input is held, so a peer whose small messages have large answers costs no more than any other.
-//! * Without a template an inner service answers, and gets the bytes as they came; framing then serves the tap and the limit alone.
-//! * On a datagram socket one datagram is one message, whatever the framing, and its answer is one datagram.
+//! * An answer is one vectored write of pieces that lie where they are: the template's, the
+//!   message's. Only if one input holds many messages are their answers gathered, because a copy of
+//!   some bytes costs less than a system call.
+//! * While work is left the input is held, so a peer whose small messages have large answers costs
+//!   no more than any other.
+//! * The beginning of a message is kept for `message_timeout` after the last byte of it came. A
+//!   slow but steady sender of a long message is therefore served; one that stops inside a message
+//!   loses its buffer, and the connection with it.
+//! * Without a template an inner service answers, and gets the bytes as they came. Framing then
+//!   serves the tap and the limits alone.
+//! * On a datagram socket one datagram is one message, whatever the framing, and its answer is one
+//!   datagram.
 //!
 //! Tests: below, `tests/messages.rs`.
 
@@ -23,24 +30,32 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
+use std::time::Duration;
 
 use log::debug;
 
+use super::alarms::Alarms;
 use super::framing::{Around, Frame, Framing, Next, Search};
 use super::template::{Template, Values};
-use super::{Action, Context, Factory, Host, Service};
+use super::{Action, Context, Factory, Host, Service, Shape};
 use crate::values::error::CloseReason;
 use crate::values::peer::Peer;
+use crate::values::time::Time;
 
-/// Bytes that one call says, about: then others get their turn.
+/// About as many bytes one call says before other connections get their turn.
 const SAY_BUDGET: usize = 64 * 1024;
 
-/// Pieces of an answer that is not copied, with its frame; one of more is put together first.
+/// There was no memory to keep something for the peer.
+const NO_MEMORY: Action = Action::Abort(CloseReason::NoMemory);
+
+/// Pieces of an answer that is not copied, with its frame. An answer of more is put together first.
 const MOST_PIECES: usize = 8;
 
-/// Is shown the messages of one connection, or of all peers of a datagram socket. Must not block.
+/// Is shown the messages of one connection, or of all peers of a datagram socket. It must not
+/// block.
 pub trait Tap {
-    /// A message. `is_whole` is false where it is a piece of a stream as one read gave it: a character may go on in the next one.
+    /// A message. `is_whole` is false if it is a piece of a stream as one read gave it: a character
+    /// may go on in the next piece.
     fn message(&mut self, peer: &Peer, message: &[u8], is_whole: bool);
 
     /// The stream has ended, well or badly. Called once; never on a datagram socket.
@@ -49,12 +64,16 @@ pub trait Tap {
 
 /// What a conversation is, alike for all connections of an endpoint.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct Conversation {
     /// What one message is.
     pub framing: Framing,
     /// The longest message that is taken, in bytes.
     pub max_message: usize,
-    /// Said first on a stream; empty for nothing. At most an [outbox](crate::stream::outbox::LIMIT).
+    /// How long the beginning of a message is kept after its last byte came. `None`: until the
+    /// connection ends.
+    pub message_timeout: Option<Duration>,
+    /// Said first on a stream; empty for nothing. At most an
+    /// [outbox](crate::stream::outbox::LIMIT).
     pub greeting: Box<[u8]>,
     /// The answer to each message; without one the inner service answers.
     pub reply: Option<Template>,
@@ -69,7 +88,7 @@ pub type TapFactory = Box<dyn FnMut() -> Box<dyn Tap>>;
 
 /// What all connections of an endpoint share.
 struct Shared {
-    rules: Rules,
+    rules: Conversation,
     /// Whether the template's own text contains the delimiter, and so ends itself.
     says_end: bool,
     scratch: RefCell<Scratch>,
@@ -91,9 +110,9 @@ pub struct Messages {
     shared: Rc<Shared>,
     inner: Box<dyn Service>,
     tap: Option<Box<dyn Tap>>,
-    /// Whose stream is tapped, until the tap was told of its end.
+    /// The peer whose stream is tapped, until the tap was told of its end.
     tapped: Option<Peer>,
-    is_stream: bool,
+    shape: Shape,
     connection: u64,
     sequence: u64,
     local: Option<Box<str>>,
@@ -104,6 +123,7 @@ pub struct Messages {
     unsaid: Vec<u8>,
     said: usize,
     is_held: bool,
+    alarms: Alarms,
     /// The peer has ended its side.
     is_ended: bool,
     /// The last answer is on its way.
@@ -122,8 +142,13 @@ enum Worked {
 }
 
 impl Messages {
-    /// The maker of conversations by `rules`, with what `inner` makes where there is no template, each tapped by what `tap` makes.
-    pub fn factory(rules: Rules, mut inner: Factory, mut tap: Option<TapFactory>) -> Factory {
+    /// The maker of conversations by `rules`. What `inner` makes answers if there is no template,
+    /// and what `tap` makes is shown the messages.
+    pub fn factory(
+        rules: Conversation,
+        mut inner: Factory,
+        mut tap: Option<TapFactory>,
+    ) -> Factory {
         let says_end = match (&rules.framing, &rules.reply) {
             (Framing::Until(delimiter), Some(reply)) => reply.says(delimiter.text()),
             _ => false,
@@ -136,19 +161,25 @@ impl Messages {
         Box::new(move |shape| {
             Box::new(Messages::new(
                 shared.clone(),
+                shape,
                 inner(shape),
                 tap.as_mut().map(|tap| tap()),
             ))
         })
     }
 
-    fn new(shared: Rc<Shared>, inner: Box<dyn Service>, tap: Option<Box<dyn Tap>>) -> Messages {
+    fn new(
+        shared: Rc<Shared>,
+        shape: Shape,
+        inner: Box<dyn Service>,
+        tap: Option<Box<dyn Tap>>,
+    ) -> Messages {
         Messages {
             shared,
             inner,
             tap,
             tapped: None,
-            is_stream: false,
+            shape,
             connection: 0,
             sequence: 0,
             local: None,
@@ -157,6 +188,7 @@ impl Messages {
             unsaid: Vec::new(),
             said: 0,
             is_held: false,
+            alarms: Alarms::default(),
             is_ended: false,
             is_closing: false,
         }
@@ -168,21 +200,32 @@ impl Messages {
 
     /// Works off `input` behind what is kept, and keeps what is left.
     fn work(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
+        let action = self.work_and_keep(cx, input);
+        let is_inside = !self.kept.is_empty() && !self.is_held && !self.is_ended;
+        let due = match is_inside {
+            true => cx.now.after(self.shared.rules.message_timeout),
+            false => Time::NEVER,
+        };
+        self.alarms.set_own(cx, due);
+        action
+    }
+
+    fn work_and_keep(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
         let worked = if self.kept.is_empty() {
             let (consumed, worked) = self.work_off(cx, input);
-            if consumed < input.len() {
-                self.kept = input[consumed..].to_vec();
-            }
-            worked
+            self.keep(&input[consumed..], worked)
         } else {
             let mut bytes = std::mem::take(&mut self.kept);
-            bytes.extend_from_slice(input);
+            if let Err(action) = append(&mut bytes, input) {
+                return action;
+            }
             let (consumed, worked) = self.work_off(cx, &bytes);
-            self.kept = match consumed {
-                0 => bytes,
-                _ => bytes[consumed..].to_vec(),
-            };
-            worked
+            if consumed == 0 {
+                self.kept = bytes;
+                worked
+            } else {
+                self.keep(&bytes[consumed..], worked)
+            }
         };
         match worked {
             Worked::Over(action) => {
@@ -204,6 +247,15 @@ impl Messages {
         }
     }
 
+    /// Keeps exactly the rest of the input.
+    fn keep(&mut self, rest: &[u8], worked: Worked) -> Worked {
+        if self.kept.try_reserve_exact(rest.len()).is_err() {
+            return Worked::Over(NO_MEMORY);
+        }
+        self.kept.extend_from_slice(rest);
+        worked
+    }
+
     fn hold(&mut self, cx: &mut Context<'_>, is_held: bool) {
         if std::mem::replace(&mut self.is_held, is_held) != is_held {
             cx.hold_input(is_held);
@@ -215,6 +267,8 @@ impl Messages {
         let shared = self.shared.clone();
         let rules = &shared.rules;
         let scratch = &mut *shared.scratch.borrow_mut();
+        // A tap or a service that panicked has left its answers here. They are not this peer's.
+        scratch.batch.clear();
         let (mut consumed, mut said) = (0, 0);
         let worked = loop {
             if !self.unsaid.is_empty() {
@@ -238,8 +292,8 @@ impl Messages {
             };
             consumed += size;
             match self.answer(cx, &shared, scratch, frame, consumed == bytes.len()) {
-                Some(count) => said += count,
-                None => break Worked::Over(Action::TOO_LONG),
+                Ok(count) => said += count,
+                Err(action) => break Worked::Over(action),
             }
         };
         if !scratch.batch.is_empty() {
@@ -249,7 +303,7 @@ impl Messages {
         (consumed, worked)
     }
 
-    /// Says what is left of an answer, as far as there is room.
+    /// Sends what is left of an answer, as far as there is room.
     fn say_unsaid(&mut self, cx: &mut Context<'_>) -> usize {
         let count = cx.room().min(self.unsaid.len() - self.said).min(SAY_BUDGET);
         if count > 0 {
@@ -262,8 +316,9 @@ impl Messages {
         count
     }
 
-    /// Answers one message of a stream: straight away, with the others of this input, or as far as there is room. Returns how much was said at
-    /// once; `None` where the answer cannot keep the frame.
+    /// Answers one message of a stream: straight away, with the others of this input, or as far as
+    /// there is room. Returns how much was said at once. The error ends the conversation: the
+    /// answer cannot keep the frame, or there is no memory for it.
     fn answer(
         &mut self,
         cx: &mut Context<'_>,
@@ -271,11 +326,11 @@ impl Messages {
         scratch: &mut Scratch,
         frame: Frame<'_>,
         is_last: bool,
-    ) -> Option<usize> {
+    ) -> Result<usize, Action> {
         self.note(cx, frame.body);
         let rules = &shared.rules;
         let Some(template) = &rules.reply else {
-            return Some(0);
+            return Ok(0);
         };
         self.is_closing = rules.close;
         self.write_fields(cx, template, scratch);
@@ -285,18 +340,14 @@ impl Messages {
             .get_mut(1..=template.len())
             .filter(|_| template.len() + 2 <= MOST_PIECES)
         else {
-            let whole: Vec<u8> = template
-                .pieces(frame.body, texts, ends)
-                .flatten()
-                .copied()
-                .collect();
-            let around = Around::of(&rules.framing, whole.len(), frame.end, shared.says_end)?;
-            return Some(self.say(
-                cx,
-                batch,
-                &[around.head(), &whole, around.tail].map(IoSlice::new),
-                is_last,
-            ));
+            let mut whole = Vec::new();
+            for piece in template.pieces(frame.body, texts, ends) {
+                append(&mut whole, piece)?;
+            }
+            let around = Around::of(&rules.framing, whole.len(), frame.end, shared.says_end)
+                .ok_or(Action::TOO_LONG)?;
+            let pieces = [around.head(), &whole, around.tail].map(IoSlice::new);
+            return self.say(cx, batch, &pieces, is_last);
         };
         let mut size = 0;
         for (slice, piece) in body
@@ -306,15 +357,17 @@ impl Messages {
             *slice = IoSlice::new(piece);
             size += piece.len();
         }
-        let around = Around::of(&rules.framing, size, frame.end, shared.says_end)?;
+        let around =
+            Around::of(&rules.framing, size, frame.end, shared.says_end).ok_or(Action::TOO_LONG)?;
         slices[0] = IoSlice::new(around.head());
         slices[template.len() + 1] = IoSlice::new(around.tail);
         let from = usize::from(slices[0].is_empty());
         let to = template.len() + 1 + usize::from(!around.tail.is_empty());
-        Some(self.say(cx, batch, &slices[from..to], is_last))
+        self.say(cx, batch, &slices[from..to], is_last)
     }
 
-    /// Says the pieces of one answer, behind those that are gathered. Returns how much was said at once.
+    /// Says the pieces of one answer, behind those that are gathered. Returns how much was said at
+    /// once.
     #[inline]
     fn say(
         &mut self,
@@ -322,7 +375,7 @@ impl Messages {
         batch: &mut Vec<u8>,
         pieces: &[IoSlice<'_>],
         is_last: bool,
-    ) -> usize {
+    ) -> Result<usize, Action> {
         let size: usize = pieces.iter().map(|piece| piece.len()).sum();
         let room = cx.room();
         if is_last && batch.is_empty() && size <= room {
@@ -330,31 +383,32 @@ impl Messages {
                 [piece] => cx.reply(piece),
                 pieces => cx.reply_vectored(pieces),
             }
-            return size;
+            return Ok(size);
         }
         if batch.len() + size <= room {
-            pieces
-                .iter()
-                .for_each(|piece| batch.extend_from_slice(piece));
-            return 0;
+            for piece in pieces {
+                append(batch, piece)?;
+            }
+            return Ok(0);
         }
         let gathered = batch.len();
         if gathered > 0 {
             cx.reply(batch);
             batch.clear();
         }
-        self.unsaid = pieces
-            .iter()
-            .flat_map(|piece| piece.iter().copied())
-            .collect();
-        gathered
+        self.unsaid.try_reserve_exact(size).map_err(|_| NO_MEMORY)?;
+        for piece in pieces {
+            append(&mut self.unsaid, piece)?;
+        }
+        Ok(gathered)
     }
 
     /// Counts and shows a message.
     fn note(&mut self, cx: &Context<'_>, message: &[u8]) {
         self.sequence += 1;
         if let Some(tap) = &mut self.tap {
-            let is_whole = !self.is_stream || self.shared.rules.framing != Framing::Chunk;
+            let is_whole =
+                self.shape == Shape::Datagram || self.shared.rules.framing != Framing::Chunk;
             tap.message(cx.peer, message, is_whole);
         }
     }
@@ -366,7 +420,7 @@ impl Messages {
         scratch.texts.clear();
         scratch.ends.clear();
         // A datagram socket may be asked at many addresses, a stream at one.
-        if template.wants_local() && (self.local.is_none() || !self.is_stream) {
+        if template.wants_local() && (self.local.is_none() || self.shape == Shape::Datagram) {
             self.local = Some(
                 cx.local()
                     .map_or_else(|| "unknown".into(), |local| local.to_string().into()),
@@ -411,13 +465,24 @@ impl Messages {
         Action::Continue
     }
 
-    /// Shows what the inner service is about to get. `false`: a message was too long.
-    fn watch(&mut self, cx: &mut Context<'_>, input: &[u8]) -> bool {
+    /// Shows the tap what the inner service is about to get. Returns how the conversation ends, if
+    /// a limit of messages ends it.
+    fn watch(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Option<Action> {
         if self.shared.rules.framing == Framing::Chunk {
             self.note(cx, input);
-            return true;
+            return None;
         }
-        !matches!(self.work(cx, input), Action::TOO_LONG)
+        match self.work(cx, input) {
+            Action::Continue | Action::More => None,
+            ended => Some(ended),
+        }
+    }
+
+    /// Bytes of answers that there was no room for, and of messages whose answers are still to be
+    /// made.
+    fn unanswered(&self) -> usize {
+        let waiting = if self.is_held { self.kept.len() } else { 0 };
+        waiting + self.unsaid.len() - self.said
     }
 
     fn tap_ends(&mut self) {
@@ -427,37 +492,42 @@ impl Messages {
     }
 }
 
+/// Puts bytes behind others on behalf of a peer.
+fn append(buffer: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Action> {
+    buffer.try_reserve(bytes.len()).map_err(|_| NO_MEMORY)?;
+    buffer.extend_from_slice(bytes);
+    Ok(())
+}
+
 impl Service for Messages {
     fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
-        self.is_stream = true;
         if self.answers() {
-            // Only where it is asked for: an inner service that numbers connections takes its own, and would see every other one.
+            // Only if it answers: an inner service that numbers connections takes its own number,
+            // and would see every other one.
             self.connection = self.shared.rules.host.next_connection();
         }
         self.tapped = self.tap.is_some().then(|| cx.peer.clone());
-        let Rules {
-            greeting, close, ..
-        } = &self.shared.rules;
-        if !greeting.is_empty() {
-            cx.reply(greeting);
+        let rules = &self.shared.rules;
+        if !rules.greeting.is_empty() {
+            cx.reply(&rules.greeting);
         }
-        match (self.answers(), *close) {
+        match (self.answers(), rules.close) {
             (true, _) => Action::Continue,
             (false, true) => Action::FINISH,
-            (false, false) => self.inner.on_open(cx),
+            (false, false) => self.alarms.lend(cx, |cx| self.inner.on_open(cx)),
         }
     }
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
-        if !self.is_stream {
+        if self.shape == Shape::Datagram {
             return self.answer_datagram(cx, input);
         }
         if self.answers() {
             return self.work(cx, input);
         }
-        let is_taken = self.watch(cx, input);
-        let action = self.inner.on_data(cx, input);
-        if is_taken { action } else { Action::TOO_LONG }
+        let ended = self.watch(cx, input);
+        let action = self.alarms.lend(cx, |cx| self.inner.on_data(cx, input));
+        ended.unwrap_or(action)
     }
 
     fn on_eof(&mut self, cx: &mut Context<'_>) -> Action {
@@ -469,7 +539,7 @@ impl Service for Messages {
         if self.answers() {
             worked
         } else {
-            self.inner.on_eof(cx)
+            self.alarms.lend(cx, |cx| self.inner.on_eof(cx))
         }
     }
 
@@ -477,16 +547,39 @@ impl Service for Messages {
         if self.answers() {
             self.work(cx, b"")
         } else {
-            self.inner.on_writable(cx)
+            self.alarms.lend(cx, |cx| self.inner.on_writable(cx))
         }
     }
 
     fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
-        if self.answers() {
-            Action::Continue
-        } else {
-            self.inner.on_alarm(cx)
+        if self.alarms.fired(cx.now) {
+            debug!(
+                "{}: {} bytes of a message, and no more came in time",
+                cx.peer,
+                self.kept.len()
+            );
+            self.kept = Vec::new();
+            self.alarms.set_own(cx, Time::NEVER);
+            return Action::Finish(CloseReason::MessageTimeout);
         }
+        let answers = self.answers();
+        self.alarms.lend(cx, |cx| match answers {
+            true => Action::Continue,
+            false => self.inner.on_alarm(cx),
+        })
+    }
+
+    /// Answers that are still to be said come first.
+    fn on_finish(&mut self, cx: &mut Context<'_>, reason: CloseReason) -> Action {
+        match (self.unanswered(), self.answers()) {
+            (0, true) => Action::Finish(reason),
+            (0, false) => self.alarms.lend(cx, |cx| self.inner.on_finish(cx, reason)),
+            _ => Action::More,
+        }
+    }
+
+    fn pending(&self) -> usize {
+        self.unanswered() + self.inner.pending()
     }
 
     fn on_error(&mut self, error: &io::Error) {

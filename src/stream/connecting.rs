@@ -1,7 +1,8 @@
 //! A connection that we began and that is not made yet.
 //!
-//! Owns the socket until the selector says that it is connected, or that it never will be. It must never
-//! read or write; when the connection is made it becomes a [`Connection`] under the same token.
+//! Owns the socket until the selector says that it is connected, or that it never will be. It must
+//! never read or write; when the connection is made it becomes a [`Connection`] under the same
+//! token.
 //!
 //! ```text
 //!   begun ──▶ writable? ──▶ asks the socket ──▶ made ──▶ Connection: on_open, …

@@ -1,11 +1,11 @@
 //! One stream connection: two halves, and the bytes between them.
 //!
-//! Owns the socket, the service, the pending output, and everything that happens to a half. It must never
-//! wait, never read from a peer that has pending output (in the server role), and never send an end of
-//! stream before all pending output has left.
+//! Owns the socket, the service, the pending output, and everything that happens to a half. It must
+//! never wait, never read from a peer that has pending output (in the server role), and never send
+//! an end of stream before all pending output has left.
 //!
-//! The states are in `halves.rs`, the deadlines in `deadlines.rs`, the service's way to the socket in
-//! `wire.rs`, and what differs between a server and a client in `role.rs`.
+//! The states are in `halves.rs`, the deadlines in `deadlines.rs`, the service's way to the socket
+//! in `wire.rs`, and what differs between a server and a client in `role.rs`.
 //!
 //! ```text
 //!   drive ─▶ exchange ─▶ flush        pending output first
@@ -13,23 +13,25 @@
 //!               └──┴────▶ read ─▶ call ─▶ service ─▶ send
 //! ```
 //!
-//! **Why discard input** after our end of stream: closing a socket with unread input makes the kernel send
-//! a reset, and a reset destroys what the peer has not read yet (RFC 1122, 4.2.2.13;
+//! **Why discard input** after our end of stream: closing a socket with unread input makes the
+//! kernel send a reset, and a reset destroys what the peer has not read yet (RFC 1122, 4.2.2.13;
 //! `tests/reply_then_close.rs`).
 //!
-//! **Edges.** A bit of [`Ready`] is cleared only by an answer of the socket. `WouldBlock` always is one. A
-//! short read is one if the socket re-arms on it ([`Net::short_read_drains`]) *and* the event did not also
-//! say read-closed, error or priority: an end of stream or an urgent mark that already stood behind the
-//! bytes gives no event of its own (`tests/kernel_facts.rs`). The rule saves a third of all system calls
-//! of a ping-pong.
+//! **Edges.** A bit of [`Ready`] is cleared only by an answer of the socket. `WouldBlock` always is
+//! one. A short read is one if the socket re-arms on it ([`Net::short_read_drains`]) *and* the
+//! event did not also say read-closed, error or priority: an end of stream or an urgent mark that
+//! already stood behind the bytes gives no event of its own (`tests/kernel_facts.rs`). The rule
+//! saves a third of all system calls of a ping-pong.
 //!
-//! **Deadlines.** An alarm never closes a connection on the clock's word alone: the connection asks the
-//! socket first. After the process was stopped and continued, or under a full batch of events, bytes may
-//! stand there that we have not heard of.
+//! **Deadlines.** An alarm never closes a connection on the clock's word alone: the connection asks
+//! the socket first. After the process was stopped and continued, or under a full batch of events,
+//! bytes may stand there that we have not heard of.
+
+mod ending;
 
 use std::fmt;
 
-use super::deadlines::{Deadlines, Expired, Stall};
+use super::deadlines::{Deadlines, Stall};
 use super::halves::{Event, Halves, Rx, Tx};
 use super::role::Role;
 use super::wire::{Flow, Line, StreamWire, settle_read, uninterrupted};
@@ -124,32 +126,6 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Ends the connection: with a reset if the peer could otherwise take an end of stream for the end of
-    /// everything that it was to get.
-    pub(crate) fn close(self, turn: &mut Turn<N>, reason: CloseReason) {
-        let resets = reason.is_abortive()
-            || !self.line.outbox.is_empty()
-            || matches!(self.halves.tx, Tx::Broken(_));
-        self.dispose(turn, resets).on_close(reason);
-    }
-
-    /// Resets the connection without another call of its service, which has panicked.
-    #[cold]
-    pub(crate) fn abandon(self, turn: &mut Turn<N>) {
-        drop(self.dispose(turn, true));
-    }
-
-    /// Gives back the socket and whatever the turn counts of this connection.
-    fn dispose(mut self, turn: &mut Turn<N>, resets: bool) -> Box<dyn Service> {
-        self.line.outbox.release(&mut turn.pending);
-        turn.lingering -= usize::from(self.halves.only_lingers());
-        match resets {
-            true => turn.net.abort(self.line.stream),
-            false => turn.net.close(self.line.stream),
-        }
-        self.service
-    }
-
     /// Makes the service's alarm due.
     pub(crate) fn alarm_at(&mut self, at: Time) {
         if self.halves.has_service() {
@@ -161,8 +137,8 @@ impl<N: Net> Connection<N> {
         &self.peer
     }
 
-    /// Whether one of the bits that are set could be acted on: such a source must stand in the run queue,
-    /// or it is lost.
+    /// Whether one of the bits that are set could be acted on: such a source must stand in the run
+    /// queue, or it is lost.
     pub(crate) fn is_runnable(&self, ready: Ready) -> bool {
         let reads = self.may_read() && ready.contains(Ready::READABLE);
         reads
@@ -176,9 +152,10 @@ impl<N: Net> Connection<N> {
         self.line.outbox.len()
     }
 
-    /// Bytes of memory that [`Turn::pending`] counts for this connection.
+    /// Bytes of memory that the outbox holds: what [`Turn::pending`] must count for this
+    /// connection.
     pub(crate) fn pending_memory(&self) -> usize {
-        self.line.outbox.accounted()
+        self.line.outbox.memory()
     }
 
     /// Since when the outbox has made no progress; [`Time::NEVER`] while it is empty.
@@ -191,132 +168,9 @@ impl<N: Net> Connection<N> {
         self.halves.only_lingers()
     }
 
-    /// Whether closing now takes something from the peer that we had for it.
-    pub(crate) fn has_pending(&self) -> bool {
-        let held = self.halves.tx == Tx::Open && self.service.pending() > 0;
-        held || !self.line.outbox.is_empty()
-    }
-
-    /// Whether a close for `reason` during a drain cuts the conversation short. The peer's own reset does
-    /// not: the peer chose to lose what it loses.
-    pub(crate) fn is_cut_by(&self, reason: CloseReason, turn: &Turn<N>) -> bool {
-        reason == CloseReason::Cut || turn.draining && reason.is_ours() && self.has_pending()
-    }
-
-    /// The end of a drain: looks at the socket once more, lets the service say goodbye, and returns the
-    /// reason to close the connection for. It is [`CloseReason::Cut`] if the peer loses something by it:
-    /// pending output, or input that we have not read.
-    #[cold]
-    pub(crate) fn last_look(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> CloseReason {
-        match self.halves.ended() {
-            Some(reason) if self.halves.only_lingers() => reason,
-            _ => self
-                .try_last_look(ready, turn)
-                .unwrap_or_else(|reason| reason),
-        }
-    }
-
-    fn try_last_look(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<CloseReason> {
-        *ready |= Ready::READABLE | Ready::WRITABLE;
-        if let Outcome::Done(reason) = self.exchange(ready, turn)? {
-            return Ok(reason);
-        }
-        if self.has_unread_input(*ready, turn) {
-            return Ok(CloseReason::Cut);
-        }
-        if self.line.outbox.is_empty() && self.halves.has_service() {
-            self.ask_to_finish(ready, turn, CloseReason::Drained)?;
-        }
-        Ok(match (self.has_pending(), self.halves.ended()) {
-            (true, _) => CloseReason::Cut,
-            (false, Some(reason)) => reason,
-            (false, None) => CloseReason::Drained,
-        })
-    }
-
-    /// Whether input stands in the socket that the service has not seen. Looking takes a byte of it, so
-    /// this is for the end.
-    fn has_unread_input(&mut self, ready: Ready, turn: &mut Turn<N>) -> bool {
-        if self.halves.rx != Rx::Open || !ready.contains(Ready::READABLE) {
-            return false;
-        }
-        let one = &mut turn.buffer[..1];
-        turn.net
-            .read(&mut self.line.stream, one)
-            .is_ok_and(|count| count > 0)
-    }
-
-    /// The alarm's way in: asks the socket before it believes the clock.
-    #[cold]
-    fn drive_alarmed(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Outcome {
-        ready.remove(Ready::ALARM);
-        self.try_drive_alarmed(ready, turn)
-            .unwrap_or_else(Outcome::Done)
-    }
-
-    fn try_drive_alarmed(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<Outcome> {
-        // The service's alarm is no verdict on the peer: there is nothing to ask the socket first, and a
-        // flood must not put it off.
-        if self.line.alarm <= turn.now && self.halves.has_service() {
-            self.line.alarm = Time::NEVER;
-            self.call_aside(ready, turn, &mut |service, cx| service.on_alarm(cx))?;
-        }
-        let is_due = self.deadlines(turn).expired(turn.now).is_some();
-        if is_due {
-            *ready |= Ready::READABLE | Ready::WRITABLE;
-        }
-        let outcome = self.exchange(ready, turn)?;
-        if outcome != Outcome::Waiting || !is_due {
-            return Ok(outcome);
-        }
-        self.watch_kernel(turn);
-        if let Some(expired) = self.deadlines(turn).expired(turn.now) {
-            self.expire(expired, ready, turn)?;
-            return self.exchange(ready, turn);
-        }
-        Ok(Outcome::Waiting)
-    }
-
-    /// Counts what the peer has taken from the kernel's buffer as progress. Where the system does not
-    /// tell, nothing ever is.
-    fn watch_kernel(&mut self, turn: &mut Turn<N>) {
-        if self.line.outbox.is_empty() {
-            return;
-        }
-        let unsent = turn.net.unsent(&self.line.stream).unwrap_or(0);
-        if self.line.outbox.watch(unsent, turn.now) {
-            self.line.moved = turn.now;
-        }
-    }
-
-    /// A deadline has passed, and the socket had nothing to say against it.
-    fn expire(&mut self, expired: Expired, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<()> {
-        match expired {
-            Expired::Linger => Err(self.halves.ended().unwrap_or(CloseReason::Finished)),
-            Expired::Write => Err(CloseReason::WriteTimeout),
-            Expired::Idle if !self.line.outbox.is_empty() => Err(CloseReason::IdleTimeout),
-            Expired::Idle => self.ask_to_finish(ready, turn, CloseReason::IdleTimeout),
-            Expired::Quiet => self.ask_to_finish(ready, turn, CloseReason::Drained),
-        }
-    }
-
-    /// The loop wants to finish for `reason`; the service decides. One that goes on is asked again when
-    /// the next deadline has passed.
-    fn ask_to_finish(
-        &mut self,
-        ready: &mut Ready,
-        turn: &mut Turn<N>,
-        reason: CloseReason,
-    ) -> Flow<()> {
-        self.line.moved = turn.now;
-        self.call_aside(ready, turn, &mut |service, cx| {
-            service.on_finish(cx, reason)
-        })
-    }
-
-    /// Writes before it reads, reads while no output is pending, stops at the budget. A service that has
-    /// more to say than there was room for is asked for it once a turn, and so has a budget as well: what
-    /// the outbox holds.
+    /// Writes before it reads, reads while no output is pending, stops at the budget. A service
+    /// that has more to say than there was room for is asked for it once a turn, and so has a
+    /// budget as well: what the outbox holds.
     #[inline]
     fn exchange(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<Outcome> {
         let mut budget = READ_BUDGET;
@@ -365,24 +219,24 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Whether to ask the service for more: all that it said has left. If the socket took it at once, no
-    /// event will tell.
+    /// Whether to ask the service for more: all that it said has left. If the socket took it at
+    /// once, no event will tell.
     #[inline]
     fn may_speak(&self) -> bool {
         self.has_more && self.line.outbox.is_empty() && self.halves.tx == Tx::Open
     }
 
-    /// Asks the service for more. Kept out of line, as everything that an echo does not need: it would
-    /// cost registers for every message.
+    /// Asks the service for more. Kept out of line, as everything that an echo does not need: it
+    /// would cost registers for every message.
     #[cold]
     fn speak(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<()> {
         self.has_more = false;
         self.call_aside(ready, turn, &mut |service, cx| service.on_writable(cx))
     }
 
-    /// While reading is paused, nothing else would notice an error: a dead peer would hold its slot until a
-    /// timeout. A client that holds its input back will read on, and the error would cost it what it has
-    /// not read.
+    /// While reading is paused, nothing else would notice an error: a dead peer would hold its slot
+    /// until a timeout. A client that holds its input back will read on, and the error would cost
+    /// it what it has not read.
     #[cold]
     fn heed_error(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<()> {
         if self.line.role == Role::Client && self.halves.rx == Rx::Open {
@@ -395,7 +249,8 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Reads once, at most `budget` bytes, and lets the service answer. Returns what is left of the budget.
+    /// Reads once, at most `budget` bytes, and lets the service answer. Returns what is left of the
+    /// budget.
     #[inline]
     fn read(&mut self, ready: &mut Ready, turn: &mut Turn<N>, budget: usize) -> Flow<usize> {
         if let Rx::Lingering { left } = self.halves.rx {
@@ -434,8 +289,9 @@ impl<N: Net> Connection<N> {
         Ok(budget - count)
     }
 
-    /// Reads once, at most `size` bytes, to the beginning of the shared buffer. Returns how many came: 0 if
-    /// there are none now, and if the peer has ended its side, which has been dealt with then.
+    /// Reads once, at most `size` bytes, to the beginning of the shared buffer. Returns how many
+    /// came: 0 if there are none now, and if the peer has ended its side, which has been dealt with
+    /// then.
     #[inline(always)]
     fn receive(&mut self, ready: &mut Ready, turn: &mut Turn<N>, size: usize) -> Flow<usize> {
         match turn
@@ -444,8 +300,8 @@ impl<N: Net> Connection<N> {
         {
             Ok(0) => self.receive_end(ready, turn),
             Ok(count) => {
-                // What stands behind these bytes gives no second event: then only `Ok(0)` or an error may
-                // end the reading.
+                // What stands behind these bytes gives no second event: then only `Ok(0)` or an
+                // error may end the reading.
                 if count < size
                     && turn.net.short_read_drains(&self.line.stream)
                     && !ready.intersects(Ready::READ_CLOSED | Ready::ERROR | Ready::PRIORITY)
@@ -462,7 +318,8 @@ impl<N: Net> Connection<N> {
     #[cold]
     fn receive_end(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<usize> {
         ready.remove(Ready::READABLE);
-        // A failed write took the socket's error, so what a read says behind it is no end of stream.
+        // A failed write took the socket's error, so what a read says behind it is no end of
+        // stream.
         let is_heard = self.halves.rx == Rx::Open && !matches!(self.halves.tx, Tx::Broken(_));
         self.step(Event::PeerEnded, turn);
         if is_heard {
@@ -570,7 +427,8 @@ impl<N: Net> Connection<N> {
         self.send_end(ready, turn)
     }
 
-    /// Nothing more is said and nothing more is heard: pending output goes out, then our end of stream.
+    /// Nothing more is said and nothing more is heard: pending output goes out, then our end of
+    /// stream.
     #[cold]
     fn finish(&mut self, ready: &mut Ready, turn: &mut Turn<N>, reason: CloseReason) -> Flow<()> {
         self.line.alarm = Time::NEVER;
@@ -591,8 +449,8 @@ impl<N: Net> Connection<N> {
         if !matches!(self.halves.tx, Tx::Finishing(_)) || !self.line.outbox.is_empty() {
             return Ok(());
         }
-        // Behind the peer's end of stream there is nothing to linger for: this run ends the connection, and
-        // close sends the same end of stream with one system call less.
+        // Behind the peer's end of stream there is nothing to linger for: this run ends the
+        // connection, and close sends the same end of stream with one system call less.
         if self.halves.rx != Rx::Eof {
             if let Err(error) = uninterrupted(|| turn.net.finish(&mut self.line.stream)) {
                 let reason = self.line.role.meaning(&error);
@@ -604,8 +462,8 @@ impl<N: Net> Connection<N> {
         Ok(())
     }
 
-    /// Nothing can be sent any more. For a server that is the end. A client whose peer has gone reads what
-    /// the peer said before (`tests/connect.rs`).
+    /// Nothing can be sent any more. For a server that is the end. A client whose peer has gone
+    /// reads what the peer said before (`tests/connect.rs`).
     #[cold]
     fn fail_output(
         &mut self,
@@ -662,8 +520,9 @@ mod tests {
     use super::*;
     use crate::net::sim::SimNet;
 
-    /// A simulated stream is a number of eight bytes, the size of a real one in a release build. With
-    /// its row in the table (16 bytes) and its entry in the heap of alarms (16) that makes 128.
+    /// A simulated stream is a number of eight bytes, the size of a real one in a release build.
+    /// With its row in the table (16 bytes) and its entry in the heap of alarms (16) that makes
+    /// 128.
     #[test]
     fn an_idle_connection_is_small() {
         assert!(size_of::<Connection<SimNet>>() <= 96);

@@ -1,24 +1,25 @@
 //! The deadlines of a connection, and what an expired one means.
 //!
-//! Owns the rules for all of them: idle, write, linger, drain, and the alarm of the service. Pure: it
-//! is shown a connection's times and answers with a time or a verdict. It must never read a clock and
-//! never act; the connection asks the socket before it believes a verdict.
+//! Owns the rules for all of them: idle, write, linger, drain, and the alarm of the service. Pure:
+//! it is shown a connection's times and answers with a time or a verdict. It must never read a
+//! clock and never act; the connection asks the socket before it believes a verdict.
 //!
 //! | deadline | runs from | while | means |
 //! |---|---|---|---|
-//! | idle | the last byte, either way | the conversation goes on | finish; reset if output is pending |
-//! | write | the last progress of pending output | output is pending, here or in the service | reset |
+//! | idle | the last byte, either way | the conversation goes on | finish, or reset |
+//! | write | its last progress | output is pending, also in the service | reset |
 //! | quiet | the last byte, either way | the server drains, the outbox is empty | finish |
 //! | linger | our end of stream | only the peer's end is missing | close |
 //! | alarm | what the service chose | the service hears or sends | call the service |
 //!
 //! **Progress of pending output** is a byte that the socket takes from us, or a byte that the peer
-//! takes from the socket. The second needs a system call ([`Net::unsent`](crate::net::Net::unsent)), so
-//! it is asked for at deadlines alone: first after half of the timeout, which gives the value to compare
-//! with. A peer that takes something in every half of the timeout therefore never meets it, and one
-//! that takes nothing meets it on time.
+//! takes from the socket. The second needs a system call
+//! ([`Net::unsent`](crate::net::Net::unsent)), so it is asked for at deadlines alone: first after
+//! half of the timeout, which gives the value to compare with. A peer that takes something in every
+//! half of the timeout therefore never meets it, and one that takes nothing meets it on time.
 //!
-//! A service that is asked to finish and goes on is left alone for one more period of that deadline.
+//! A service that is asked to finish and goes on is left alone for one more period of that
+//! deadline.
 //!
 //! Tests: below, `tests/timeouts.rs`.
 
@@ -87,8 +88,8 @@ impl Deadlines<'_> {
         silence.min(self.write()).min(self.alarm)
     }
 
-    /// Which deadline has passed at `now`, if any. The service's alarm is no verdict on the peer and
-    /// is not among them.
+    /// Which deadline has passed at `now`, if any. The service's alarm is no verdict on the peer
+    /// and is not among them.
     #[cold]
     pub(super) fn expired(&self, now: Time) -> Option<Expired> {
         if self.halves.only_lingers() {
@@ -128,8 +129,8 @@ impl Deadlines<'_> {
         }
     }
 
-    /// Output that the service holds does not count here: the service lets go of it when it is asked
-    /// to finish.
+    /// Output that the service holds does not count here: the service lets go of it when it is
+    /// asked to finish.
     #[inline]
     fn quiet(&self) -> Time {
         match self.stall {

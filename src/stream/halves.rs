@@ -4,11 +4,11 @@
 //! half go back, and never let an end of stream pass for complete when it is not.
 //!
 //! ```text
-//!      receiving (Rx)                           sending (Tx)
+//!     receiving (Rx)                      sending (Tx)
 //!
-//!   Open ──── end of stream ────▶ Eof       Open ── finish, ──▶ Finishing ── FIN sent ──▶ Finished
-//!     │                            ▲          │   half-close        │
-//!     └─ finish ─▶ Lingering ──────┘          └────── broke ────────┴──────▶ Broken
+//!   Open ── end of stream ──▶ Eof      Open ─ finish, ─▶ Finishing ─ FIN sent ─▶ Finished
+//!     │                        ▲         │  half-close        │
+//!     └─ finish ─▶ Lingering ──┘         └────── broke ───────┴────────▶ Broken
 //!                  (read, discard)
 //!
 //!             │ Open          Finishing           Finished             Broken

@@ -1,8 +1,8 @@
 //! A listening socket.
 //!
-//! Owns the backlog's door: when to accept, and when to leave clients outside. It must never lose an edge:
-//! the kernel announces a connection once, so a listener that stops before `WouldBlock` must remember that
-//! there may be more.
+//! Owns the backlog's door: when to accept, and when to leave clients outside. It must never lose
+//! an edge: the kernel announces a connection once, so a listener that stops before `WouldBlock`
+//! must remember that there may be more.
 //!
 //! ```text
 //!                       budget used up ──▶ queue again
@@ -13,19 +13,21 @@
 //!   parked ──▶ a connection of ours is retired, or the alarm ──▶ accept
 //! ```
 //!
-//! Freeing a descriptor gives no event (`tests/kernel_facts.rs`), so the reactor wakes parked listeners
-//! whenever it retires a connection. The alarm is for descriptors that other processes free. Nothing is
-//! burnt meanwhile, and clients wait in the backlog in the order they came.
+//! Freeing a descriptor gives no event (`tests/kernel_facts.rs`), so the reactor wakes parked
+//! listeners whenever it retires a connection. The alarm is for descriptors that other processes
+//! free. Nothing is burnt meanwhile, and clients wait in the backlog in the order they came.
 //!
-//! **A drain** accepts what stood in the backlog when it began. The backlog is a queue and holds at most
-//! one more than its size, so after so many accepts whoever is left has come later. What is left when the
-//! socket is closed is reset and counted: a client whose connection the kernel had completed was cut.
+//! **A drain** accepts what stood in the backlog when it began. The backlog is a queue and holds at
+//! most one more than its size, so after so many accepts every client left has come later. What is
+//! left when the socket is closed is reset and counted: a client whose connection the kernel had
+//! completed was cut.
 //!
-//! **Warnings.** That the limit is reached is worth a line only if a client really waits: an event for a
-//! parked listener says so, or an accept that succeeds once there is room. Each line is said at most once
-//! an interval, with a count.
+//! **Warnings.** That the limit is reached is worth a line only if a client really waits: an event
+//! for a parked listener says so, or an accept that succeeds once there is room. Each line is said
+//! at most once an interval, with a count.
 //!
-//! Tests: `tests/descriptors.rs`, `tests/connection_limit.rs`, `tests/drain.rs`, `tests/simulation.rs`.
+//! Tests: `tests/descriptors.rs`, `tests/connection_limit.rs`, `tests/drain.rs`,
+//! `tests/simulation.rs`.
 
 use std::fmt;
 use std::io;
@@ -96,8 +98,8 @@ impl<N: Net> Listener<N> {
         &self.address
     }
 
-    /// From now on accepts only what stands in the backlog already. Linux lets a backlog of `backlog` hold
-    /// one more.
+    /// From now on accepts only what stands in the backlog already. Linux lets a backlog of
+    /// `backlog` hold one more.
     pub(crate) fn drain(&mut self, backlog: u32) {
         self.left = Some(backlog.saturating_add(1));
     }
@@ -125,8 +127,8 @@ impl<N: Net> Listener<N> {
         }
     }
 
-    /// Closes the socket. Clients that still stand in the backlog are reset; returns how many they were.
-    /// Without a descriptor to accept them the kernel resets them uncounted.
+    /// Closes the socket. Clients that still stand in the backlog are reset; returns how many they
+    /// were. Without a descriptor to accept them the kernel resets them uncounted.
     pub(crate) fn close(mut self, turn: &mut Turn<N>) -> usize {
         let mut cut = 0;
         // As many as the largest backlog, so that newcomers can't keep the loop here.
@@ -150,8 +152,8 @@ impl<N: Net> Listener<N> {
         cut
     }
 
-    /// Accepts into `batch` what there is room for, at most `most`. The sockets become sources
-    /// after the loop, so that none is created while this one runs.
+    /// Accepts into `batch` what there is room for, at most `most`. The sockets become
+    /// sources after the loop, so that none is created while this one runs.
     pub(crate) fn accept(
         &mut self,
         ready: &mut Ready,
@@ -204,8 +206,8 @@ impl<N: Net> Listener<N> {
         Outcome::More
     }
 
-    /// Pauses because something that a connection needs has run out: an accept said so, or what came after
-    /// it. Tries again soon, or when a connection is retired.
+    /// Pauses because something that a connection needs has run out: an accept said so, or what
+    /// came after it. Tries again soon, or when a connection is retired.
     pub(crate) fn starve(
         &mut self,
         ready: &mut Ready,
@@ -221,7 +223,8 @@ impl<N: Net> Listener<N> {
         self.park(ready, Pause::Starved(turn.now + STARVED_RETRY))
     }
 
-    /// Pauses at the connection limit. An event that came while it was paused says that a client waits.
+    /// Pauses at the connection limit. An event that came while it was paused says that a client
+    /// waits.
     fn limit(&mut self, ready: &mut Ready, turn: &mut Turn<N>, is_awaited: bool) -> Outcome {
         turn.stats.accept_limited += 1;
         if is_awaited {
@@ -259,8 +262,8 @@ impl<N: Net> Listener<N> {
     }
 }
 
-/// Whether there is memory for what a new connection will need: its service and its first pending output.
-/// Most allocations end the process when they fail, so it is better to know before.
+/// Whether there is memory for what a new connection will need: its service and its first pending
+/// output. Most allocations end the process when they fail, so it is better to know before.
 fn probe_memory<N: Net>(turn: &mut Turn<N>) -> io::Result<()> {
     turn.net
         .reserve(&mut Vec::new(), READ_BUFFER)

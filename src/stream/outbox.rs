@@ -1,14 +1,14 @@
 //! Pending output: bytes that a socket has refused.
 //!
-//! Owns at most [`LIMIT`] bytes for each connection, and nothing while no output is pending: the buffer
-//! is allocated with the first refused byte and released with the last one. It must never grow past its
-//! limit, and never end the process because there is no memory.
+//! Owns at most [`LIMIT`] bytes for each connection, and nothing while no output is pending: the
+//! buffer is allocated with the first refused byte and released with the last one. It must never
+//! grow past its limit, and never end the process because there is no memory.
 //!
-//! There is one mark where other servers have a high and a low one: **the server does not read from a
-//! peer that has pending output**. So an answer of the size of its request always finds the whole outbox
-//! free, a peer that never reads costs one outbox at most, and the kernel's own buffers, a hundred times
-//! as large, do the smoothing. A loop that read on under a flood grew to 770 MB in 2.8 s; this rule kept
-//! 3.4 MB and echoed 25 times as much.
+//! There is one mark where other servers have a high and a low one: **the server does not read from
+//! a peer that has pending output**. So an answer of the size of its request always finds the whole
+//! outbox free, a peer that never reads costs one outbox at most, and the kernel's own buffers, a
+//! hundred times as large, do the smoothing. A loop that read on under a flood grew to 770 MB in
+//! 2.8 s; this rule kept 3.4 MB and echoed 25 times as much.
 //!
 //! Tests: below; `tests/never_reads.rs` for the memory; `benches/outbox.rs` for the cost.
 
@@ -16,8 +16,8 @@ use std::collections::TryReserveError;
 
 use crate::values::time::Time;
 
-/// The most that can be pending for one peer, in bytes: one full read of the shared buffer, so that an
-/// echo always fits.
+/// The most that can be pending for one peer, in bytes: one full read of the shared buffer, so that
+/// an echo always fits.
 pub const LIMIT: usize = 64 * 1024;
 
 /// The pending output of one peer. Eight bytes of memory while empty.
@@ -41,9 +41,9 @@ struct Pending {
 }
 
 impl Pending {
-    /// Makes room for `count` more bytes, which fit. Sent bytes go before anything grows, so the buffer
-    /// never exceeds the limit. Up to there it at least doubles, or small pieces would be copied once
-    /// for each that follows (1,024 of 64 bytes: 13 µs, and 6 by doubling).
+    /// Makes room for `count` more bytes, which fit. Sent bytes go before anything grows, so the
+    /// buffer never exceeds the limit. Up to there it at least doubles, or small pieces would be
+    /// copied once for each that follows (1,024 of 64 bytes: 13 µs, and 6 by doubling).
     #[cold]
     fn make_room(
         &mut self,
@@ -102,8 +102,8 @@ impl Outbox {
         self.get().is_some_and(|pending| pending.unsent.is_some())
     }
 
-    /// Takes note of how much the kernel still holds for the peer. Returns whether the peer has taken
-    /// some of it since the last look, which is progress.
+    /// Takes note of how much the kernel still holds for the peer. Returns whether the peer has
+    /// taken some of it since the last look, which is progress.
     pub fn watch(&mut self, unsent: usize, now: Time) -> bool {
         let Some([pending]) = self.0.as_deref_mut() else {
             return false;
@@ -160,8 +160,8 @@ impl Outbox {
             .map_or(&[], |pending| &pending.bytes[pending.head..])
     }
 
-    /// Notes that the socket took the first `count` pending bytes. The buffer is released with the last
-    /// of them; then `account` is told of it.
+    /// Notes that the socket took the first `count` pending bytes. The buffer is released with the
+    /// last of them; then `account` is told of it.
     pub fn sent(&mut self, count: usize, now: Time, account: &mut usize) {
         let Some([pending]) = self.0.as_deref_mut() else {
             return;
@@ -180,7 +180,7 @@ impl Outbox {
 
     /// Forgets all pending output.
     pub fn release(&mut self, account: &mut usize) {
-        *account -= self.accounted();
+        *account -= self.get().map_or(0, |pending| pending.accounted);
         self.0 = None;
     }
 
@@ -192,11 +192,6 @@ impl Outbox {
             *account = *account - pending.accounted + memory;
             pending.accounted = memory;
         }
-    }
-
-    /// Bytes of memory that the account holds for this outbox.
-    pub fn accounted(&self) -> usize {
-        self.get().map_or(0, |pending| pending.accounted)
     }
 }
 

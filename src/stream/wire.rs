@@ -1,7 +1,8 @@
 //! The way of a service to its peer, and what the answers of the socket mean.
 //!
-//! Owns the rule by which bytes go straight to the socket or wait in the outbox, and the one by which an
-//! answer of the socket clears readiness. It must never decide about a half: the connection does.
+//! Owns the rule by which bytes go straight to the socket or wait in the outbox, and the one by
+//! which an answer of the socket clears readiness. It must never decide about a half: the
+//! connection does.
 
 use std::io::{self, IoSlice};
 use std::time::Duration;
@@ -22,15 +23,16 @@ pub(super) struct Line<N: Net> {
     pub(super) stream: N::Stream,
     /// What the socket refused.
     pub(super) outbox: Outbox,
-    /// When a byte last moved in either direction, or our end of stream was sent, or the service asked
-    /// for more time.
+    /// When a byte last moved in either direction, or our end of stream was sent, or the service
+    /// asked for more time.
     pub(super) moved: Time,
     /// When the service wants to be called.
     pub(super) alarm: Time,
     pub(super) role: Role,
     /// Whether the service has no room for input.
     pub(super) is_held: bool,
-    /// Whether the service itself holds output. See [`Service::pending`](crate::service::Service::pending).
+    /// Whether the service itself holds output. See
+    /// [`Service::pending`](crate::service::Service::pending).
     pub(super) holds: bool,
 }
 

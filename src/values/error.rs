@@ -1,9 +1,10 @@
 //! What can go wrong, split by who must act on it.
 //!
-//! * [`CloseReason`]: the peer, or nobody. One connection ends, and its reason is logged and counted.
+//! * [`CloseReason`]: the peer, or nobody. One connection ends, and its reason is logged and
+//!   counted.
 //! * [`AcceptError`]: the machine. Accepting goes on or pauses; it never ends.
-//! * [`StartError`]: the user, before anything runs. It says what was tried, on which address, why it
-//!   failed, and what to do.
+//! * [`StartError`]: the user, before anything runs. It says what was tried, on which address, why
+//!   it failed, and what to do.
 //!
 //! Our own defects are `debug_assert!`s. Nothing here panics.
 
@@ -12,9 +13,9 @@ use std::io;
 
 /// Why a connection ended. Counted one by one in [`Stats::closed`](crate::Stats::closed).
 ///
-/// A service names `Finished`, `MessageTooLong` or `MessageTimeout` when it finishes, and `Aborted` or
-/// `NoMemory` when it aborts; it may repeat the reason that [`on_finish`] gave it. The others are for the
-/// loop to name: they would be counted for something that did not happen.
+/// A service names `Finished`, `MessageTooLong` or `MessageTimeout` when it finishes, and `Aborted`
+/// or `NoMemory` when it aborts; it may repeat the reason that [`on_finish`] gave it. The others
+/// are for the loop to name: they would be counted for something that did not happen.
 ///
 /// [`on_finish`]: crate::service::Service::on_finish
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,8 +82,8 @@ impl CloseReason {
         CloseReason::Cut,
     ];
 
-    /// Whether the connection must end with a reset even if no output is pending. An end of stream would
-    /// tell the peer that it has got everything, and here that is not known.
+    /// Whether the connection must end with a reset even if no output is pending. An end of stream
+    /// would tell the peer that it has got everything, and here that is not known.
     pub fn is_abortive(self) -> bool {
         use CloseReason::*;
         matches!(
@@ -107,7 +108,8 @@ impl CloseReason {
         )
     }
 
-    /// The reason that an I/O error of a connection amounts to, whether it is open or still to be made.
+    /// The reason that an I/O error of a connection amounts to, whether it is open or still to be
+    /// made.
     pub fn of_error(error: &io::Error) -> CloseReason {
         match error.kind() {
             io::ErrorKind::ConnectionReset
@@ -150,9 +152,9 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// What an error of `accept` asks for. accept(2) passes on errors of the connection and of the network
-/// beside those of the listener. A server that takes one of the former for one of the latter is gone
-/// because one client left early.
+/// What an error of `accept` asks for. accept(2) passes on errors of the connection and of the
+/// network beside those of the listener. A server that takes one of the former for one of the
+/// latter is gone because one client left early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptError {
     /// The backlog is empty.
@@ -161,8 +163,8 @@ pub(crate) enum AcceptError {
     Again,
     /// No descriptor or no memory: pause, and leave the rest in the backlog.
     Starved,
-    /// Not in the table: counted, and treated as starved, so that it can neither end the listener nor
-    /// make it spin.
+    /// Not in the table: counted, and treated as starved, so that it can neither end the listener
+    /// nor make it spin.
     Unknown,
 }
 
@@ -172,7 +174,8 @@ impl AcceptError {
             Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
                 AcceptError::Starved
             }
-            // accept(2), "Error handling": errors pending on the new socket, and rules of a firewall.
+            // accept(2), "Error handling": errors pending on the new socket, and rules of a
+            // firewall.
             Some(
                 libc::ECONNABORTED
                 | libc::EPROTO

@@ -107,7 +107,11 @@ pub struct Limits {
     pub connect_timeout: Option<Duration>,
     /// A connection on which no byte has moved in either direction for this long is closed.
     pub idle_timeout: Option<Duration>,
-    /// A connection whose pending output makes no progress for this long is reset.
+    /// A connection whose pending output makes no progress for this long is reset. Progress is a byte
+    /// that the socket takes from us, or that the peer takes from the socket. The second is looked for
+    /// in each half of this time. Over TCP it shows only when the peer's kernel opens its window, which
+    /// it does for a large part of its receive buffer at once: a peer that reads less than that in half
+    /// of this time is not seen to read.
     pub write_timeout: Option<Duration>,
     /// How long a drain may take before the rest is cut. `None` waits for the last peer.
     pub drain_timeout: Option<Duration>,

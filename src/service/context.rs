@@ -1,0 +1,105 @@
+//! What a service may know and do during one call.
+//!
+//! Owns the two faces of the way to the socket: [`Context`] for services, [`Wire`] for what stands
+//! behind it. It decides nothing.
+
+use std::fmt;
+use std::io::IoSlice;
+use std::time::Duration;
+
+use crate::values::peer::Peer;
+use crate::values::time::Time;
+
+/// What a service may know and do during one call.
+pub struct Context<'a> {
+    /// The reactor's clock, read once a turn.
+    pub now: Time,
+    /// The other end.
+    pub peer: &'a Peer,
+    pub(super) wire: &'a mut dyn Wire,
+}
+
+impl<'a> Context<'a> {
+    /// Made by the state machines, and by tests of services.
+    pub fn new(now: Time, peer: &'a Peer, wire: &'a mut dyn Wire) -> Context<'a> {
+        Context { now, peer, wire }
+    }
+
+    /// Answers with `bytes`: on a stream behind all that was said before, on a datagram socket as
+    /// one datagram. A datagram client may say several in one call.
+    #[inline]
+    pub fn reply(&mut self, bytes: &[u8]) {
+        self.wire.send(bytes);
+    }
+
+    /// Answers with several pieces that belong together: one system call, one datagram.
+    pub fn reply_vectored(&mut self, pieces: &[IoSlice<'_>]) {
+        self.wire.send_vectored(pieces);
+    }
+
+    /// How many bytes can be said now without fail. None after our side has ended.
+    pub fn room(&self) -> usize {
+        self.wire.room()
+    }
+
+    /// Whether to leave what the peer sends in the kernel from now on, because there is no room for
+    /// it here. The peer is pushed back. A service that holds input must let go of it some day,
+    /// from `on_writable` or `on_alarm`. Means nothing on a datagram socket.
+    pub fn hold_input(&mut self, is_held: bool) {
+        self.wire.hold_input(is_held);
+    }
+
+    /// Our own address, as the peer knows it; `None` if the socket does not tell. On a datagram
+    /// socket that is bound to a wildcard address it is the address that was asked, if the system
+    /// tells it (Linux), and the wildcard elsewhere. Costs a system call on a stream.
+    pub fn local(&self) -> Option<Peer> {
+        self.wire.local()
+    }
+
+    /// The clock of `now`, read anew with each call: for a service that measures. For all others
+    /// `now` is enough, and costs nothing.
+    pub fn clock(&mut self) -> Time {
+        self.wire.clock()
+    }
+
+    /// The time of day, as the time since 1970-01-01 00:00:00 UTC. Read from the clock with each
+    /// call.
+    pub fn wall_clock(&mut self) -> Duration {
+        self.wire.wall_clock()
+    }
+
+    /// Asks for [`Service::on_alarm`](super::Service::on_alarm) at `at`, and replaces the time set
+    /// before. [`Time::NEVER`] clears it. On a datagram socket only a client's service can set it.
+    pub fn set_alarm(&mut self, at: Time) {
+        self.wire.set_alarm(at);
+    }
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("now", &self.now)
+            .field("peer", self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The way to the socket, as a service may use it.
+pub trait Wire {
+    /// Sends or keeps all of `bytes`.
+    fn send(&mut self, bytes: &[u8]);
+    /// Sends or keeps all of the pieces, in order.
+    fn send_vectored(&mut self, pieces: &[IoSlice<'_>]);
+    /// Bytes that `send` can certainly take.
+    fn room(&self) -> usize;
+    /// See [`Context::hold_input`].
+    fn hold_input(&mut self, is_held: bool);
+    /// See [`Context::local`].
+    fn local(&self) -> Option<Peer>;
+    /// See [`Context::clock`].
+    fn clock(&mut self) -> Time;
+    /// See [`Context::wall_clock`].
+    fn wall_clock(&mut self) -> Duration;
+    /// See [`Context::set_alarm`].
+    fn set_alarm(&mut self, at: Time);
+}
