@@ -145,7 +145,8 @@ trait Buffer: Default {
 
 impl Buffer for Outbox {
     fn push(&mut self, bytes: &[u8]) {
-        Outbox::push(self, bytes, Time::ZERO).expect("no case exceeds the limit");
+        Outbox::push(self, bytes, Time::ZERO, Vec::try_reserve_exact)
+            .expect("no case exceeds the limit");
     }
 
     fn pending(&self) -> &[u8] {
@@ -153,7 +154,7 @@ impl Buffer for Outbox {
     }
 
     fn sent(&mut self, count: usize) {
-        Outbox::sent(self, count, Time::ZERO);
+        Outbox::sent(self, count, Time::ZERO, &mut 0);
     }
 }
 

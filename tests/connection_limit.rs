@@ -12,7 +12,11 @@ const LIMIT: usize = 10;
 
 /// Clients in their order, each with its message sent before anybody may have accepted it.
 fn crowd(server: &Server, count: usize) -> VecDeque<(String, TcpStream)> {
-    (0..count)
+    numbered(server, 0..count)
+}
+
+fn numbered(server: &Server, numbers: std::ops::Range<usize>) -> VecDeque<(String, TcpStream)> {
+    numbers
         .map(|number| {
             let mut stream = server.connect();
             let message = format!("client {number:02}");
@@ -43,8 +47,10 @@ fn most_open(log: &str) -> usize {
 #[test]
 fn clients_beyond_the_limit_are_served_in_their_order_as_others_leave() {
     let mut server = Server::start(&[TCP, "--max-connections", "10"]);
-    let mut clients = crowd(&server, 40);
+    let mut clients = crowd(&server, 39);
     clients.iter_mut().take(LIMIT).for_each(assert_served);
+    // One that comes while the listener is paused is an event, and so known to wait.
+    clients.extend(numbered(&server, 39..40));
     server.wait_for_log("10 connections are open, the limit");
     server.assert_burns_nothing();
     assert_eq!(server.count_in_log(": accepted"), LIMIT);
@@ -125,6 +131,37 @@ fn all_endpoints_share_one_limit() {
     other.read_exact(&mut [0; 23]).unwrap();
     unix.read_exact(&mut [0; 14]).unwrap();
     assert_eq!(most_open(&server.log()), LIMIT);
+}
+
+/// The limit is reached, and nobody stands outside: nothing to warn of.
+#[test]
+fn a_limit_that_keeps_nobody_waiting_is_no_warning() {
+    let server = Server::start(&[TCP, "--max-connections", "1"]);
+    assert_echoes(server.connect(), b"the only one");
+    eventually("it is gone", || {
+        (server.count_in_log(": closed: ") == 1).then_some(())
+    });
+    assert_echoes(server.connect(), b"and the next");
+    assert_eq!(server.count_in_log("the limit"), 0, "{}", server.log());
+    assert_eq!(server.count_in_log("accepting again"), 0);
+}
+
+/// However often the limit is reached, the log says so once an interval, with a count.
+#[test]
+fn churn_at_the_limit_does_not_flood_the_log() {
+    let server = Server::start(&[TCP, "--max-connections", "1"]);
+    for _ in 0..100 {
+        for client in &mut crowd(&server, 3) {
+            assert_served(client);
+            client.1.shutdown(std::net::Shutdown::Both).unwrap();
+        }
+    }
+    eventually("all are gone", || {
+        (server.count_in_log(": closed: ") == 300).then_some(())
+    });
+    let said = server.count_in_log("the limit") + server.count_in_log("accepting again");
+    // Two lines an interval of ten seconds; this takes far less than a minute.
+    assert!((1..=12).contains(&said), "{said} lines");
 }
 
 #[test]

@@ -96,12 +96,13 @@ fn clients_wait_for_a_descriptor_at_no_cost_and_are_served_in_their_order() {
     assert_eq!(server.count_in_log(": accepted"), 120);
     assert_echoes(server.connect(), b"as if nothing had been");
 
-    // The next time is another episode, and as good as the first.
+    // The next time is another episode, and as good as the first. So soon after the first it gets no
+    // line of its own, unless this machine is very slow.
     assert_served_in_order(crowd(&server, 120..200), places);
-    eventually("the end of the second episode", || {
-        (server.count_in_log("accepting again") == 2).then_some(())
+    eventually("all are accepted", || {
+        (server.count_in_log(": accepted") == 201).then_some(())
     });
-    assert_eq!(server.count_in_log("cannot accept"), 2);
+    assert!(server.count_in_log("cannot accept") <= 2);
     server.assert_running();
 }
 

@@ -100,6 +100,47 @@ fn a_backlog_beyond_the_limit_is_served_by_and_by() {
     assert_eq!(status(&mut server), 0);
 }
 
+/// The first client is finished and never ends its side. It must not keep the second one outside until it
+/// is too late.
+#[test]
+fn a_finished_connection_does_not_count_against_the_limit() {
+    let mut server = Server::start(&[
+        TCP,
+        "--max-connections",
+        "1",
+        "--drain-timeout",
+        "4s", // Less than a finished connection lingers.
+    ]);
+    let first = server.connect();
+    assert_echoes(&first, b"and then nothing");
+    let mut second = server.connect();
+    second.write_all(b"from the backlog").unwrap();
+    begin_drain(&server);
+    assert_eq!(read_to_end(&second), b"from the backlog");
+    assert_eq!(status(&mut server), 0);
+    assert_eq!(read_to_end(&first), b"");
+}
+
+/// At the limit all the time: what is left in the backlog at the end is cut, and the status says so.
+#[test]
+fn clients_that_are_never_accepted_are_cut() {
+    let mut server = Server::start(&[TCP, "--max-connections", "1", "--drain-timeout", "500ms"]);
+    let stuck = stuck(&server);
+    let mut waiting: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for client in &mut waiting {
+        client.write_all(b"never read").unwrap();
+    }
+    begin_drain(&server);
+    assert_eq!(status(&mut server), 1);
+    assert!(server.log().contains("3 clients in the backlog were reset"));
+    assert!(server.log().contains("4 conversations were cut"));
+    for mut client in waiting {
+        let error = client.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+    drop(stuck);
+}
+
 #[test]
 fn quiet_connections_are_finished() {
     let mut server = Server::start(&[TCP, NO_HURRY[0], NO_HURRY[1]]);
@@ -294,16 +335,40 @@ fn a_handle_drains_stops_and_counts_from_another_thread() {
     handle.stop();
 }
 
+/// Ends a server at once, in both ways that a handle knows.
+const ENDS: [fn(&Background); 2] = [
+    |server| {
+        server.handle.terminate();
+        server.handle.terminate();
+    },
+    |server| server.handle.stop(),
+];
+
 #[test]
-fn a_handle_that_terminates_twice_or_stops_cuts() {
-    let asks: [fn(&Background); 2] = [
-        |server| {
-            server.handle.terminate();
-            server.handle.terminate();
-        },
-        |server| server.handle.stop(),
-    ];
-    for ask in asks {
+fn a_handle_that_terminates_twice_or_stops_cuts_what_has_pending_output() {
+    for end in ENDS {
+        let server = serve(Limits {
+            drain_timeout: None,
+            ..Limits::default()
+        });
+        let Address::Tcp(address) = server.address else {
+            panic!("{} is no TCP endpoint", server.address)
+        };
+        let clients = [connect_small(address), connect_small(address)];
+        stuff(&clients, &[b'x'; 65_536]);
+        end(&server);
+        assert_eq!(server.wait(), Ending::Cut(2));
+        for client in &clients {
+            let error = common::again(|| { client }.read_to_end(&mut Vec::new())).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        }
+    }
+}
+
+/// Nothing is pending and nothing unread: an end at once takes nothing from these peers.
+#[test]
+fn connections_that_lose_nothing_are_not_cut() {
+    for end in ENDS {
         let server = serve(Limits {
             drain_timeout: None,
             ..Limits::default()
@@ -312,14 +377,10 @@ fn a_handle_that_terminates_twice_or_stops_cuts() {
         clients
             .iter()
             .for_each(|client| assert_echoes(client, b"here"));
-        ask(&server);
-        assert_eq!(server.wait(), Ending::Cut(2));
+        end(&server);
+        assert_eq!(server.wait(), Ending::Clean);
         for client in &clients {
-            let mut client: &TcpStream = client;
-            assert_eq!(
-                common::again(|| client.read(&mut [0])).unwrap_err().kind(),
-                ErrorKind::ConnectionReset
-            );
+            assert_eq!(read_to_end(client), b"");
         }
     }
 }
@@ -348,7 +409,7 @@ fn every_service_is_told_of_the_end() {
         (server.stats().accepted == 10).then_some(())
     });
     server.handle.stop();
-    assert_eq!(server.wait(), Ending::Cut(10));
-    assert_eq!(told.iter().collect::<Vec<_>>(), [CloseReason::Cut; 10]);
+    assert_eq!(server.wait(), Ending::Clean);
+    assert_eq!(told.iter().collect::<Vec<_>>(), [CloseReason::Drained; 10]);
     drop(clients);
 }

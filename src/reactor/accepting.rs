@@ -14,8 +14,9 @@ use super::Reactor;
 use super::source::Source;
 use crate::net::Net;
 use crate::stream::connection::Connection;
-use crate::stream::listener::Accepted;
-use crate::values::limits::{ACCEPT_BUDGET, ACCEPT_COST};
+use crate::stream::listener::{Accepted, Listener};
+use crate::stream::role::Role;
+use crate::values::limits::ACCEPT_BUDGET;
 use crate::values::ready::Ready;
 use crate::values::token::Token;
 
@@ -50,7 +51,6 @@ impl<N: Net> Reactor<N> {
         let outcome = listener.accept(&mut entry.ready, turn, room, most, &mut self.batch);
         let deadline = listener.deadline();
         let accepted = self.batch.len();
-        turn.charge(ACCEPT_COST * accepted as u32, 0);
         if accepted > 0 {
             self.listeners.retain(|other| *other != token);
             self.listeners.push(token);
@@ -63,7 +63,7 @@ impl<N: Net> Reactor<N> {
 
     /// Connections that may still be accepted. In a drain those that only linger do not count: they have
     /// had everything, and clients in the backlog are waiting.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         let live = self.turn.stats.live() as usize;
         let lingering = if self.turn.draining {
             self.turn.lingering
@@ -93,7 +93,7 @@ impl<N: Net> Reactor<N> {
                 continue;
             }
             debug!("{token} {peer}: accepted");
-            let connection = Connection::new(stream, peer, service, self.turn.now);
+            let connection = Connection::new(stream, peer, service, Role::Server, self.turn.now);
             // A fresh socket takes bytes, and what has arrived gives an event once it is registered.
             self.sources
                 .insert(Ready::WRITABLE, Source::Connection(connection));
@@ -102,7 +102,7 @@ impl<N: Net> Reactor<N> {
         }
     }
 
-    fn open(&mut self, token: Token) {
+    pub(super) fn open(&mut self, token: Token) {
         self.running = token;
         let Some(entry) = self.sources.get_mut(token) else {
             return;
@@ -130,23 +130,37 @@ impl<N: Net> Reactor<N> {
         self.settle(self.accepting, outcome, deadline);
     }
 
-    /// Lets the parked listeners try again.
+    /// Lets the parked listeners try again: something that they may wait for was freed.
     pub(super) fn wake_parked_listeners(&mut self) {
+        self.wake_listeners(|_| true);
+    }
+
+    /// A connection that begins to linger during a drain makes room, and nothing else tells of it.
+    #[cold]
+    pub(super) fn wake_limited_listeners(&mut self) {
+        self.wake_listeners(Listener::is_limited);
+    }
+
+    fn wake_listeners(&mut self, is_meant: fn(&Listener<N>) -> bool) {
         for index in 0..self.listeners.len() {
             let token = self.listeners[index];
-            if self.is_parked(token) {
+            let Some(entry) = self.sources.get_mut(token) else {
+                continue;
+            };
+            let Source::Listener(listener) = &mut entry.source else {
+                continue;
+            };
+            if is_meant(listener) && listener.wake() {
                 self.sources.mark(token, Ready::READABLE);
             }
         }
     }
 
     fn is_parked(&self, token: Token) -> bool {
-        let listener = |source: &Source<N>| match source {
+        let entry = self.sources.get(token);
+        entry.is_some_and(|entry| match &entry.source {
             Source::Listener(listener) => listener.is_parked(),
             _ => false,
-        };
-        self.sources
-            .get(token)
-            .is_some_and(|entry| listener(&entry.source))
+        })
     }
 }

@@ -29,21 +29,20 @@ impl<N: Net> Reactor<N> {
         match self.sources.remove(token) {
             Some(Source::Connection(connection)) => {
                 self.turn.stats.closed.count(reason);
-                // A timeout during a drain loses what was received before it as surely as the drain's own.
-                let is_overdue =
-                    matches!(reason, CloseReason::WriteTimeout | CloseReason::IdleTimeout)
-                        && connection.owed() > 0;
-                self.cut +=
-                    usize::from(reason == CloseReason::Cut || self.turn.draining && is_overdue);
+                self.cut += usize::from(connection.is_cut_by(reason, &self.turn));
                 debug!("{token} {}: closed: {reason}", connection.peer());
-                connection.close(&mut self.turn.net, reason);
+                connection.close(&mut self.turn, reason);
+            }
+            Some(Source::Connecting(connecting)) => {
+                self.turn.stats.closed.count(reason);
+                self.cut += usize::from(reason == CloseReason::Cut);
+                debug!("{token} {}: closed: {reason}", connecting.peer());
+                connecting.close(&mut self.turn, reason);
             }
             Some(Source::Listener(listener)) => {
                 debug!("{token} {}: no longer listening", listener.address());
                 self.listeners.retain(|other| *other != token);
-                let reset = listener.close(&mut self.turn);
-                self.turn.stats.backlog_cut += reset as u64;
-                self.cut += reset;
+                self.cut += listener.close(&mut self.turn);
             }
             Some(Source::Datagram(datagram)) => {
                 debug!("{token} {}: no longer receiving", datagram.address());
@@ -58,14 +57,15 @@ impl<N: Net> Reactor<N> {
     /// Ends a connection whose service panicked: the service is not called again.
     #[cold]
     pub(super) fn abandon(&mut self, token: Token) {
-        if let Some(Source::Connection(connection)) = self.sources.remove(token) {
+        let source = self.sources.remove(token);
+        if let Some(Source::Connection(_) | Source::Connecting(_)) = &source {
             self.turn.stats.closed.count(CloseReason::Panicked);
-            debug!(
-                "{token} {}: closed: {}",
-                connection.peer(),
-                CloseReason::Panicked
-            );
-            connection.abandon(&mut self.turn);
+            debug!("{token}: closed: {}", CloseReason::Panicked);
+        }
+        match source {
+            Some(Source::Connection(connection)) => connection.abandon(&mut self.turn),
+            Some(Source::Connecting(connecting)) => connecting.abandon(&mut self.turn),
+            _ => {}
         }
         self.wake_parked_listeners();
     }
@@ -99,7 +99,7 @@ impl<N: Net> Reactor<N> {
                     datagram.drain(self.turn.now);
                     Ready::READABLE
                 }
-                Source::Signals(_) | Source::Waker => continue,
+                Source::Connecting(_) | Source::Signals(_) | Source::Waker => continue,
             };
             self.sources.mark(token, look);
         }
@@ -144,6 +144,7 @@ impl<N: Net> Reactor<N> {
             Source::Connection(connection) => {
                 connection.last_look(&mut entry.ready, &mut self.turn)
             }
+            Source::Connecting(_) => CloseReason::Cut,
             Source::Datagram(datagram) => {
                 self.cut += usize::from(datagram.pending() > 0);
                 CloseReason::Drained

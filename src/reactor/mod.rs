@@ -67,10 +67,10 @@ use crate::stream::connection::Connection;
 use crate::stream::listener::Accepted;
 use crate::values::error::CloseReason;
 use crate::values::limits::{DEADLINE_BUDGET, Limits, RUN_COST, TURN_BUDGET};
+use crate::values::notice::Notice;
 use crate::values::ready::Ready;
 use crate::values::signal::Signal;
 use crate::values::stats::Stats;
-use crate::values::throttle::Throttle;
 use crate::values::time::Time;
 use crate::values::token::{MAX_SOURCES, Token};
 
@@ -101,7 +101,7 @@ pub struct Reactor<N: Net> {
     handle: Handle,
     commands: mpsc::Receiver<Command>,
     sleep: Sleep,
-    output_warning: Throttle,
+    output_warning: Notice,
 }
 
 impl<N: Net> Reactor<N> {
@@ -133,7 +133,7 @@ impl<N: Net> Reactor<N> {
             cut: 0,
             handle,
             commands,
-            output_warning: Throttle::default(),
+            output_warning: Notice::default(),
         })
     }
 
@@ -163,6 +163,9 @@ impl<N: Net> Reactor<N> {
             self.count_spinning(spins && events == 0, before);
         }
         self.run_queued();
+        if self.turn.draining && self.room() > 0 {
+            self.wake_limited_listeners();
+        }
         if self.turn.pending > self.turn.limits.max_pending_output {
             self.guarded(Reactor::relieve);
         }
@@ -199,7 +202,7 @@ impl<N: Net> Reactor<N> {
 
     /// Bytes of pending output, of all connections together.
     pub fn pending_output(&self) -> usize {
-        let pending = |(_, connection): (_, &Connection<N>)| connection.owed();
+        let pending = |(_, connection): (_, &Connection<N>)| connection.pending();
         self.connections().map(pending).sum()
     }
 
@@ -218,11 +221,29 @@ impl<N: Net> Reactor<N> {
                 ));
             }
         }
-        let live = self.connections().count() as u64;
+        let connecting = self
+            .sources
+            .iter()
+            .filter(|(_, entry)| matches!(entry.source, Source::Connecting(_)));
+        let live = (self.connections().count() + connecting.count()) as u64;
         if live != self.turn.stats.live() {
             let counted = self.turn.stats.live();
             return Err(format!(
                 "{live} connections are open, the counters say {counted}"
+            ));
+        }
+        let pending: usize = self
+            .connections()
+            .map(|(_, connection)| connection.pending_memory())
+            .sum();
+        let lingering = self
+            .connections()
+            .filter(|(_, connection)| connection.only_lingers())
+            .count();
+        let counted = (self.turn.pending, self.turn.lingering);
+        if (pending, lingering) != counted {
+            return Err(format!(
+                "{pending} bytes are pending and {lingering} connections linger, the turn says {counted:?}"
             ));
         }
         Ok(())
@@ -332,6 +353,11 @@ impl<N: Net> Reactor<N> {
             return;
         };
         match &mut entry.source {
+            Source::Connecting(connecting) => {
+                let made = connecting.run(&mut entry.ready, &mut self.turn);
+                let deadline = connecting.deadline(&self.turn);
+                self.follow(token, made, deadline);
+            }
             Source::Listener(_) => self.accept_in_line(token),
             Source::Datagram(datagram) => {
                 let outcome = datagram.run(&mut entry.ready, &mut self.turn, &mut self.common);
@@ -382,7 +408,7 @@ impl<N: Net> Reactor<N> {
         };
         error!("{token} {:?}: its service panicked", entry.source);
         match &mut entry.source {
-            Source::Connection(_) => self.abandon(token),
+            Source::Connection(_) | Source::Connecting(_) => self.abandon(token),
             Source::Datagram(datagram) => {
                 let outcome = datagram.recover(&mut self.turn, &mut self.common);
                 let deadline = datagram.deadline();
@@ -413,10 +439,10 @@ impl<N: Net> Reactor<N> {
             }
             self.retire(token, CloseReason::OutputLimit);
         }
-        if let Some(count) = self.output_warning.admit(self.turn.now) {
+        if let Some(unsaid) = self.output_warning.happened(self.turn.now) {
             warn!(
-                "pending output reached its limit of {limit} bytes {count} times; reset the \
-                 connections that had been stalled the longest (--max-pending-output)"
+                "pending output reached its limit of {limit} bytes; reset the connections that \
+                 had been stalled the longest{unsaid}"
             );
         }
     }

@@ -10,12 +10,14 @@ use super::Reactor;
 use super::source::Source;
 use crate::datagram::Datagram;
 use crate::net::Net;
+use crate::net::turn::Outcome;
 use crate::service::{Factory, Service};
-use crate::stream::connection::Connection;
+use crate::stream::connecting::{Connecting, Made};
 use crate::stream::listener::Listener;
 use crate::values::endpoint::Address;
 use crate::values::error::StartError;
 use crate::values::ready::Ready;
+use crate::values::time::Time;
 use crate::values::token::Token;
 
 impl<N: Net> Reactor<N> {
@@ -69,10 +71,10 @@ impl<N: Net> Reactor<N> {
     ) -> Result<Token, StartError> {
         let token = self.sources.next_token();
         let stream = self.turn.net.connect(remote, local, token)?;
-        let connection = Connection::connecting(stream, remote.as_peer(), service, self.turn.now);
-        let deadline = connection.deadline(&self.turn);
+        let connecting = Connecting::new(stream, remote.as_peer(), service, self.turn.now);
+        let deadline = connecting.deadline(&self.turn);
         self.sources
-            .insert(Ready::NONE, Source::Connection(connection));
+            .insert(Ready::NONE, Source::Connecting(connecting));
         self.sources.arm(token, deadline);
         self.turn.stats.connects += 1;
         debug!("{token} {remote}: connecting");
@@ -108,6 +110,29 @@ impl<N: Net> Reactor<N> {
         self.sources
             .insert(Ready::NONE, Source::Signals(Box::new(signals)));
         Ok(())
+    }
+
+    /// Files a connection of ours by what has become of it. One that is made keeps its token.
+    pub(super) fn follow(&mut self, token: Token, made: Made, deadline: Time) {
+        let outcome = match made {
+            Made::Yes => return self.establish(token),
+            Made::NotYet => Outcome::Waiting,
+            Made::Again => Outcome::More,
+            Made::Failed(reason) => Outcome::Done(reason),
+        };
+        self.settle(token, outcome, deadline);
+    }
+
+    fn establish(&mut self, token: Token) {
+        let now = self.turn.now;
+        self.sources
+            .replace(token, Source::Waker, |source| match source {
+                Source::Connecting(connecting) => {
+                    Source::Connection(connecting.into_connection(now))
+                }
+                source => source,
+            });
+        self.open(token);
     }
 
     fn insert_datagram(&mut self, datagram: Datagram<N>) -> Token {

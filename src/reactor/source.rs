@@ -5,6 +5,7 @@
 
 use crate::datagram::Datagram;
 use crate::net::Net;
+use crate::stream::connecting::Connecting;
 use crate::stream::connection::Connection;
 use crate::stream::listener::Listener;
 use crate::values::ready::Ready;
@@ -14,6 +15,7 @@ use crate::values::time::Time;
 #[derive(Debug)]
 pub(crate) enum Source<N: Net> {
     Connection(Connection<N>),
+    Connecting(Connecting<N>),
     Listener(Box<Listener<N>>),
     Datagram(Box<Datagram<N>>),
     Signals(Box<N::Signals>),
@@ -26,6 +28,7 @@ impl<N: Net> Source<N> {
     pub(crate) fn is_runnable(&self, ready: Ready) -> bool {
         match self {
             Source::Connection(connection) => connection.is_runnable(ready),
+            Source::Connecting(_) => ready.intersects(Ready::WRITABLE | Ready::ALARM),
             Source::Listener(_) | Source::Datagram(_) => {
                 ready.intersects(Ready::READABLE | Ready::ALARM)
             }
@@ -38,7 +41,9 @@ impl<N: Net> Source<N> {
         match self {
             Source::Connection(connection) => connection.alarm_at(at),
             Source::Datagram(datagram) => datagram.alarm_at(at),
-            Source::Listener(_) | Source::Signals(_) | Source::Waker => return false,
+            Source::Connecting(_) | Source::Listener(_) | Source::Signals(_) | Source::Waker => {
+                return false;
+            }
         }
         true
     }

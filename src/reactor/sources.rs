@@ -105,6 +105,14 @@ impl<S> Sources<S> {
         find(&mut self.entries, token)
     }
 
+    /// Makes another source of one, which keeps its name. `filler` lies in the row meanwhile.
+    pub(crate) fn replace(&mut self, token: Token, filler: S, change: impl FnOnce(S) -> S) {
+        if let Some(entry) = self.get_mut(token) {
+            let source = std::mem::replace(&mut entry.source, filler);
+            entry.source = change(source);
+        }
+    }
+
     /// Takes a source out. Events, queue entries and alarms that still name it find nothing from now on.
     pub(crate) fn remove(&mut self, token: Token) -> Option<S> {
         self.get_mut(token)?;

@@ -1,21 +1,31 @@
 //! A listening socket.
 //!
-//! Owns the backlog's door: when to accept, when to leave the rest outside. Must never lose an edge: the kernel announces a
-//! connection once, so whoever leaves the accept loop before it said `WouldBlock` must remember that there may be more.
+//! Owns the backlog's door: when to accept, and when to leave clients outside. It must never lose an edge:
+//! the kernel announces a connection once, so a listener that stops before `WouldBlock` must remember that
+//! there may be more.
 //!
 //! ```text
 //!                       budget used up ──▶ queue again
 //!   readable ──▶ accept ──▶ WouldBlock ──▶ wait for the next event
-//!                       ├─▶ at the connection limit ──▶ parked
-//!                       └─▶ out of descriptors      ──▶ parked, alarm in STARVED_RETRY
+//!                       ├─▶ at the connection limit     ──▶ parked
+//!                       └─▶ no descriptors or no memory ──▶ parked, alarm in STARVED_RETRY
 //!
 //!   parked ──▶ a connection of ours is retired, or the alarm ──▶ accept
 //! ```
 //!
-//! Freeing a descriptor gives no event (`tests/kernel_facts.rs`), so the reactor wakes parked listeners whenever it retires a
-//! connection; the alarm is for descriptors that others free. Nothing is burnt meanwhile, and clients wait in the backlog in the order they came.
+//! Freeing a descriptor gives no event (`tests/kernel_facts.rs`), so the reactor wakes parked listeners
+//! whenever it retires a connection. The alarm is for descriptors that other processes free. Nothing is
+//! burnt meanwhile, and clients wait in the backlog in the order they came.
 //!
-//! Tests: `tests/descriptors.rs`, `tests/connection_limit.rs`, `tests/simulation.rs`.
+//! **A drain** accepts what stood in the backlog when it began. The backlog is a queue and holds at most
+//! one more than its size, so after so many accepts whoever is left has come later. What is left when the
+//! socket is closed is reset and counted: a client whose connection the kernel had completed was cut.
+//!
+//! **Warnings.** That the limit is reached is worth a line only if a client really waits: an event for a
+//! parked listener says so, or an accept that succeeds once there is room. Each line is said at most once
+//! an interval, with a count.
+//!
+//! Tests: `tests/descriptors.rs`, `tests/connection_limit.rs`, `tests/drain.rs`, `tests/simulation.rs`.
 
 use std::fmt;
 use std::io;
@@ -27,19 +37,20 @@ use crate::net::turn::{Outcome, Turn};
 use crate::service::{Factory, Service, Shape};
 use crate::values::endpoint::Address;
 use crate::values::error::{AcceptError, CloseReason};
-use crate::values::limits::STARVED_RETRY;
+use crate::values::limits::{ACCEPT_COST, READ_BUFFER, STARVED_RETRY};
+use crate::values::notice::Notice;
 use crate::values::peer::Peer;
 use crate::values::ready::Ready;
 use crate::values::time::Time;
 
-/// Why a listener does not accept although connections may be waiting.
+/// Why a listener does not accept although clients may be waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pause {
-    /// It does.
+    /// It accepts.
     No,
     /// The connection limit is reached.
     Limit,
-    /// No descriptors or no memory; tries again at this time at the latest.
+    /// No descriptors or no memory; it tries again at this time at the latest.
     Starved(Time),
 }
 
@@ -56,9 +67,13 @@ pub(crate) struct Listener<N: Net> {
     address: Address,
     make: Factory,
     pause: Pause,
-    /// Whether the pause was logged. One warning an episode: a pause that ends with one accept and begins again is the same one.
-    warned: bool,
-    /// While draining: how many more may be accepted. The backlog cannot have held more when the drain began.
+    /// Whether the next run follows from [`Listener::wake`], and perhaps from nothing else.
+    was_woken: bool,
+    limited: Notice,
+    starved: Notice,
+    /// Whether a pause was logged whose end was not.
+    has_warned: bool,
+    /// While draining: how many more may be accepted.
     left: Option<u32>,
 }
 
@@ -69,7 +84,10 @@ impl<N: Net> Listener<N> {
             address,
             make,
             pause: Pause::No,
-            warned: false,
+            was_woken: false,
+            limited: Notice::default(),
+            starved: Notice::default(),
+            has_warned: false,
             left: None,
         }
     }
@@ -78,14 +96,26 @@ impl<N: Net> Listener<N> {
         &self.address
     }
 
-    /// From now on only what already stands in the backlog, at most `backlog` connections.
+    /// From now on accepts only what stands in the backlog already. Linux lets a backlog of `backlog` hold
+    /// one more.
     pub(crate) fn drain(&mut self, backlog: u32) {
-        self.left = Some(backlog);
+        self.left = Some(backlog.saturating_add(1));
     }
 
-    /// Whether a retired connection should wake it.
+    /// Whether it waits for a connection to be retired.
     pub(crate) fn is_parked(&self) -> bool {
         self.pause != Pause::No
+    }
+
+    /// Something that it may wait for was freed. Returns whether it does wait: run it then.
+    pub(crate) fn wake(&mut self) -> bool {
+        self.was_woken = self.is_parked();
+        self.was_woken
+    }
+
+    /// Whether it waits for room under the connection limit.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.pause == Pause::Limit
     }
 
     pub(crate) fn deadline(&self) -> Time {
@@ -95,13 +125,33 @@ impl<N: Net> Listener<N> {
         }
     }
 
-    pub(crate) fn close(self, turn: &mut Turn<N>) -> usize {
+    /// Closes the socket. Clients that still stand in the backlog are reset; returns how many they were.
+    /// Without a descriptor to accept them the kernel resets them uncounted.
+    pub(crate) fn close(mut self, turn: &mut Turn<N>) -> usize {
+        let mut cut = 0;
+        // As many as the largest backlog, so that newcomers can't keep the loop here.
+        for _ in 0..=u16::MAX {
+            match turn.net.accept(&mut self.socket) {
+                Ok((stream, _)) => {
+                    turn.net.abort(stream);
+                    cut += 1;
+                }
+                Err(error) => match AcceptError::of(&error) {
+                    AcceptError::Again => turn.stats.accept_errors += 1,
+                    AcceptError::Done | AcceptError::Starved | AcceptError::Unknown => break,
+                },
+            }
+        }
+        if cut > 0 {
+            warn!("{}: {cut} clients in the backlog were reset", self.address);
+        }
+        turn.stats.backlog_cut += cut as u64;
         turn.net.close_listener(self.socket);
-        0
+        cut
     }
 
-    /// Accepts into `batch` what there is room for, within one turn's budget. The sockets become sources after the loop, so that none is created
-    /// while this one runs.
+    /// Accepts into `batch` what there is room for, at most `most`. The sockets become sources
+    /// after the loop, so that none is created while this one runs.
     pub(crate) fn accept(
         &mut self,
         ready: &mut Ready,
@@ -111,16 +161,27 @@ impl<N: Net> Listener<N> {
         batch: &mut Vec<Accepted<N>>,
     ) -> Outcome {
         ready.remove(Ready::ALARM);
-        self.pause = Pause::No;
+        let is_event = !std::mem::take(&mut self.was_woken) && ready.contains(Ready::READABLE);
+        let mut was_limited = std::mem::replace(&mut self.pause, Pause::No) == Pause::Limit;
+        if batch.len() >= room && self.left != Some(0) {
+            return self.limit(ready, turn, was_limited && is_event);
+        }
+        if let Err(error) = probe_memory(turn) {
+            return self.starve(ready, turn, &error);
+        }
         for _ in 0..most {
             if self.left == Some(0) {
                 return Outcome::Done(CloseReason::Drained);
             }
             if batch.len() >= room {
-                return self.limited(ready, turn);
+                return self.limit(ready, turn, false);
             }
             match turn.net.accept(&mut self.socket) {
                 Ok((stream, peer)) => {
+                    if std::mem::take(&mut was_limited) {
+                        self.warn_of_limit(turn);
+                    }
+                    turn.charge(ACCEPT_COST, 0);
                     batch.push(Accepted {
                         stream,
                         peer,
@@ -143,29 +204,8 @@ impl<N: Net> Listener<N> {
         Outcome::More
     }
 
-    fn emptied(&mut self, ready: &mut Ready) -> Outcome {
-        ready.remove(Ready::READABLE);
-        if self.warned {
-            self.warned = false;
-            info!("{}: accepting again, nobody is left waiting", self.address);
-        }
-        match self.left {
-            Some(_) => Outcome::Done(CloseReason::Drained),
-            None => Outcome::Waiting,
-        }
-    }
-
-    fn limited(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Outcome {
-        turn.stats.accept_limited += 1;
-        if !self.warned {
-            warn!(
-                "{}: {} connections are open, the limit; others wait in the backlog",
-                self.address, turn.limits.max_connections
-            );
-        }
-        self.park(ready, Pause::Limit)
-    }
-
+    /// Pauses because something that a connection needs has run out: an accept said so, or what came after
+    /// it. Tries again soon, or when a connection is retired.
     pub(crate) fn starve(
         &mut self,
         ready: &mut Ready,
@@ -173,21 +213,58 @@ impl<N: Net> Listener<N> {
         error: &io::Error,
     ) -> Outcome {
         turn.stats.accept_starved += 1;
-        if !self.warned {
-            warn!(
-                "{}: cannot accept: {error}; others wait in the backlog",
-                self.address
-            );
+        if let Some(unsaid) = self.starved.happened(turn.now) {
+            self.has_warned = true;
+            let address = &self.address;
+            warn!("{address}: cannot accept: {error}; clients wait in the backlog{unsaid}");
         }
         self.park(ready, Pause::Starved(turn.now + STARVED_RETRY))
     }
 
+    /// Pauses at the connection limit. An event that came while it was paused says that a client waits.
+    fn limit(&mut self, ready: &mut Ready, turn: &mut Turn<N>, is_awaited: bool) -> Outcome {
+        turn.stats.accept_limited += 1;
+        if is_awaited {
+            self.warn_of_limit(turn);
+        }
+        self.park(ready, Pause::Limit)
+    }
+
+    fn warn_of_limit(&mut self, turn: &Turn<N>) {
+        if let Some(unsaid) = self.limited.happened(turn.now) {
+            self.has_warned = true;
+            let (address, limit) = (&self.address, turn.limits.max_connections);
+            warn!(
+                "{address}: {limit} connections are open, the limit; \
+                 others wait in the backlog{unsaid}"
+            );
+        }
+    }
+
     fn park(&mut self, ready: &mut Ready, pause: Pause) -> Outcome {
-        self.warned = true;
         self.pause = pause;
         ready.remove(Ready::READABLE);
         Outcome::Waiting
     }
+
+    fn emptied(&mut self, ready: &mut Ready) -> Outcome {
+        ready.remove(Ready::READABLE);
+        if std::mem::take(&mut self.has_warned) {
+            info!("{}: accepting again, no client is waiting", self.address);
+        }
+        match self.left {
+            Some(_) => Outcome::Done(CloseReason::Drained),
+            None => Outcome::Waiting,
+        }
+    }
+}
+
+/// Whether there is memory for what a new connection will need: its service and its first pending output.
+/// Most allocations end the process when they fail, so it is better to know before.
+fn probe_memory<N: Net>(turn: &mut Turn<N>) -> io::Result<()> {
+    turn.net
+        .reserve(&mut Vec::new(), READ_BUFFER)
+        .map_err(|_| io::ErrorKind::OutOfMemory.into())
 }
 
 impl<N: Net> fmt::Debug for Listener<N> {

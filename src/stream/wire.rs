@@ -1,49 +1,41 @@
 //! The way of a service to its peer, and what the answers of the socket mean.
 //!
-//! Owns the rule by which bytes go straight to the socket or wait in the outbox, and the one by which an answer clears readiness. Must never
-//! decide about a half: that is the connection's.
+//! Owns the rule by which bytes go straight to the socket or wait in the outbox, and the one by which an
+//! answer of the socket clears readiness. It must never decide about a half: the connection does.
 
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
+use super::role::Role;
 use crate::net::Net;
 use crate::service::Wire;
-use crate::stream::outbox::{Full, Outbox};
+use crate::stream::outbox::{Outbox, PushError};
 use crate::values::error::CloseReason;
 use crate::values::peer::Peer;
 use crate::values::ready::Ready;
 use crate::values::stats::Stats;
 use crate::values::time::Time;
 
-/// The half of a connection that its service reaches through its [`Context`](crate::service::Context), while the connection lends it out.
+/// The part of a connection that its service reaches through its
+/// [`Context`](crate::service::Context), while the connection lends it out.
 pub(super) struct Line<N: Net> {
     pub(super) stream: N::Stream,
-    /// What the socket refused. While it is not empty, who answers reads nothing.
+    /// What the socket refused.
     pub(super) outbox: Outbox,
-    /// When a byte last moved, in either direction; after our end of stream, when that was.
-    pub(super) progress: Time,
+    /// When a byte last moved in either direction, or our end of stream was sent, or the service asked
+    /// for more time.
+    pub(super) moved: Time,
     /// When the service wants to be called.
     pub(super) alarm: Time,
+    pub(super) role: Role,
     /// Whether the service has no room for input.
     pub(super) is_held: bool,
-    /// Whether input is read while something is owed: by who asks, not by who answers.
-    pub(super) asks: bool,
+    /// Whether the service itself holds output. See [`Service::pending`](crate::service::Service::pending).
+    pub(super) holds: bool,
 }
 
 impl<N: Net> Line<N> {
-    /// What an error of sending amounts to. To who asks, a broken pipe says that nothing more is wanted, and not yet that anything was lost:
-    /// an end of stream may stand before the reset, and what the peer said before that. The reads that follow tell (`tests/connect.rs`).
-    #[cold]
-    pub(super) fn verdict(&self, error: &io::Error) -> CloseReason {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected if self.asks => {
-                CloseReason::PeerClosed
-            }
-            _ => CloseReason::of_error(error),
-        }
-    }
-
-    /// What the answer of a write of `size` bytes means for readiness. Returns how many left.
+    /// What the answer of a write of `size` bytes means for readiness. Returns how many bytes left.
     #[inline]
     pub(super) fn settle_write(
         &self,
@@ -69,13 +61,13 @@ impl<N: Net> Line<N> {
         match error.kind() {
             io::ErrorKind::WouldBlock => ready.remove(Ready::WRITABLE),
             io::ErrorKind::Interrupted => {}
-            _ => return Err(self.verdict(error)),
+            _ => return Err(self.role.meaning(error)),
         }
         Ok(0)
     }
 }
 
-/// The most that ends a run early: the reason that the connection is over.
+/// A value, or the reason that the connection is over.
 pub(super) type Flow<T> = Result<T, CloseReason>;
 
 /// What an error of a read means for readiness. There are no bytes, or the connection is over.
@@ -102,16 +94,16 @@ pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::R
     }
 }
 
-/// A service's way to the socket: straight while nothing is owed, behind what is owed otherwise.
+/// A service's way to the socket: straight while no output is pending, behind it otherwise.
 pub(super) struct StreamWire<'a, N: Net> {
     pub(super) net: &'a mut N,
     pub(super) stats: &'a mut Stats,
     pub(super) now: Time,
     pub(super) line: &'a mut Line<N>,
     pub(super) ready: &'a mut Ready,
-    /// Our side has ended: what is said now is not heard.
+    /// Whether our side has ended: what the service says now is discarded.
     pub(super) is_mute: bool,
-    /// Why nothing can be sent any more. What is said after that is not heard.
+    /// Why nothing can be sent any more. What the service says after that is discarded.
     pub(super) failed: Option<CloseReason>,
 }
 
@@ -121,7 +113,8 @@ impl<N: Net> StreamWire<'_, N> {
         self.line.outbox.is_empty() && self.ready.contains(Ready::WRITABLE) && self.failed.is_none()
     }
 
-    /// Takes the answer of a write of `size` bytes; returns how many left.
+    /// Takes the answer of a write of `size` bytes; returns how many left. A refused write moves
+    /// nothing, so it is no progress.
     #[inline]
     fn settle(&mut self, result: io::Result<usize>, size: usize) -> usize {
         match self.line.settle_write(
@@ -130,8 +123,9 @@ impl<N: Net> StreamWire<'_, N> {
             self.ready,
             self.net.short_write_fills(&self.line.stream),
         ) {
+            Ok(0) => 0,
             Ok(count) => {
-                self.line.progress = self.now;
+                self.line.moved = self.now;
                 self.stats.bytes_out += count as u64;
                 count
             }
@@ -144,15 +138,29 @@ impl<N: Net> StreamWire<'_, N> {
 
     /// Keeps what the socket refused.
     #[cold]
-    fn owe(&mut self, bytes: &[u8]) {
-        if self.failed.is_none() && self.line.outbox.push(bytes, self.now) == Err(Full) {
-            debug_assert!(
-                false,
-                "a service said {} bytes where there was room for {}",
-                bytes.len(),
-                self.line.outbox.room()
-            );
-            self.failed = Some(CloseReason::OutboxFull);
+    fn keep(&mut self, bytes: &[u8]) {
+        if self.failed.is_some() {
+            return;
+        }
+        let net = &mut *self.net;
+        let pushed = self
+            .line
+            .outbox
+            .push(bytes, self.now, |buffer, additional| {
+                net.reserve(buffer, additional)
+            });
+        match pushed {
+            Ok(()) => {}
+            Err(PushError::NoMemory) => self.failed = Some(CloseReason::NoMemory),
+            Err(PushError::Full) => {
+                debug_assert!(
+                    false,
+                    "a service said {} bytes and there was room for {}",
+                    bytes.len(),
+                    self.line.outbox.room()
+                );
+                self.failed = Some(CloseReason::OutboxFull);
+            }
         }
     }
 }
@@ -169,7 +177,7 @@ impl<N: Net> Wire for StreamWire<'_, N> {
             sent = self.settle(result, bytes.len());
         }
         if sent < bytes.len() {
-            self.owe(&bytes[sent..]);
+            self.keep(&bytes[sent..]);
         }
     }
 
@@ -186,11 +194,11 @@ impl<N: Net> Wire for StreamWire<'_, N> {
         for piece in pieces {
             let skipped = sent.min(piece.len());
             sent -= skipped;
-            self.owe(&piece[skipped..]);
+            self.keep(&piece[skipped..]);
         }
     }
 
-    /// None where nobody hears it.
+    /// None if our side has ended: nobody would hear it.
     fn room(&self) -> usize {
         if self.is_mute {
             0

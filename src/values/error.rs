@@ -1,33 +1,40 @@
 //! What can go wrong, split by who must act on it.
 //!
-//! * [`CloseReason`]: the peer, or nobody. One connection ends, with its reason logged and counted.
+//! * [`CloseReason`]: the peer, or nobody. One connection ends, and its reason is logged and counted.
 //! * [`AcceptError`]: the machine. Accepting goes on or pauses; it never ends.
-//! * [`StartError`]: the user, before anything runs: what was tried, on which address, why, and what to do.
+//! * [`StartError`]: the user, before anything runs. It says what was tried, on which address, why it
+//!   failed, and what to do.
 //!
-//! Mistakes of our own are `debug_assert!`s. Nothing here panics.
+//! Our own defects are `debug_assert!`s. Nothing here panics.
 
 use std::fmt;
 use std::io;
 
 /// Why a connection ended. Counted one by one in [`Stats::closed`](crate::Stats::closed).
+///
+/// A service names `Finished`, `MessageTooLong` or `MessageTimeout` when it finishes, and `Aborted` or
+/// `NoMemory` when it aborts; it may repeat the reason that [`on_finish`] gave it. The others are for the
+/// loop to name: they would be counted for something that did not happen.
+///
+/// [`on_finish`]: crate::service::Service::on_finish
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum CloseReason {
-    /// The peer ended its sending side and has been given all it was owed.
+    /// The peer ended its sending side, and all pending output was sent.
     PeerClosed,
     /// The service asked to finish: what it said was sent before our end of stream.
     Finished,
     /// No byte moved in either direction for the idle timeout.
     IdleTimeout,
-    /// The peer took nothing of what it was owed for the write timeout.
+    /// Pending output made no progress for the write timeout.
     WriteTimeout,
-    /// The peer reset the connection, or went away while it was owed bytes.
+    /// The peer reset the connection, or went away while output was pending.
     Reset,
     /// Nobody listens at the address that was connected to.
     Refused,
-    /// The connection could not be made in time, or the peer's machine has stopped answering.
+    /// The connection could not be made in time, or the peer's machine stopped answering.
     TimedOut,
-    /// No way leads to the peer.
+    /// There is no route to the peer.
     Unreachable,
     /// The socket reported another error.
     Failed,
@@ -35,19 +42,19 @@ pub enum CloseReason {
     Aborted,
     /// The service wrote more than the outbox may hold: a defect of the service.
     OutboxFull,
-    /// The peer sent a longer message than is taken.
+    /// The peer sent a message that is longer than the limit.
     MessageTooLong,
-    /// A message was not finished within the message timeout.
+    /// A message began, and no more of it came for the message timeout.
     MessageTimeout,
-    /// All connections together had too much pending output, and this one had been stalled the longest.
+    /// All connections together had too much pending output, and this one had stalled the longest.
     OutputLimit,
-    /// There was no memory to keep what the peer did not take.
+    /// There was no memory to keep bytes for this peer.
     NoMemory,
     /// The service panicked: a defect of the service.
     Panicked,
     /// Quiet while the server was draining.
     Drained,
-    /// Still at work when the drain ended: cut off.
+    /// Cut at the end of a drain, with pending output or unread input.
     Cut,
 }
 
@@ -74,13 +81,29 @@ impl CloseReason {
         CloseReason::Cut,
     ];
 
-    /// Whether the connection must end with a reset even where nothing is owed. An end of stream would tell the peer that it has
-    /// been given everything, and here that is not known.
+    /// Whether the connection must end with a reset even if no output is pending. An end of stream would
+    /// tell the peer that it has got everything, and here that is not known.
     pub fn is_abortive(self) -> bool {
         use CloseReason::*;
         matches!(
             self,
             WriteTimeout | Aborted | OutboxFull | OutputLimit | NoMemory | Panicked | Cut
+        )
+    }
+
+    /// Whether the server chose to end the connection, and neither the peer nor the service did.
+    pub fn is_ours(self) -> bool {
+        use CloseReason::*;
+        matches!(
+            self,
+            IdleTimeout
+                | WriteTimeout
+                | OutboxFull
+                | OutputLimit
+                | NoMemory
+                | Panicked
+                | Drained
+                | Cut
         )
     }
 
@@ -90,7 +113,7 @@ impl CloseReason {
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe => CloseReason::Reset,
-            // What shutdown says after a reset: behind an end of stream no read tells of it any more.
+            // What shutdown says after a reset. Behind an end of stream no read tells of the reset.
             io::ErrorKind::NotConnected => CloseReason::Reset,
             io::ErrorKind::ConnectionRefused => CloseReason::Refused,
             io::ErrorKind::TimedOut => CloseReason::TimedOut,
@@ -127,8 +150,9 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// What an error of `accept` asks for. accept(2) passes on errors of the connection and of the network beside those of the
-/// listener, and a server that takes one of the former for the latter is gone because one client left early.
+/// What an error of `accept` asks for. accept(2) passes on errors of the connection and of the network
+/// beside those of the listener. A server that takes one of the former for one of the latter is gone
+/// because one client left early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptError {
     /// The backlog is empty.
@@ -137,7 +161,8 @@ pub(crate) enum AcceptError {
     Again,
     /// No descriptor or no memory: pause, and leave the rest in the backlog.
     Starved,
-    /// Not in the table: counted, and treated as starved, so that it can neither end the listener nor spin.
+    /// Not in the table: counted, and treated as starved, so that it can neither end the listener nor
+    /// make it spin.
     Unknown,
 }
 
@@ -147,7 +172,7 @@ impl AcceptError {
             Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
                 AcceptError::Starved
             }
-            // accept(2), "Error handling": errors already pending on the new socket, and rules of a firewall.
+            // accept(2), "Error handling": errors pending on the new socket, and rules of a firewall.
             Some(
                 libc::ECONNABORTED
                 | libc::EPROTO
@@ -192,12 +217,12 @@ impl StartError {
         StartError { hint, ..self }
     }
 
-    /// The number of the cause, where the operating system gave one.
+    /// The errno of the cause, if the operating system gave one.
     pub fn code(&self) -> Option<i32> {
         self.why.raw_os_error()
     }
 
-    /// The cause.
+    /// The kind of the cause.
     pub fn kind(&self) -> io::ErrorKind {
         self.why.kind()
     }
@@ -216,7 +241,7 @@ impl std::error::Error for StartError {
     }
 }
 
-/// The words of an error without std's " (os error 98)": the number helps nobody who is told what to do.
+/// The words of an error without std's " (os error 98)": the number does not say what to do.
 fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or(&text);

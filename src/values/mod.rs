@@ -8,12 +8,13 @@ pub mod endpoint;
 pub mod error;
 pub mod escape;
 pub mod limits;
+pub(crate) mod notice;
 pub mod path;
 pub mod peer;
 pub mod ready;
 pub mod refusal;
 pub mod signal;
 pub mod stats;
-pub mod throttle;
+
 pub mod time;
 pub mod token;

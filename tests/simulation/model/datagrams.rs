@@ -5,7 +5,6 @@ use mynah::net::sim::{COALESCED, SimNet};
 use mynah::values::path::Path;
 use mynah::{Address, CloseReason, Dice, Peer, Stats};
 
-use super::LEARNED;
 use super::services::MAGIC;
 
 /// An echo over UDP, on all addresses.
@@ -78,11 +77,11 @@ impl Datagrams {
         let mut path = Path::plain(peer(socket, dice.below(PEERS)));
         match dice.below(16) {
             0 => path.peer = forged(socket),
-            1 if socket != UNIX && LEARNED.groups => {
+            1 if socket != UNIX => {
                 path.peer = group_asker();
                 path.to_group = true;
             }
-            2 if socket == UNIX && LEARNED.own_names => {
+            2 if socket == UNIX => {
                 path.peer = [alias(), Peer::Unix(Box::from(&b"/sim"[..]))][dice.below(2)].clone();
             }
             _ => {}
@@ -95,7 +94,7 @@ impl Datagrams {
             bytes.resize(size, 0);
             net.deliver(socket, path.clone(), bytes);
         }
-        if socket == GROUP && LEARNED.panics && dice.once_in(4) {
+        if socket == GROUP && dice.once_in(4) {
             self.0[socket] += 1;
             net.deliver(socket, path, vec![0, 0, 0, 0, MAGIC]);
         }

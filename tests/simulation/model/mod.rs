@@ -36,37 +36,6 @@ const LISTENERS: [Expected; 4] = [
     Expected::Fragile,
 ];
 
-/// Whether the server keeps a promise already. The model neither provokes nor checks what is off.
-pub(crate) struct Learned {
-    /// A service that panics costs its own connection.
-    pub(crate) panics: bool,
-    /// A buffer that finds no memory costs its own connection.
-    pub(crate) shortages: bool,
-    /// All pending output together has a limit.
-    pub(crate) output_limit: bool,
-    /// A Unix datagram socket does not answer its own names.
-    pub(crate) own_names: bool,
-    /// What was sent to a group is answered by members of that group alone.
-    pub(crate) groups: bool,
-    /// A turn handles no more datagrams than its budget allows.
-    pub(crate) budgets: bool,
-    /// Listeners take turns at the connection limit.
-    pub(crate) fairness: bool,
-    /// A drain serves or counts what stands in the backlogs.
-    pub(crate) backlogs: bool,
-}
-
-pub(crate) const LEARNED: Learned = Learned {
-    panics: false,
-    shortages: false,
-    output_limit: false,
-    own_names: false,
-    groups: false,
-    budgets: false,
-    fairness: false,
-    backlogs: false,
-};
-
 /// One run: the server, its peers, and what is known of them.
 pub(crate) struct Run {
     seed: u64,
@@ -87,7 +56,7 @@ fn conditions(dice: &mut Dice) -> Conditions {
         selector: [Selector::Edge, Selector::Edge, Selector::Rearm][dice.below(3)],
         faults: [0, 0, 300, 60][dice.below(4)],
         interruptions: [0, 10][dice.below(2)],
-        shortages: if LEARNED.shortages { shortages } else { 0 },
+        shortages,
         descriptors: [usize::MAX, 12][dice.below(2)],
         buffer: [64, 4096, 200_000][dice.below(3)],
         step: Duration::from_millis(20),
@@ -112,11 +81,7 @@ fn limits(dice: &mut Dice) -> Limits {
         allow_amplification: false,
         udp_rate: [None, None, None, Some(2)][dice.below(4)],
         unixgram_rate: [Some(50), Some(2)][dice.below(2)],
-        max_pending_output: if LEARNED.output_limit {
-            max_pending_output
-        } else {
-            unlimited
-        },
+        max_pending_output,
         ..Limits::default()
     }
 }
@@ -215,7 +180,7 @@ impl Run {
             17..=18 => self.datagrams.send(self.reactor.net_mut(), &mut self.dice),
             19 => self.datagrams.stall(self.reactor.net_mut(), &mut self.dice),
             20 => self.send_marked(chosen),
-            21 if LEARNED.panics && self.dice.once_in(2) => self.doom(chosen),
+            21 if self.dice.once_in(2) => self.doom(chosen),
             22 => {
                 let signal = [Signal::Reload, Signal::Report][self.dice.below(2)];
                 self.reactor.net_mut().raise(signal);
@@ -373,9 +338,7 @@ impl Run {
     fn begin_drain(&mut self) {
         self.is_draining = true;
         for client in &mut self.clients {
-            let is_accepted = self.reactor.net_mut().is_accepted(client.number);
-            let is_owed = is_accepted || LEARNED.backlogs;
-            client.sent_before_drain = is_owed.then_some(client.sent.len());
+            client.sent_before_drain = Some(client.sent.len());
         }
         if self.dice.once_in(2) {
             self.reactor.net_mut().raise(Signal::Terminate);

@@ -7,7 +7,7 @@ use mynah::{CloseReason, Ending, Lifecycle, Time};
 
 use super::client::{Expected, excuses};
 use super::datagrams::{lost_to_panics, unanswered};
-use super::{LEARNED, LISTENERS, Run};
+use super::{LISTENERS, Run};
 
 /// The most datagrams that one turn may handle: what its budget allows, and the one message of the
 /// kernel that the budget ran out in.
@@ -40,7 +40,7 @@ impl Run {
         );
         self.check_bounds();
         self.check_deadlines();
-        if LEARNED.fairness && self.conditions.faults == 0 {
+        if self.conditions.faults == 0 {
             self.check_fairness();
         }
         lifecycle
@@ -70,7 +70,7 @@ impl Run {
         let handled = stats.datagrams_in - self.before.datagrams;
         self.before.datagrams = stats.datagrams_in;
         assert!(
-            handled <= DATAGRAMS || !LEARNED.budgets,
+            handled <= DATAGRAMS,
             "{handled} datagrams in one turn, {DATAGRAMS} are allowed"
         );
     }
