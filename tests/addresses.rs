@@ -114,14 +114,14 @@ fn ipv6_is_served_and_shown_in_brackets() {
     server.wait_for_log("[::1]:");
 }
 
-/// Whatever the default of the system is: `[::]` alone would take the port of IPv4 as well.
+/// On most systems `[::]` takes the port of IPv4 too, unless the server asks for IPv6 alone.
 #[test]
 fn both_families_can_have_the_same_port() {
     if !has_ipv6() {
         return;
     }
     for scheme in ["tcp", "udp"] {
-        // Somebody else may take the port between the two starts: then another one is tried.
+        // Another program may take the port between the two starts: then try another port.
         let mut tries = (0..20).map(|_| {
             let port = Server::start(&[&format!("{scheme}://0.0.0.0:0")])
                 .address(0)
@@ -182,7 +182,7 @@ fn a_name_binds_every_address_that_it_stands_for() {
         eprintln!("skipped: localhost stands for an address that this machine does not have");
         return;
     }
-    // The harness waits for one line an endpoint; the rest stands behind it.
+    // The harness reads one line an endpoint; the other lines stand behind it.
     let mut server = Server::start(&["tcp://localhost:0"]);
     assert_echoes(server.connect(), b"the first of them");
     assert_eq!(server.stop(), 0);
@@ -220,7 +220,7 @@ fn two_servers_never_share_a_port() {
     }
 }
 
-/// Connections of the last server stand in TIME_WAIT for a minute, on its side where it closed first.
+/// If the last server closed first, its connections stand in TIME_WAIT for a minute.
 #[test]
 fn a_restart_gets_its_port_back_at_once() {
     let mut server = Server::start(&[TCP]);
@@ -242,7 +242,7 @@ fn a_restart_gets_its_port_back_at_once() {
     assert_echoes(server.connect(), b"and here again");
 }
 
-/// A descriptor that a child of the program inherited would keep the port, and the peers, for as long as the child lives.
+/// A child that inherits a descriptor would keep the port and the peers for as long as it lives.
 #[test]
 fn every_descriptor_is_closed_on_exec() {
     const O_CLOEXEC: u32 = 0o2_000_000;
@@ -257,7 +257,7 @@ fn every_descriptor_is_closed_on_exec() {
     assert_echoes(&tcp, b"open");
     let unix = UnixStream::connect(scratch.path("stream")).unwrap();
     assert_echoes(&unix, b"open");
-    // What the test itself inherited is none of the server's: a child of ours that does nothing has the same.
+    // The server inherits what this test inherited. A child that does nothing shows what that is.
     let inherited = Command::new("sh")
         .args(["-c", "for fd in /proc/$$/fd/*; do readlink $fd; done"])
         .output()
@@ -291,12 +291,12 @@ fn every_descriptor_is_closed_on_exec() {
         );
         checked += 1;
     }
-    // Four sockets, two connections, the selector and the waker at the least.
+    // At least four sockets, two connections, the selector and the waker.
     assert!(checked >= 8, "{checked} descriptors");
 }
 
-/// Runs a script of the shell in a network of its own, as root there. Returns what it printed;
-/// `None`, with a word, where that cannot be.
+/// Runs a shell script as root of a network of its own, and returns what it printed; `None`, with a
+/// word, if that is not possible.
 fn run_isolated(scratch: &Scratch, script: &str) -> Option<String> {
     if !has_tool("ip") || !has_tool("nsenter") {
         return None;
@@ -315,14 +315,15 @@ fn run_isolated(scratch: &Scratch, script: &str) -> Option<String> {
     Some(printed)
 }
 
-/// An address of one link names a way only together with its interface, which the kernel tells of the
-/// question and wants to hear of the answer.
+/// A link-local address is useless without its interface. The kernel tells the interface of the
+/// question, and the answer must name it again.
 #[test]
 fn a_link_local_address_answers_a_global_one() {
     let script = r#"
         unshare --net sleep 60 &
         far=$!
-        until [ "$(readlink /proc/$far/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do kill -0 $far; done
+        here=$(readlink /proc/self/ns/net)
+        until [ "$(readlink /proc/$far/ns/net)" != "$here" ]; do kill -0 $far; done
         ip link add name left type veth peer name right
         ip link set right netns $far
         ip link set left up

@@ -1,9 +1,11 @@
-//! What the loop takes for granted about the kernel, each fact alone.
+//! What the loop takes for granted about the kernel, one fact a test.
 //!
-//! The state machines and the simulator are built on these. Nothing of ours runs here but plain mio and plain sockets: a platform on which
-//! one of these tests fails is one on which the server would hang, spin or lie, and the test's name says how.
+//! The state machines and the simulator are built on these facts. These tests use mio and plain
+//! sockets, and no code of ours. If one fails on a platform, the server would hang, spin or lie
+//! there, and the test's name says how.
 //!
-//! "No event comes" is told by a second source: it is made ready afterwards, and its event is the only one that arrives.
+//! How a test shows that no event comes: it makes a second source ready afterwards, and the event
+//! of that source is the only one that arrives.
 
 #![cfg(target_os = "linux")]
 #![cfg_attr(
@@ -16,25 +18,29 @@
 )]
 
 mod common;
+#[path = "kernel_facts/datagrams.rs"]
+mod datagrams;
+#[path = "kernel_facts/streams.rs"]
+mod streams;
 
 use std::io::{ErrorKind, IoSlice, Read, Write};
-use std::mem::MaybeUninit;
-use std::net::{Shutdown, SocketAddr, UdpSocket as StdUdpSocket};
+use std::net::{Shutdown, UdpSocket as StdUdpSocket};
 use std::os::fd::AsRawFd;
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
 
 use common::{PATIENCE, Scratch, loopback};
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token};
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use socket2::SockRef;
 
 const SUBJECT: Token = Token(0);
 const BELL: Token = Token(1);
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
-/// A poll with one source under test, and a bell to ring when nothing more is expected of it.
+/// A poll with one source under test, and a bell to ring when the test expects no more of it.
 struct Watch {
     poll: Poll,
     bell: StdUdpSocket,
@@ -48,6 +54,7 @@ struct Seen {
     writable: bool,
     read_closed: bool,
     error: bool,
+    priority: bool,
 }
 
 impl Watch {
@@ -69,7 +76,8 @@ impl Watch {
         }
     }
 
-    /// Rings the bell, and returns what was said about the subject until it was heard; `None` where nothing was.
+    /// Rings the bell, and returns what the events before it said of the subject; `None` if there
+    /// was none.
     fn heard(&mut self) -> Option<Seen> {
         self.bell.send(b"!").unwrap();
         let (mut seen, mut is_rung, mut events) = (None, false, Events::with_capacity(16));
@@ -87,6 +95,7 @@ impl Watch {
                 seen.writable |= event.is_writable();
                 seen.read_closed |= event.is_read_closed();
                 seen.error |= event.is_error();
+                seen.priority |= event.is_priority();
             }
         }
         seen
@@ -102,7 +111,8 @@ fn pair() -> (std::net::TcpStream, TcpStream) {
     (peer, TcpStream::from_std(ours))
 }
 
-/// Waits until the kernel holds `size` bytes for `stream`. Over the loopback it does at once; other kernels may take a moment.
+/// Waits until the kernel holds `size` bytes for `stream`. Over the loopback it does at once; other
+/// kernels may take a moment.
 fn wait_for_bytes(stream: &TcpStream, size: usize) {
     let mut buffer = [0; 4096];
     common::eventually("the bytes arrive", || {
@@ -127,7 +137,8 @@ fn p1_after_data_and_fin_in_one_event_a_short_read_is_followed_by_silence() {
             readable: true,
             writable: true,
             read_closed: true,
-            error: false
+            error: false,
+            priority: false
         }),
         "one event for both"
     );
@@ -237,7 +248,7 @@ fn p4_with_interest_in_writing_alone_a_reset_is_announced() {
     assert!(watch.heard().is_some_and(|seen| seen.error));
 }
 
-/// Other tests of this process take descriptors as well, so one of several tries has to show it.
+/// Other tests of this process open descriptors too, so one of several tries must show it.
 #[test]
 fn p5_the_number_of_a_closed_descriptor_goes_to_the_next_socket_while_its_event_is_still_under_way()
 {
@@ -378,8 +389,8 @@ fn after_a_short_write_the_peer_that_reads_gives_a_writable_event() {
     );
 }
 
-/// A Unix datagram is refused because of its receiver, so the event that follows says nothing about the receiver: trying again on
-/// that word would spin.
+/// The kernel refuses a Unix datagram because of its receiver, and the event that follows says
+/// nothing about the receiver. A server that tries again at each such event would spin.
 #[test]
 #[cfg(not(mio_unsupported_force_poll_poll))]
 fn a_refused_unix_datagram_is_announced_as_writable_although_nothing_has_changed() {
@@ -406,164 +417,51 @@ fn a_refused_unix_datagram_is_announced_as_writable_although_nothing_has_changed
     ours.send_to(b"x", &path).unwrap();
 }
 
-/// Saves a system call for each connection; `TCP_NODELAY` itself saves 40 ms a message.
+/// Why a short read proves nothing once priority was announced.
 #[test]
-fn tcp_nodelay_is_handed_down_from_the_listener() {
-    for is_on in [true, false] {
-        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listener.set_tcp_nodelay(is_on).unwrap();
-        listener.bind(&loopback().into()).unwrap();
-        listener.listen(1).unwrap();
-        let _peer = common::connect(listener.local_addr().unwrap().as_socket().unwrap());
-        let (accepted, _) = listener.accept().unwrap();
-        assert_eq!(accepted.tcp_nodelay().unwrap(), is_on);
-    }
-}
-
-/// The reset destroys what the peer has not read yet: a reply with it.
-#[test]
-fn closing_over_unread_input_resets() {
+#[cfg(not(mio_unsupported_force_poll_poll))]
+fn p8_a_read_ends_at_an_urgent_mark_and_silence_follows_although_bytes_stand_behind_it() {
     let (mut peer, mut ours) = pair();
-    peer.write_all(b"never read").unwrap();
-    wait_for_bytes(&ours, 10);
-    ours.write_all(b"reply").unwrap();
-    drop(ours);
-    let error = std::io::copy(&mut peer, &mut std::io::sink()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    SockRef::from(&ours).set_out_of_band_inline(true).unwrap();
+    peer.write_all(b"aaaa").unwrap();
+    SockRef::from(&peer).send_out_of_band(b"x").unwrap();
+    peer.write_all(b"bbbb").unwrap();
+    // Looking ahead ends at the mark as well.
+    wait_for_bytes(&ours, 4);
+    let mut watch = Watch::new(&mut ours, BOTH | Interest::PRIORITY);
+    assert!(watch.heard().is_some_and(|seen| seen.priority));
+    let mut got = [0; 4096];
+    assert_eq!(ours.read(&mut got).unwrap(), 4, "a short read");
+    assert_eq!(watch.heard(), None, "five bytes are left and nothing tells");
+    assert_eq!(ours.read(&mut got).unwrap(), 5);
+    assert_eq!(&got[..5], b"xbbbb", "the urgent byte is in its place");
 }
 
+/// Why a short read proves nothing on a Unix stream, whatever was announced.
 #[test]
-fn finishing_first_and_reading_to_the_end_delivers() {
-    let (mut peer, mut ours) = pair();
-    peer.write_all(b"read in the end").unwrap();
-    wait_for_bytes(&ours, 15);
-    ours.write_all(b"reply").unwrap();
-    ours.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(ours.read(&mut [0; 64]).unwrap(), 15);
-    let mut got = Vec::new();
-    peer.read_to_end(&mut got).unwrap();
-    assert_eq!(got, b"reply");
-}
-
-/// What a server that answers a forged packet meets. It is no error of the socket.
-#[test]
-fn a_datagram_to_port_0_is_invalid_and_harms_nobody() {
-    let ours = StdUdpSocket::bind(loopback()).unwrap();
-    let nobody: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    assert_eq!(
-        ours.send_to(b"x", nobody).unwrap_err().raw_os_error(),
-        Some(libc::EINVAL)
-    );
-    let peer = StdUdpSocket::bind(loopback()).unwrap();
-    ours.send_to(b"x", peer.local_addr().unwrap()).unwrap();
-}
-
-#[test]
-fn the_longest_datagram_has_65_507_bytes_over_ipv4() {
-    let ours = StdUdpSocket::bind(loopback()).unwrap();
-    let peer = StdUdpSocket::bind(loopback()).unwrap();
-    let bytes = vec![7; 65_508];
-    assert_eq!(
-        ours.send_to(&bytes[..65_507], peer.local_addr().unwrap())
-            .unwrap(),
-        65_507
-    );
-    let refused = ours
-        .send_to(&bytes, peer.local_addr().unwrap())
-        .unwrap_err();
-    assert_eq!(refused.raw_os_error(), Some(libc::EMSGSIZE));
-    assert_eq!(peer.recv(&mut [0; 65_536]).unwrap(), 65_507);
-}
-
-#[test]
-fn the_longest_datagram_has_65_527_bytes_over_ipv6() {
-    let Ok(ours) = StdUdpSocket::bind("[::1]:0") else {
-        eprintln!("skipped: there is no IPv6 here");
-        return;
-    };
-    let peer = StdUdpSocket::bind("[::1]:0").unwrap();
-    let bytes = vec![7; 65_528];
-    assert_eq!(
-        ours.send_to(&bytes[..65_527], peer.local_addr().unwrap())
-            .unwrap(),
-        65_527
-    );
-    assert_eq!(
-        ours.send_to(&bytes, peer.local_addr().unwrap())
-            .unwrap_err()
-            .raw_os_error(),
-        Some(libc::EMSGSIZE)
-    );
-    assert_eq!(peer.recv(&mut [0; 65_536]).unwrap(), 65_527);
-}
-
-/// Receiving reports no refusals of earlier replies: the socket is not connected, so they belong to nobody.
-#[test]
-fn a_reply_to_a_closed_port_leaves_no_error_on_an_unconnected_socket() {
-    let ours = StdUdpSocket::bind(loopback()).unwrap();
+#[cfg(not(mio_unsupported_force_poll_poll))]
+fn p9_a_read_ends_at_a_control_message_and_silence_follows_although_bytes_stand_behind_it() {
+    let (mut peer, ours) = std::os::unix::net::UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
-    let gone = StdUdpSocket::bind(loopback())
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    for _ in 0..3 {
-        ours.send_to(b"x", gone).unwrap();
-        assert_eq!(
-            ours.recv(&mut [0; 16]).unwrap_err().kind(),
-            ErrorKind::WouldBlock
-        );
-    }
-}
-
-/// Several pieces, one datagram.
-#[test]
-fn pieces_that_are_sent_together_arrive_as_one_datagram() {
-    let ours = StdUdpSocket::bind(loopback()).unwrap();
-    let peer = StdUdpSocket::bind(loopback()).unwrap();
-    let pieces = [
-        IoSlice::new(b"one "),
-        IoSlice::new(b""),
-        IoSlice::new(b"datagram"),
-    ];
-    let to = SockAddr::from(peer.local_addr().unwrap());
-    assert_eq!(
-        SockRef::from(&ours).send_to_vectored(&pieces, &to).unwrap(),
-        12
+    let mut ours = mio::net::UnixStream::from_std(ours);
+    peer.write_all(b"one ").unwrap();
+    sendmsg::<()>(
+        peer.as_raw_fd(),
+        &[IoSlice::new(b"two ")],
+        &[ControlMessage::ScmRights(&[peer.as_raw_fd()])],
+        MsgFlags::empty(),
+        None,
+    )
+    .unwrap();
+    peer.write_all(b"three").unwrap();
+    let mut watch = Watch::new(&mut ours, BOTH | Interest::PRIORITY);
+    assert!(
+        watch
+            .heard()
+            .is_some_and(|seen| seen.readable && !seen.priority)
     );
-    let mut got = [MaybeUninit::uninit(); 64];
-    assert_eq!(SockRef::from(&peer).recv(&mut got).unwrap(), 12);
-}
-
-/// What tells a path that a dead server left from one with a live server behind it.
-#[test]
-fn a_leftover_unix_path_is_in_use_and_refuses() {
-    let scratch = Scratch::new();
-    let path = scratch.path("left");
-    drop(UnixListener::bind(&path).unwrap());
-    assert!(common::stands(&path), "closing does not remove the file");
-    assert_eq!(
-        UnixListener::bind(&path).unwrap_err().kind(),
-        ErrorKind::AddrInUse
-    );
-    for kind in [Type::STREAM, Type::DGRAM] {
-        let probe = Socket::new(Domain::UNIX, kind, None).unwrap();
-        assert_eq!(
-            probe
-                .connect(&SockAddr::unix(&path).unwrap())
-                .unwrap_err()
-                .kind(),
-            ErrorKind::ConnectionRefused
-        );
-    }
-    let live = UnixDatagram::bind(scratch.path("live")).unwrap();
-    let probe = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-    let refused = probe
-        .connect(&SockAddr::unix(scratch.path("live")).unwrap())
-        .unwrap_err();
-    assert_eq!(
-        refused.raw_os_error(),
-        Some(libc::EPROTOTYPE),
-        "a live socket of the other kind does not refuse"
-    );
-    drop(live);
+    let mut got = [0; 4096];
+    assert_eq!(ours.read(&mut got).unwrap(), 8, "a short read");
+    assert_eq!(watch.heard(), None, "five bytes are left and nothing tells");
+    assert_eq!(ours.read(&mut got).unwrap(), 5);
 }

@@ -527,7 +527,10 @@ fn clocks_are_read_below_the_seam_and_in_the_program_alone() {
 /// The loop runs on events of its own, which the simulator can make and mio cannot.
 #[test]
 fn mio_is_named_below_the_seam_and_in_the_token_alone() {
-    House::here().assert_only_in(&["net::os", "net::signals", "values::token"], &["mio::"]);
+    House::here().assert_only_in(
+        &["net::kinds", "net::os", "net::signals", "values::token"],
+        &["mio::"],
+    );
 }
 
 /// Sockets of the standard library would pass by the seam.

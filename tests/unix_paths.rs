@@ -1,15 +1,15 @@
-//! Unix sockets: whose file it is, who may remove it, and who is answered.
+//! Unix sockets: which program owns a file, and which may remove it.
 //!
 //! A path is shared ground: the file may be a dead server's, a live one's, or no socket at all. Our
 //! file must come and go with the server, and no other may be touched.
 
 mod common;
+#[path = "unix_paths/peers.rs"]
+mod peers;
 
-use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
@@ -19,7 +19,7 @@ use common::{
     PATIENCE, Scratch, Server, TCP, assert_echoes, eventually, has_tool, pattern, run_to_end,
     stands,
 };
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use peers::{assert_answers, client};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 fn connect(path: &Path) -> UnixStream {
@@ -30,31 +30,6 @@ fn with_deadline(stream: UnixStream) -> UnixStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream
-}
-
-/// A datagram client with a name, so that it can be answered.
-fn client(path: &Path) -> UnixDatagram {
-    let socket = UnixDatagram::bind(path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.set_write_timeout(Some(PATIENCE)).unwrap();
-    socket
-}
-
-#[track_caller]
-fn assert_answers(client: &UnixDatagram, server: &Path, message: &[u8]) {
-    client.send_to(message, server).unwrap();
-    let mut got = vec![0; message.len() + 1];
-    let (size, from) = common::again(|| client.recv_from(&mut got)).unwrap();
-    assert!(
-        got[..size] == *message,
-        "{size} bytes came back, not the {} that were sent",
-        message.len()
-    );
-    assert_eq!(
-        from.as_pathname(),
-        Some(server),
-        "the answer comes from the path that was asked"
-    );
 }
 
 /// `mynah serve ARGS…` must fail, with status 1 and one line that holds `words`.
@@ -69,7 +44,7 @@ fn assert_refused(args: &[&str], words: &str) {
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
-/// Identity of a file: it is still the same one, not another in its place.
+/// The identity of a file, which another file in its place does not have.
 fn identity(path: &Path) -> (u64, u64) {
     let metadata = path.symlink_metadata().unwrap();
     (metadata.dev(), metadata.ino())
@@ -174,8 +149,8 @@ fn what_a_killed_server_left_behind_is_replaced() {
     assert!(!stands(&scratch.path("stream")) && !stands(&scratch.path("datagram")));
 }
 
-/// A client's stream socket may have a name too. It does not listen, so it refuses as a dead server's
-/// does, and yet a program uses it.
+/// A client's stream socket may have a name too. It does not listen, so it refuses as a dead
+/// server's does, and yet a program uses it.
 #[test]
 fn the_socket_of_a_living_client_is_not_taken_for_a_stale_one() {
     let scratch = Scratch::new();
@@ -191,60 +166,76 @@ fn the_socket_of_a_living_client_is_not_taken_for_a_stale_one() {
         .unwrap();
     assert_refused(&[&scratch.endpoint("unix", "client")], words);
     assert_eq!(identity(&path), before);
-
-    drop(client);
     drop(server);
-    let _server = Server::start(&[&scratch.endpoint("unix", "client")]);
-    assert_echoes(connect(&path), b"stale now");
 }
 
-/// Starts many servers on one path at once. One of them must serve, and each of the others must say
-/// that it does not.
-#[track_caller]
-fn assert_one_serves(scratch: &Scratch, scheme: &str, name: &str) {
-    let start = || {
-        Command::new(common::binary())
-            .args(["serve", "-q", &scratch.endpoint(scheme, name)])
+/// One of several servers that start at once. Killed when dropped.
+struct Contender(Child);
+
+impl Contender {
+    fn start(endpoint: &str) -> Contender {
+        let mut command = Command::new(common::binary());
+        command
+            .args(["serve", "-q", endpoint])
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    };
-    let servers: Vec<Child> = (0..8).map(|_| start()).collect();
-    // The first line tells who serves; the end of the output, who does not.
-    let is_serving = |server: &mut Child| {
+            .stderr(Stdio::piped());
+        Contender(command.spawn().unwrap())
+    }
+
+    /// Whether it serves. One that does prints a line; one that does not ends its output.
+    fn is_serving(&mut self) -> bool {
         let mut line = String::new();
-        let output = server.stdout.as_mut().unwrap();
+        let output = self.0.stdout.as_mut().unwrap();
         BufReader::new(output).read_line(&mut line).unwrap();
         line.starts_with("listening on ")
-    };
+    }
+
+    /// The exit status and the last words of one that does not serve.
+    fn refusal(&mut self) -> (Option<i32>, String) {
+        let mut said = String::new();
+        let errors = self.0.stderr.as_mut().unwrap();
+        errors.read_to_string(&mut said).unwrap();
+        (self.0.wait().unwrap().code(), said)
+    }
+}
+
+impl Drop for Contender {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts many servers on one path at once. One of them must serve, and each of the others must say
+/// that it does not. Leaves a stale path.
+#[track_caller]
+fn assert_one_serves(scratch: &Scratch, scheme: &str, name: &str) {
+    let endpoint = scratch.endpoint(scheme, name);
+    let contenders: Vec<Contender> = (0..8).map(|_| Contender::start(&endpoint)).collect();
     let (mut serving, mut refused) = (Vec::new(), Vec::new());
-    for mut server in servers {
-        match is_serving(&mut server) {
-            true => serving.push(server),
-            false => refused.push(server),
+    for mut contender in contenders {
+        match contender.is_serving() {
+            true => serving.push(contender),
+            false => refused.push(contender),
         }
     }
-    for server in refused {
-        let output = server.wait_with_output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{said}");
+    for contender in &mut refused {
+        let (status, said) = contender.refusal();
+        assert_eq!(status, Some(1), "{said}");
         assert!(said.contains("another server answers there"), "{said}");
     }
     assert_eq!(serving.len(), 1, "servers that say that they listen");
     match scheme {
         "unix" => assert_echoes(connect(&scratch.path(name)), b"reachable"),
-        _ => assert_answers(
-            &client(&scratch.path("client")),
-            &scratch.path(name),
-            b"reachable",
-        ),
+        _ => {
+            let client_path = scratch.path("client");
+            let client = client(&client_path);
+            assert_answers(&client, &scratch.path(name), b"reachable");
+            std::fs::remove_file(client_path).unwrap();
+        }
     }
-    let _ = std::fs::remove_file(scratch.path("client"));
-    serving[0].kill().unwrap();
-    serving[0].wait().unwrap();
 }
 
 #[test]
@@ -287,44 +278,7 @@ fn a_lock_that_another_program_holds_does_not_keep_the_server_from_starting() {
     holder.wait().unwrap();
 }
 
-/// The kernel says whether a datagram was cut, so one that fills the room exactly is known whole.
-#[test]
-fn the_longest_unix_datagram_that_is_answered_has_65_536_bytes() {
-    let scratch = Scratch::new();
-    let path = scratch.path("echo");
-    let mut server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
-    let client = client(&scratch.path("client"));
-    assert_answers(&client, &path, &pattern(65_536, 6));
-    client.send_to(&pattern(65_537, 7), &path).unwrap();
-    assert_answers(&client, &path, b"the longer one is dropped whole");
-    assert_eq!(server.stop(), 0);
-    server.wait_for_log("dropped a datagram that is longer");
-}
-
-/// A peer may send descriptors along. If the server took them, the peer could exhaust its table.
-#[test]
-fn descriptors_that_come_with_a_datagram_stay_with_nobody() {
-    let scratch = Scratch::new();
-    let path = scratch.path("echo");
-    let server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
-    let client = client(&scratch.path("client"));
-    client.connect(&path).unwrap();
-    let before = server.descriptors();
-    for _ in 0..20 {
-        sendmsg::<()>(
-            client.as_raw_fd(),
-            &[IoSlice::new(b"take this")],
-            &[ControlMessage::ScmRights(&[client.as_raw_fd()])],
-            MsgFlags::empty(),
-            None,
-        )
-        .unwrap();
-        assert_eq!(common::again(|| client.recv(&mut [0; 64])).unwrap(), 9);
-    }
-    assert_eq!(server.descriptors(), before);
-}
-
-/// Of whatever kind the live socket is, and whichever kind is asked for.
+/// Each kind of live socket, and each kind of new one.
 #[test]
 fn a_live_socket_is_an_error_and_goes_on_unharmed() {
     let scratch = Scratch::new();
@@ -348,7 +302,7 @@ fn a_live_socket_is_an_error_and_goes_on_unharmed() {
     assert_eq!(server.stop(), 0);
 }
 
-/// A live server that is too busy to accept must not be taken for a dead one, nor hold the newcomer up.
+/// A live server that is too busy to accept is not dead, and must not hold up the new one.
 #[test]
 fn a_live_socket_with_a_full_backlog_is_live() {
     let scratch = Scratch::new();
@@ -447,8 +401,9 @@ fn a_file_that_others_put_in_the_place_of_ours_is_left_at_the_end() {
     drop(other);
 }
 
-/// A socket that is closed while its file still stands looks dead. A server that starts in that instant replaces the file, and where inode numbers
-/// are used again at once, the one that ends would take the new file for its own.
+/// A socket that is closed while its file stands looks dead. A server that starts in that instant
+/// replaces the file. If the file system uses the inode number again at once, the old server takes
+/// the new file for its own.
 #[test]
 fn the_file_is_removed_before_its_socket_is_closed() {
     if !has_tool("strace") {
@@ -456,7 +411,8 @@ fn the_file_is_removed_before_its_socket_is_closed() {
     }
     let scratch = Scratch::new();
     let trace = scratch.path("trace");
-    // `-D` leaves the process that was started to the server; where tracing is forbidden, the server starts without.
+    // With `-D` the server is the process that the test started. If tracing is forbidden, the
+    // server starts without it.
     let words = format!(
         "strace -D -yy -e trace=close,unlink,unlinkat -o {}",
         trace.display()
@@ -513,7 +469,7 @@ fn abstract_names_have_no_file() {
         with_deadline(UnixStream::connect_addr(&abstract_name(&stream)).unwrap()),
         b"abstract",
     );
-    // The client's own name is abstract as well, so the answer has to find its way to one.
+    // The client's own name is abstract too, so the answer goes to an abstract name.
     let client = UnixDatagram::bind_addr(&abstract_name(&format!("{name}-client"))).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client
@@ -535,126 +491,4 @@ fn abstract_names_have_no_file() {
             .kind(),
         ErrorKind::ConnectionRefused
     );
-}
-
-/// Nobody can be answered who has no name; it costs the server nothing and the others nothing.
-#[test]
-fn a_datagram_client_without_a_name_costs_nothing() {
-    let scratch = Scratch::new();
-    let path = scratch.path("echo");
-    let mut server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
-    let unbound = UnixDatagram::unbound().unwrap();
-    let bound = client(&scratch.path("client"));
-    for _ in 0..100 {
-        unbound.send_to(b"who am I", &path).unwrap();
-        assert_answers(&bound, &path, b"here I am");
-    }
-    // A name that is gone by the time of the answer is no better than none.
-    for number in 0..100 {
-        let name = scratch.path(&format!("short-lived-{number}"));
-        client(&name).send_to(b"I am off", &path).unwrap();
-        std::fs::remove_file(&name).unwrap();
-    }
-    assert_answers(&bound, &path, b"still here");
-    assert_eq!(server.stop(), 0);
-}
-
-/// Names at the very limit of what the kernel takes: 107 bytes, and 108 without a zero at their end.
-#[test]
-fn a_datagram_client_with_the_longest_name_is_answered_or_does_no_harm() {
-    let scratch = Scratch::new();
-    let path = scratch.path("echo");
-    let mut server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
-    let room = 107 - scratch.path("").as_os_str().len();
-    assert_answers(
-        &client(&scratch.path(&"c".repeat(room))),
-        &path,
-        b"a long name",
-    );
-
-    let name: Vec<u8> = (0..107).collect();
-    let client = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.send_to(b"every byte of it", &path).unwrap();
-    assert_eq!(common::again(|| client.recv(&mut [0; 64])).unwrap(), 16);
-    server.assert_running();
-}
-
-/// Fills the queue of a peer that does not read. Its replies wait in the server, a bounded number of them, and reach it later in their
-/// order; meanwhile the others are answered as ever. The replies are small, because the kernel charges what a peer leaves unread to the socket
-/// that sent it: four replies of 50 kB would fill ours for everybody, and no program can help that.
-#[test]
-fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later() {
-    let scratch = Scratch::new();
-    let path = scratch.path("echo");
-    let server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
-    let stuck = client(&scratch.path("stuck"));
-    let other = client(&scratch.path("other"));
-    // The kernel queues net.unix.max_dgram_qlen of them, ten by default; the server has room for 256 more.
-    let sent: Vec<Vec<u8>> = (0..350)
-        .map(|number: u32| format!("reply {number}").into_bytes())
-        .collect();
-    let (before, meanwhile) = sent.split_at(200);
-    for message in before {
-        stuck.send_to(message, &path).unwrap();
-        assert_answers(&other, &path, b"not held up");
-    }
-    server.assert_burns_nothing();
-    // New replies find room at the peer while older ones still wait; they must not overtake them.
-    let mut meanwhile = meanwhile.iter();
-    for message in &sent {
-        if let Some(message) = meanwhile.next() {
-            stuck.send_to(message, &path).unwrap();
-        }
-        let mut got = [0; 64];
-        let size = common::again(|| stuck.recv(&mut got)).unwrap();
-        assert_eq!(
-            String::from_utf8_lossy(&got[..size]),
-            String::from_utf8_lossy(message)
-        );
-    }
-    assert_answers(&stuck, &path, b"all is well again");
-}
-
-/// What is queued for a peer that never reads is bounded, in bytes and in number; what is too much is dropped and counted.
-#[test]
-fn a_datagram_peer_that_never_reads_costs_a_bounded_queue() {
-    let scratch = Scratch::new();
-    let path = scratch.path("echo");
-    let mut server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
-    let stuck = client(&scratch.path("stuck"));
-    let other = client(&scratch.path("other"));
-    for _ in 0..20_000 {
-        stuck.send_to(b"", &path).unwrap();
-    }
-    assert_answers(&other, &path, b"not held up");
-    let before = server.resident();
-    for _ in 0..20_000 {
-        stuck.send_to(b"", &path).unwrap();
-    }
-    assert_answers(&other, &path, b"not held up either");
-    common::assert_within(
-        "growth in bytes",
-        server.resident().saturating_sub(before),
-        256 * 1024,
-    );
-    // The peer goes; what is queued for it has no receiver any more and must not be held for ever.
-    drop(stuck);
-    std::fs::remove_file(scratch.path("stuck")).unwrap();
-    assert_eq!(server.stop(), 0);
-    eventually("the counters", || {
-        server.log().contains("datagrams overflowed").then_some(())
-    });
-}
-
-/// The name of a peer need not be text.
-#[test]
-fn a_datagram_client_with_a_name_that_is_no_text_is_answered() {
-    let scratch = Scratch::new();
-    let path = scratch.path("echo");
-    let _server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
-    let name = scratch
-        .path("")
-        .join(std::ffi::OsStr::from_bytes(b"\xff\xfe name"));
-    assert_answers(&client(&name), &path, b"bytes are bytes");
 }

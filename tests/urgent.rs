@@ -1,7 +1,7 @@
 //! Urgent data and control messages: a read ends early at each, and no byte may be lost or wait.
 //!
-//! TCP has one urgent mark, Unix streams have one byte of urgent data and may carry descriptors. All
-//! of them are rare, so servers forget them. An echo returns them in their place.
+//! TCP has one urgent mark, Unix streams have one byte of urgent data and may carry descriptors.
+//! All of them are rare, so servers forget them. An echo returns them in their place.
 
 mod common;
 
@@ -76,8 +76,8 @@ fn urgent_data_comes_back_in_its_place() {
     }
 }
 
-/// All of it is there before the server looks: the first read ends at the mark, and no event tells of
-/// the rest.
+/// All of it is there before the server looks: the first read ends at the mark, and no event tells
+/// of the rest.
 #[test]
 fn what_stands_behind_an_urgent_mark_is_not_forgotten() {
     let server = Server::start(&[TCP]);

@@ -1,7 +1,7 @@
 //! Datagrams on their way in and out, many at a time.
 //!
-//! Owns the one buffer that all datagram sockets receive into, and the words for what a datagram brings beside its bytes. Must never decide who is
-//! answered.
+//! Owns the one buffer that all datagram sockets receive into, and what a datagram brings beside
+//! its bytes. Must never decide which peer is answered.
 //!
 //! ```text
 //!   buffer   │ slot 0            │ slot 1            │ … BURST slots of SLOT bytes
@@ -9,18 +9,21 @@
 //!   parts      0: three datagrams  1: one               one part for each message of the kernel
 //! ```
 //!
-//! A kernel that coalesces (UDP_GRO) gives several datagrams of one sender as one message, of equal size save the last: so a part has a segment size.
+//! A kernel that coalesces (UDP_GRO) gives several datagrams of one sender as one message. All but
+//! the last have the same size, so a part has a segment size.
 
 use std::ops::Range;
 
 use crate::values::limits::READ_BUFFER;
 use crate::values::path::Path;
 
-/// Messages that one call receives or sends, at most; 1 MiB of address space in all. Beside a C loop with 32 a call, 8, 16, 32 and 64 gave the same rates
-/// (1.11 to 1.12 times that loop's with 64 datagrams in flight, 1.01 to 1.02 with 50 flows of 4) and the same processor time.
+/// The most messages that one call receives or sends; 1 MiB of address space in all. 8, 16, 32 and
+/// 64 gave the same CPU time and the same rates beside a C loop with 32 a call: 1.11 to 1.12 times
+/// that loop's with 64 datagrams in flight, 1.01 to 1.02 times with 50 flows of 4.
 pub const BURST: usize = 16;
 
-/// Room for one message, in bytes: the longest datagram of UDP, and whatever a kernel coalesces.
+/// Room for one message, in bytes: the longest datagram of UDP, whatever a kernel coalesces, and a
+/// Unix datagram of 65,536 bytes. A longer Unix datagram is cut, says so, and is never answered.
 pub const SLOT: usize = READ_BUFFER;
 
 /// One message of the kernel: a datagram, or several of one sender.
@@ -32,14 +35,15 @@ pub struct Part {
     pub at: usize,
     /// How many there are.
     pub size: usize,
-    /// How long each of its datagrams is, save that the last may be shorter. Never 0.
+    /// How long each of its datagrams is; the last may be shorter. Never 0.
     pub segment: usize,
     /// Whether the datagram was longer than its slot.
     pub is_cut: bool,
 }
 
 impl Part {
-    /// Where its datagrams stand in the buffer, in the order in which they came. An empty datagram is one.
+    /// Where its datagrams stand in the buffer, in the order in which they came. An empty datagram
+    /// counts.
     pub fn datagrams(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let (at, end, segment) = (self.at, self.at + self.size, self.segment);
         let count = self.size.div_ceil(segment).max(1);
@@ -47,7 +51,8 @@ impl Part {
     }
 }
 
-/// Datagrams that were received together. The memory is touched as far as it is used: small datagrams cost a page for each slot.
+/// Datagrams that were received together. Only used memory is touched: small datagrams cost one
+/// page a slot.
 #[derive(Debug, Default)]
 pub struct Burst {
     buffer: Vec<u8>,
@@ -55,7 +60,8 @@ pub struct Burst {
     pub parts: Vec<Part>,
     /// Whether the socket had less than there was room for.
     pub is_short: bool,
-    /// Datagrams that the kernel has dropped on this socket since it was made for want of buffer, where it tells; it wraps.
+    /// How many datagrams the kernel has dropped on this socket because its buffer was full, if the
+    /// kernel tells; it wraps.
     pub dropped: Option<u32>,
 }
 
@@ -75,7 +81,9 @@ impl Burst {
         &mut self.buffer
     }
 
-    /// Notes the one datagram at the beginning of the buffer, `size` bytes of it. One that fills its slot may have been longer.
+    /// Notes the one datagram at the beginning of the buffer, on a system that does not say whether
+    /// it was cut: a datagram that fills its slot may have been longer.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
     pub fn take_one(&mut self, size: usize, path: Path) {
         self.parts.push(Part {
             path,
@@ -95,11 +103,12 @@ impl Burst {
 /// One or several datagrams of equal size to one peer.
 #[derive(Clone, Copy, Debug)]
 pub struct Transmit<'a> {
-    /// To whom, from which address of ours, with how many hops.
+    /// To which peer, from which address of ours, with how many hops.
     pub path: &'a Path,
     /// The bytes, in pieces.
     pub pieces: &'a [std::io::IoSlice<'a>],
-    /// Where they are several datagrams: how long each is, save that the last may be shorter. The kernel or the device cuts them; no piece ends within one.
+    /// If they are several datagrams: how long each is; the last may be shorter. The kernel or the
+    /// device cuts them, and no piece ends inside one.
     pub segment: Option<u16>,
 }
 

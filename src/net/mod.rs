@@ -1,21 +1,30 @@
 //! The sockets, the selector and the clock, as the reactor sees them.
 //!
-//! Owns the one seam of the program: everything above is written against [`Net`] and runs alike on the operating system
-//! ([`os::OsNet`]) and on the simulator ([`sim::SimNet`]). TCP and Unix streams are variants below the seam, and so are UDP and Unix datagrams: two
-//! shapes above it, never four.
+//! Owns the one seam of the program. All code above it is written against [`Net`] and runs alike on
+//! the operating system ([`os::OsNet`]) and on the simulator ([`sim::SimNet`]). TCP and Unix
+//! streams are variants below the seam, and so are UDP and Unix datagrams: two shapes above it,
+//! never four.
 //!
-//! The contract is that of an edge-triggered selector, taken at its most unfriendly:
+//! The contract is that of an edge-triggered selector at its most unfriendly:
 //!
-//! * An event may come late, may come for nothing, may carry several bits or be split, and comes in any order.
-//! * Bytes, connections and datagrams that arrive behind others which were not taken yet need not be announced: whoever stops early remembers.
-//! * What is announced again, and when, comes in two kinds ([`Net::short_read_drains`]). epoll and kqueue announce new arrivals after `WouldBlock` *and* after
-//!   a transfer that was shorter than asked for, and an end of stream or an error whenever it comes. mio's poll(2) selector is silent after an
-//!   event until `WouldBlock` was answered, and then looks at what is there.
-//! * An end of stream that already stood behind the bytes when the event was delivered is part of that event, and gets none of its own.
+//! * An event may come late, may come for nothing, may carry several bits or be split, and comes in
+//!   any order.
+//! * Bytes, connections and datagrams that arrive behind others that are still unread need no
+//!   event. A source that stops early must remember.
+//! * There are two kinds of re-arming ([`Net::short_write_fills`]). epoll and kqueue announce new
+//!   arrivals after `WouldBlock` *and* after a transfer that was shorter than asked for, and they
+//!   announce an end of stream or an error whenever it comes. mio's poll(2) selector is silent
+//!   after an event until the source sees `WouldBlock`, and then looks at what is there.
+//! * An end of stream that stood behind the bytes when the event was delivered is part of that
+//!   event, and gets none of its own.
+//! * A read may end early at an urgent mark with bytes behind it. The event then says
+//!   [`Ready::PRIORITY`], and the mark itself is no event.
 //!
-//! `tests/kernel_facts.rs` checks that the kernel under us is no more unfriendly than this.
+//! `tests/kernel_facts.rs` checks that our kernel is no more unfriendly than this.
 
 mod burst;
+mod hints;
+mod kinds;
 mod names;
 mod options;
 pub mod os;
@@ -45,7 +54,8 @@ use crate::values::signal::Signal;
 use crate::values::time::Time;
 use crate::values::token::Token;
 
-/// One event: a source and what it may do now. mio's own event cannot be made outside mio, and the simulator must make some.
+/// One event: a source and what it may do now. mio's own event cannot be made outside mio, and the
+/// simulator must make some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The name that the source was registered under.
@@ -55,8 +65,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event that says `ready`, and what follows from it: how a closed half or an error shows is that reading and writing
-    /// do not block, so whoever is told of one must try.
+    /// An event that says `ready` and what follows from it. A closed half or an error shows by a
+    /// read or a write that does not block, so the source must try both.
     #[inline]
     pub fn new(token: Token, mut ready: Ready) -> Event {
         if ready.intersects(Ready::READ_CLOSED | Ready::WRITE_CLOSED | Ready::ERROR) {
@@ -78,7 +88,8 @@ pub trait Wake: Send + Sync + Debug {
 
 /// Sockets, a selector and a clock.
 ///
-/// Sources are closed through [`close`](Net::close) and its siblings, never just dropped, so that the simulator can tell a leak.
+/// Sources are closed through [`close`](Net::close) and its siblings, never just dropped, so that
+/// the simulator can find a leak.
 /// A closed source needs no deregistration.
 pub trait Net: Debug {
     /// A socket that accepts streams.
@@ -96,7 +107,8 @@ pub trait Net: Debug {
     /// The time of day, as the time since 1970-01-01 00:00:00 UTC.
     fn wall_clock(&mut self) -> Duration;
 
-    /// Waits until there are events or the timeout is over; `None` waits for ever. [`Net::events`] then has the events.
+    /// Waits until there are events or the timeout is over; `None` waits for ever. [`Net::events`]
+    /// then has the events.
     ///
     /// # Errors
     ///
@@ -111,24 +123,31 @@ pub trait Net: Debug {
     fn events(&self) -> impl Iterator<Item = Event>;
 
     /// Whether a read that returned less than was asked for proves that nothing is left, so that the
-    /// next arrival gives an event of its own. True for TCP on epoll and kqueue. False on Unix streams,
-    /// where control messages and out-of-band marks end a read early, and with mio's poll(2) selector,
-    /// which re-arms on `WouldBlock` alone.
+    /// next arrival gives an event of its own. True for TCP on epoll, unless the event also said
+    /// read-closed, error or priority. False on Unix streams, where control messages and urgent
+    /// marks end a read early; false on kqueue, which does not tell of urgent marks; and false with
+    /// mio's poll(2) selector, which re-arms on `WouldBlock` alone.
     fn short_read_drains(&self, stream: &Self::Stream) -> bool;
 
-    /// Whether a write that took less than was asked for proves that the socket is full, so that the
-    /// next room gives an event of its own.
+    /// Whether a write that took less than was asked for proves that the socket is full, so that
+    /// the next room gives an event of its own.
     fn short_write_fills(&self, stream: &Self::Stream) -> bool;
 
     /// The same for a burst of datagrams that was shorter than there was room for.
     fn short_burst_drains(&self, socket: &Self::Datagram) -> bool;
 
-    /// Bytes that the kernel still holds for the peer: sent by us and not taken by it. `None` where the
+    /// How much the kernel still holds for the peer: sent by us, and not taken by it. `None` if the
     /// system does not tell.
+    ///
+    /// Only a change means something: TCP counts bytes, and a Unix stream counts memory. It shows
+    /// that a slow peer makes progress before the socket takes more output, but only in steps. On
+    /// Linux a step was 30 to 37 KB on a Unix stream, where the peer frees a whole buffer at a
+    /// time, and 95 to 128 KB over TCP, where the peer opens its window only after it has read that
+    /// much.
     fn unsent(&self, stream: &Self::Stream) -> Option<usize>;
 
-    /// Makes room for exactly `additional` more bytes in a buffer that is kept on a peer's behalf. Here,
-    /// and not with the buffer, so that the simulator can run out of memory.
+    /// Makes room for exactly `additional` more bytes in a buffer that is kept on a peer's behalf.
+    /// Here, and not with the buffer, so that the simulator can run out of memory.
     ///
     /// # Errors
     ///
@@ -146,7 +165,8 @@ pub trait Net: Debug {
     /// The next signal that was caught; `None` until another comes.
     fn next_signal(&mut self, signals: &mut Self::Signals) -> Option<Signal>;
 
-    /// Listens at a stream address, registered under `token`. Returns the address in use as well, with the port that was chosen.
+    /// Listens at a stream address, registered under `token`. Returns the address in use too, with
+    /// the port that was chosen.
     fn listen(
         &mut self,
         address: &Address,
@@ -160,8 +180,9 @@ pub trait Net: Debug {
     /// Closes a listener; what stands in its backlog is reset.
     fn close_listener(&mut self, listener: Self::Listener);
 
-    /// Begins a connection to a stream address, from `local` where one is given, registered under `token` as [`Net::register`] does. That it is
-    /// made, or that it failed, is announced as writable; [`Net::is_connected`] then tells.
+    /// Begins a connection to a stream address, from `local` if there is one, registered under
+    /// `token` as by [`Net::register`]. A writable event announces success or failure, and
+    /// [`Net::is_connected`] tells which.
     fn connect(
         &mut self,
         remote: &Address,
@@ -169,14 +190,16 @@ pub trait Net: Debug {
         token: Token,
     ) -> Result<Self::Stream, StartError>;
 
-    /// Whether a connection that was begun is made; the error where it never will be. `false`: the announcement came for nothing.
+    /// Whether a connection that was begun is made; an error if it never will be. `false`: the
+    /// event came for nothing.
     fn is_connected(&mut self, stream: &mut Self::Stream) -> io::Result<bool>;
 
     /// Registers a stream for readable and writable, once and for life.
     ///
-    /// Readable alone, until a write first blocks, was measured on Linux and saves nothing: what a new connection is ready for comes with its
-    /// first event either way (2.04 waits a connection against 2.03, one at a time), the rate of connect, echo, close was 1.02 times this one and its
-    /// processor time 0.98 one at a time, 1.01 and 1.02 with 32 abreast, which is noise; and it would cost a call where writes block.
+    /// To register for readable alone until a write first blocks saves nothing on Linux, and would
+    /// cost a call when a write blocks. Measured with connect, echo, close: 2.04 waits a connection
+    /// against 2.03; rate 1.02 times this one and CPU time 0.98 with one connection at a time, 1.01
+    /// and 1.02 with 32 at a time, which is noise.
     fn register(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()>;
 
     /// Reads into `buffer`; 0 is the end of the stream.
@@ -214,8 +237,8 @@ pub trait Net: Debug {
         token: Token,
     ) -> Result<(Self::Datagram, Address), StartError>;
 
-    /// A datagram socket that talks to `remote` alone, from `local` where one is given, registered under `token`. Refusals that the network
-    /// reports show as errors of the next call.
+    /// A datagram socket that talks to `remote` alone, from `local` if there is one, registered
+    /// under `token`. A refusal that the network reports is an error of the next call.
     fn associate(
         &mut self,
         remote: &Address,
@@ -226,16 +249,18 @@ pub trait Net: Debug {
     /// Receives some datagrams: at least one, and no more than a burst.
     fn receive(&mut self, socket: &mut Self::Datagram, burst: &mut Burst) -> io::Result<()>;
 
-    /// Sends messages, of which there is at least one, in their order, and returns how many left: at least one. An error is that of the first,
-    /// and the others have not been looked at.
+    /// Sends messages in their order, and returns how many left: at least one. There must be at
+    /// least one. An error is that of the first, and the others were not tried.
     fn send(&mut self, socket: &mut Self::Datagram, messages: &[Transmit<'_>])
     -> io::Result<usize>;
 
-    /// Whether a message may be several datagrams ([`Transmit::segment`]). Even so the socket may refuse one that is.
+    /// Whether a message may be several datagrams ([`Transmit::segment`]). Even so the socket may
+    /// refuse such a message.
     fn offloads(&self, socket: &Self::Datagram) -> bool;
 
-    /// Whether a `WouldBlock` of [`Net::send`] may speak of the one peer alone, with no event to come when it changes (Unix datagrams,
-    /// whose receiver's queue is full), rather than of our own socket.
+    /// Whether a `WouldBlock` of [`Net::send`] may speak of the one peer, and not of our own
+    /// socket. The queue of a Unix datagram's receiver may be full, and no event tells when it has
+    /// room.
     fn blocks_per_peer(&self, socket: &Self::Datagram) -> bool;
 
     /// Closes a datagram socket.

@@ -10,8 +10,8 @@ use crate::values::error::StartError;
 /// Binds every address that a name stands for, and returns what `bind` made of each.
 ///
 /// It skips an address that this machine does not have if another address of the name binds:
-/// `localhost` stands for `::1` too in many a hosts file, whether the machine has IPv6 or not. A name
-/// that stands for one address gets no such leave, because the user asked for that one.
+/// `localhost` stands for `::1` too in many a hosts file, whether the machine has IPv6 or not. A
+/// name that stands for one address gets no such leave, because the user asked for that one.
 ///
 /// # Errors
 ///

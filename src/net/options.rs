@@ -83,8 +83,8 @@ pub struct DatagramOptions {
     pub hops: Option<u8>,
 }
 
-/// Linux's default of 208 KiB holds 277 small datagrams, because the kernel counts 768 bytes or more
-/// for each. A burst of 600 lost 2 to 3 % in it.
+/// Linux's default of 208 KiB holds 277 small datagrams, because the kernel counts 768 bytes or
+/// more for each. A burst of 600 lost 2 to 3 % in it.
 const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
 
 impl Default for DatagramOptions {

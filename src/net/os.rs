@@ -14,8 +14,9 @@ use mio::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, Un
 use mio::{Events, Interest, Poll, Waker};
 use socket2::{SockAddr, SockRef};
 
+use super::kinds::unix_peer;
+pub use super::kinds::{Datagram, Listener, OwnedPath, Stream};
 pub use super::signals::Signals;
-use super::unix_path::SocketPath;
 use super::{Burst, DatagramOptions, Event, Net, StreamOptions, Transmit, Wake, socket};
 use crate::values::endpoint::Address;
 use crate::values::error::StartError;
@@ -30,8 +31,8 @@ use crate::values::token::Token;
 /// run of each of these sources later.
 const EVENTS: usize = 1024;
 
-/// epoll and kqueue announce new readiness after a short transfer; mio's poll(2) selector re-arms on
-/// `WouldBlock` alone.
+/// epoll and kqueue announce new readiness after a short transfer; mio's poll(2) selector re-arms
+/// on `WouldBlock` alone.
 const EDGE_AFTER_PARTIAL: bool = cfg!(all(
     not(mio_unsupported_force_poll_poll),
     any(
@@ -47,14 +48,18 @@ const EDGE_AFTER_PARTIAL: bool = cfg!(all(
     )
 ));
 
-/// What a TCP stream is watched for: urgent marks too, because a read ends at one with more bytes
-/// behind it. Only epoll tells of them. A Unix stream needs no such word, since a short read on it
-/// never counts as proof.
+/// Whether events tell of urgent marks, where a TCP read ends with more bytes behind it.
+const HAS_PRIORITY: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// What a Unix stream and a datagram socket are watched for.
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
+/// What a TCP stream is watched for: urgent marks too. A Unix stream needs no word of them, because
+/// a short read on it is never a proof.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const TCP_INTEREST: Interest = STREAM_INTEREST.add(Interest::PRIORITY);
+const BOTH_AND_PRIORITY: Interest = BOTH.add(Interest::PRIORITY);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-const TCP_INTEREST: Interest = STREAM_INTEREST;
-const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
+const BOTH_AND_PRIORITY: Interest = BOTH;
 
 /// The operating system.
 #[derive(Debug)]
@@ -71,7 +76,7 @@ impl OsNet {
     ///
     /// # Errors
     ///
-    /// The operating system's, where it has no descriptor for the selector.
+    /// The operating system has no descriptor for the selector.
     pub fn new() -> io::Result<OsNet> {
         Ok(OsNet {
             poll: Poll::new()?,
@@ -104,10 +109,9 @@ impl OsNet {
     }
 
     fn watch_datagram(&self, datagram: &mut Datagram, token: Token) -> io::Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
         match datagram {
-            Datagram::Udp(socket, _) => self.watch(socket, token, interest),
-            Datagram::Unix(_, socket) => self.watch(socket, token, interest),
+            Datagram::Udp(socket, _) => self.watch(socket, token, BOTH),
+            Datagram::Unix(_, socket) => self.watch(socket, token, BOTH),
         }
     }
 
@@ -122,40 +126,6 @@ impl OsNet {
             .register(source, token.into(), interest)
     }
 }
-
-/// A listening TCP or Unix socket.
-#[derive(Debug)]
-pub enum Listener {
-    /// TCP.
-    Tcp(TcpListener),
-    /// Unix, with the file to remove. The file goes first: a socket that is closed while its file
-    /// stands looks dead. A server that replaces the file in that instant may get the same inode
-    /// number, and we would take its file for ours.
-    Unix(Option<OwnedPath>, UnixListener),
-}
-
-/// A connected TCP or Unix socket.
-#[derive(Debug)]
-pub enum Stream {
-    /// TCP.
-    Tcp(TcpStream),
-    /// Unix.
-    Unix(UnixStream),
-}
-
-/// A UDP or Unix datagram socket.
-#[derive(Debug)]
-pub enum Datagram {
-    /// UDP, and whether it is connected: then it sends without naming its peer. The kernel looks up a
-    /// route for each name, and keeps that of a connected peer.
-    Udp(UdpSocket, bool),
-    /// Unix, with the file to remove, first as with a listener.
-    Unix(Option<OwnedPath>, UnixDatagram),
-}
-
-/// A socket file that is removed when this is dropped.
-#[derive(Debug)]
-pub struct OwnedPath(#[expect(dead_code, reason = "held for its drop")] SocketPath);
 
 /// Both kinds of stream read and write alike; only their types differ.
 macro_rules! either {
@@ -213,7 +183,7 @@ impl Net for OsNet {
 
     #[inline]
     fn short_read_drains(&self, stream: &Stream) -> bool {
-        EDGE_AFTER_PARTIAL && matches!(stream, Stream::Tcp(_))
+        EDGE_AFTER_PARTIAL && HAS_PRIORITY && matches!(stream, Stream::Tcp(_))
     }
 
     #[inline]
@@ -338,8 +308,8 @@ impl Net for OsNet {
 
     fn register(&mut self, stream: &mut Stream, token: Token) -> io::Result<()> {
         match stream {
-            Stream::Tcp(socket) => self.watch(socket, token, TCP_INTEREST),
-            Stream::Unix(socket) => self.watch(socket, token, STREAM_INTEREST),
+            Stream::Tcp(socket) => self.watch(socket, token, BOTH_AND_PRIORITY),
+            Stream::Unix(socket) => self.watch(socket, token, BOTH),
         }
     }
 
@@ -379,9 +349,9 @@ impl Net for OsNet {
 
     fn abort(&mut self, stream: Stream) {
         if let Stream::Tcp(socket) = &stream {
-            // With a linger of zero, close sends RST. Unix sockets have no reset of their own: their
-            // peer sees one if we leave bytes of it unread, an end of stream otherwise. A peer that
-            // is gone already gives an error, and needs no reset.
+            // With a linger of zero, close sends RST. Unix sockets have no reset of their own:
+            // their peer sees one if we leave bytes of it unread, an end of stream otherwise. A
+            // peer that is gone already gives an error, and needs no reset.
             let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
         }
         drop(stream);
@@ -504,21 +474,4 @@ impl Wake for Waker {
     fn wake(&self) -> io::Result<()> {
         Waker::wake(self)
     }
-}
-
-fn unix_peer(address: &std::os::unix::net::SocketAddr) -> Peer {
-    if let Some(path) = address.as_pathname() {
-        return Peer::Unix(path.as_os_str().as_bytes().into());
-    }
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        #[cfg(target_os = "android")]
-        use std::os::android::net::SocketAddrExt;
-        #[cfg(target_os = "linux")]
-        use std::os::linux::net::SocketAddrExt;
-        if let Some(name) = address.as_abstract_name() {
-            return Peer::Unix([&[0], name].concat().into());
-        }
-    }
-    Peer::unnamed()
 }

@@ -7,13 +7,13 @@
 //! * `IPV6_V6ONLY` before bind: `tcp://[::]:P` and `tcp://0.0.0.0:P` can stand side by side,
 //!   whatever the system's default is.
 //! * `TCP_NODELAY`, `SO_OOBINLINE` and keepalive on the TCP listener: Linux hands them down to the
-//!   sockets that it accepts, which costs no system call. [`adopt`] sets what is not handed down.
-//!   Without the first a 64 KiB message takes 44 ms longer.
-//! * `SO_OOBINLINE` puts urgent data in its place among the other bytes. Without it a read skips the
-//!   urgent byte, and an echo would lose it.
-//! * A client's datagram socket is connected too: then it hears its peer alone, and learns when
-//!   nobody is there. Unless it sends to a group or a broadcast address: members answer from their
-//!   own addresses.
+//!   sockets that it accepts, which costs no system call. [`adopt_tcp`] and [`adopt_unix`] set what
+//!   a listener does not hand down. Without `TCP_NODELAY` a 64 KiB message takes 44 ms longer.
+//! * `SO_OOBINLINE` puts urgent data in its place among the other bytes. Without it a read skips
+//!   the urgent byte, and an echo would lose it.
+//! * A client's datagram socket is connected too: then it hears its peer alone, and learns when no
+//!   peer is there. A socket that sends to a group or a broadcast address is not, because members
+//!   answer from their own addresses.
 //! * Non-blocking and close-on-exec on everything.
 //!
 //! Tests: `tests/addresses.rs`, `tests/urgent.rs`, `tests/kernel_facts.rs`.
@@ -26,6 +26,7 @@ use std::os::fd::AsFd;
 use log::warn;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockRef, Socket, Type};
 
+use super::hints::{reach_error, start_error};
 use super::options::{DatagramOptions, Interface, StreamOptions};
 use super::unix_path::{self, Lock, SocketPath};
 use crate::values::endpoint::Address;
@@ -106,7 +107,8 @@ pub(super) fn bind(address: &Address, options: &DatagramOptions) -> Result<Bound
     Ok(bound)
 }
 
-/// An IPv6 group of one link is an address on the interface that was asked for, if it does not name one itself.
+/// The address with its interface. An IPv6 group of one link takes the interface of the options if
+/// it does not name one itself.
 fn scoped(address: &Address, interface: Option<Interface>) -> io::Result<Address> {
     match (address, interface) {
         (Address::Udp(SocketAddr::V6(ip)), Some(interface))
@@ -131,7 +133,7 @@ fn prepare(socket: &Socket, ip: SocketAddr) -> io::Result<()> {
     )
 }
 
-/// Here nothing tells which address was asked.
+/// This system does not tell which address was asked.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn prepare(_socket: &Socket, ip: SocketAddr) -> io::Result<()> {
     if ip.ip().is_unspecified() {
@@ -229,7 +231,8 @@ pub(super) fn connect(
     attach(bound, remote, Type::STREAM).map(|bound| bound.socket)
 }
 
-/// A datagram socket that is connected to `remote`, which for datagrams means: it sends there, hears nobody else, and is told of refusals.
+/// A datagram socket that is connected to `remote`: it sends there, hears no other peer, and learns
+/// of refusals.
 pub(super) fn associate(
     remote: &Address,
     local: Option<&Address>,
@@ -357,73 +360,4 @@ fn bind_unix(address: &Address, path: &std::path::Path, kind: Type) -> io::Resul
         address: address.clone(),
         path: file,
     })
-}
-
-fn start_error(verb: &str, address: &Address, error: io::Error) -> StartError {
-    let hint = hint(address, &error);
-    StartError::new(format!("{verb} {address}"), error).with_hint(hint)
-}
-
-fn reach_error(address: &Address, error: io::Error) -> StartError {
-    let is_unix = matches!(address, Address::Unix(_) | Address::Unixgram(_));
-    let hint = match (error.kind(), is_unix) {
-        (io::ErrorKind::ConnectionRefused, true) => Some("nobody listens on that socket file"),
-        (io::ErrorKind::NotFound, true) => Some("there is no such socket file"),
-        (io::ErrorKind::PermissionDenied, true) => Some("you may not write to that socket file"),
-        (io::ErrorKind::WouldBlock, true) => Some("its backlog is full"),
-        (io::ErrorKind::AddrNotAvailable, false) => Some(
-            "no local port is left for this target: net.ipv4.ip_local_port_range says how many \
-             there are for each local address",
-        ),
-        (io::ErrorKind::PermissionDenied, false) => {
-            Some("a broadcast address is sent to with --broadcast")
-        }
-        _ if error.raw_os_error() == Some(libc::EPROTOTYPE) => {
-            Some("it is a socket of the other kind: try unix: or unixgram:")
-        }
-        _ => None,
-    };
-    StartError::new(format!("connect to {address}"), error).with_hint(hint)
-}
-
-/// What the user can do about an address that cannot be had.
-fn hint(address: &Address, error: &io::Error) -> Option<&'static str> {
-    let port = match address {
-        Address::Tcp(ip) | Address::Udp(ip) => Some(ip.port()),
-        Address::Unix(_) | Address::Unixgram(_) => None,
-    };
-    Some(match (error.kind(), port) {
-        (io::ErrorKind::AddrInUse, Some(_)) => {
-            "another program has it: choose another port, or 0 for any free one"
-        }
-        (io::ErrorKind::AddrInUse, None) => "another server answers there: choose another path",
-        (io::ErrorKind::AlreadyExists, None) => "choose another path, or remove it yourself",
-        (io::ErrorKind::PermissionDenied, Some(1..1024)) => {
-            "ports below 1024 need a privilege: run as root, grant CAP_NET_BIND_SERVICE, or choose \
-             a higher port"
-        }
-        (io::ErrorKind::PermissionDenied, None) => "you may not create files in that directory",
-        (io::ErrorKind::AddrNotAvailable, Some(_)) => {
-            "no interface of this machine has that address; 0.0.0.0 and [::] stand for all"
-        }
-        (io::ErrorKind::NotFound, None) => "the directory does not exist",
-        (io::ErrorKind::InvalidInput, Some(_)) if is_mapped(address) => {
-            "that is an IPv4 address: write it as 127.0.0.1, without ::ffff:"
-        }
-        (io::ErrorKind::InvalidInput, Some(_)) => {
-            "an address of one link needs its interface: a group with --interface, any other as in \
-             [fe80::1%2]"
-        }
-        _ => return None,
-    })
-}
-
-/// Whether an IPv6 address only stands for an IPv4 one. An IPv6 socket of ours takes none of them.
-fn is_mapped(address: &Address) -> bool {
-    match address {
-        Address::Tcp(SocketAddr::V6(ip)) | Address::Udp(SocketAddr::V6(ip)) => {
-            ip.ip().to_ipv4_mapped().is_some()
-        }
-        _ => false,
-    }
 }

@@ -4,7 +4,8 @@
 //!
 //! `/proc/net/unix` shows the name that a program bound, and a relative name says nothing here. The
 //! diagnostics tell the inode and the device of the file instead, which name it exactly. Where the
-//! kernel has another device number for a file system than `stat` shows (btrfs), no socket is found.
+//! kernel has another device number for a file system than `stat` shows (btrfs), no socket is
+//! found.
 
 use std::fs::Metadata;
 use std::io::{self, Read};

@@ -67,8 +67,8 @@ pub(super) struct Lock(#[expect(dead_code, reason = "held for its drop")] Option
 impl Lock {
     /// Locks the directory of a Unix path. An abstract name needs no lock, because it has no file.
     ///
-    /// The lock is advice among servers like this one. If the directory cannot be locked, the server
-    /// starts without: no program can keep another from starting by a lock that it holds.
+    /// The lock is advice among servers like this one. If the directory cannot be locked, the
+    /// server starts without: no program can keep another from starting by a lock that it holds.
     pub(super) fn of(address: &Address) -> Lock {
         let Some(file) = address.file() else {
             return Lock(None);

@@ -1,7 +1,7 @@
-//! Where to listen: the words of the user, and the addresses they come to.
+//! Where to listen: what the user wrote, and the addresses that it stands for.
 //!
-//! Owns the grammar `tcp://HOST:PORT`, `udp://HOST:PORT`, `unix:PATH`, `unixgram:PATH`. Resolving a name may block for seconds, so
-//! it happens before the loop starts, never on it.
+//! Owns the grammar `tcp://HOST:PORT`, `udp://HOST:PORT`, `unix:PATH`, `unixgram:PATH`. To resolve
+//! a name may block for seconds, so it happens before the loop starts, never on it.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -48,11 +48,12 @@ pub enum Address {
 }
 
 impl Endpoint {
-    /// The addresses that this endpoint stands for, in the resolver's order, each once. Blocks while a name is looked up.
+    /// The addresses that this endpoint stands for, in the resolver's order, each once. Blocks
+    /// while the resolver looks up a name.
     ///
     /// # Errors
     ///
-    /// The resolver's, where the host is a name that it does not know.
+    /// The resolver's, if it does not know the name.
     pub fn resolve(&self) -> io::Result<Vec<Address>> {
         Ok(match self {
             Endpoint::Tcp(host) => host.resolve()?.into_iter().map(Address::Tcp).collect(),
@@ -81,7 +82,7 @@ impl Address {
         matches!(self, Address::Tcp(_) | Address::Unix(_))
     }
 
-    /// The same, as a peer's address is known.
+    /// The same address in the form of a peer's.
     pub(crate) fn as_peer(&self) -> Peer {
         match self {
             Address::Tcp(address) | Address::Udp(address) => Peer::from(*address),
@@ -92,7 +93,7 @@ impl Address {
         }
     }
 
-    /// The Unix path, where it is one that stands in the file system.
+    /// The Unix path, if it names a file.
     pub(crate) fn file(&self) -> Option<&Path> {
         match self {
             Address::Unix(path) | Address::Unixgram(path)
@@ -172,11 +173,12 @@ fn unix_path(path: &str) -> Result<PathBuf, EndpointError> {
     match path.len() {
         0 => Err(EndpointError("the path is missing")),
         length if length > UNIX_PATH_MAX => Err(EndpointError(
-            "the path is longer than the 107 bytes that a Unix socket can have; use a shorter or a relative one",
+            "the path is longer than the 107 bytes that a Unix socket can have; use a shorter or a \
+             relative one",
         )),
         _ if path.contains('\0') => Err(EndpointError("a path cannot contain a zero byte")),
         _ if path.starts_with('@') && !cfg!(target_os = "linux") => {
-            Err(EndpointError("abstract names exist on Linux alone"))
+            Err(EndpointError("only Linux has abstract names"))
         }
         _ => Ok(PathBuf::from(path)),
     }

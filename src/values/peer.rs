@@ -1,22 +1,24 @@
 //! Who is at the other end.
 //!
-//! Owns the compact form of an address: 24 bytes, where [`std::net::SocketAddr`] takes 32 and cannot hold a Unix address. Every
-//! connection stores one, because after a reset the kernel no longer knows it and the log line about it is still to be written.
+//! Owns the compact form of an address: 24 bytes. A [`std::net::SocketAddr`] takes 32 and cannot
+//! hold a Unix address. Every connection stores its peer, because the kernel forgets it after a
+//! reset, and the log line is still to be written.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use crate::values::escape::Escaped;
 
-/// The address of a peer, as the socket told it.
+/// The address of a peer, as the socket tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
     /// An IPv4 address and port.
     V4(Ipv4Addr, u16),
-    /// An IPv6 address, port and scope. The flow label is not kept: it is not part of who somebody is.
+    /// An IPv6 address, port and scope. The flow label is dropped, because it does not name a peer.
     V6(Ipv6Addr, u16, u32),
-    /// A Unix socket: the path it is bound to, empty where it is bound to none, with a leading zero byte where the name is
-    /// abstract (Linux). The path is the peer's own choice, so it is escaped wherever it is shown.
+    /// A Unix socket: the path that it is bound to, or empty if it is bound to none. An abstract
+    /// name (Linux) begins with a zero byte. The peer chose the path, so it is escaped wherever it
+    /// is shown.
     Unix(Box<[u8]>),
 }
 
@@ -26,7 +28,7 @@ const _: () = assert!(
 );
 
 impl Peer {
-    /// A Unix peer that has no name, as most clients of stream sockets.
+    /// A Unix peer without a name, as most clients of stream sockets are.
     pub fn unnamed() -> Peer {
         Peer::Unix(Box::default())
     }

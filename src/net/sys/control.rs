@@ -89,7 +89,7 @@ fn note_v6(path: &mut Path, info: libc::in6_pktinfo) {
     }
     path.local = Some(destination.into());
     if destination.is_unicast_link_local() {
-        path.interface = info.ipi6_ifindex as u32;
+        path.interface = info.ipi6_ifindex as _;
     }
 }
 

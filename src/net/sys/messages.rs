@@ -8,7 +8,7 @@
 //! one set of control messages for all. rustix has neither call. socket2 knows single messages
 //! without control data.
 //!
-//! Tests: `tests/datagrams.rs`, `tests/unix_paths.rs`, `tests/kernel_facts.rs`.
+//! Tests: `tests/datagrams.rs`, `tests/unix_datagrams.rs`, `tests/kernel_facts.rs`.
 
 use std::io;
 use std::mem::{self, MaybeUninit};

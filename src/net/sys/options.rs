@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use libc::c_int;
 
 /// Asks the kernel for everything that a UDP server wants to know of a datagram. A kernel that is
-/// too old for an option does not tell, and the server goes on without. Only the address that was
-/// asked must be known, where there may be several (`is_wildcard`).
+/// too old for an option does not tell, and the server goes on without. Only a socket that is bound
+/// to several addresses (`is_wildcard`) must learn which one was asked.
 pub(crate) fn prepare(socket: BorrowedFd<'_>, is_ipv6: bool, is_wildcard: bool) -> io::Result<()> {
     let (level, address, hops, discover) = if is_ipv6 {
         (
@@ -93,5 +93,46 @@ fn set<T: Copy>(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: T) -
     } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// Writes without being read until the kernel takes no more, and looks at what it still holds
+    /// while the peer reads on.
+    fn assert_reading_shows(mut ours: impl Write + AsFd, mut peer: impl Read) {
+        let mut written = 0;
+        while let Ok(count) = ours.write(&[0; 64 * 1024]) {
+            written += count;
+        }
+        let full = unsent(ours.as_fd()).unwrap();
+        assert!(full > 0);
+        let mut room = vec![0; written / 2];
+        peer.read_exact(&mut room).unwrap();
+        let left = unsent(ours.as_fd()).unwrap();
+        assert!(left < full, "{left} after {full}");
+    }
+
+    #[test]
+    fn what_a_unix_peer_reads_is_seen() {
+        let (ours, peer) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        assert_reading_shows(ours, peer);
+    }
+
+    #[test]
+    fn what_a_tcp_peer_reads_is_seen() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        assert_reading_shows(ours, peer);
     }
 }
