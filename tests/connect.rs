@@ -602,22 +602,29 @@ fn a_multicast_group_is_joined_and_spoken_to_on_the_interface_asked_for() {
     );
 }
 
+/// Only a server that is bound to the broadcast address answers what was sent there.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_broadcast_address_is_sent_to_when_told_to() {
-    // Only a server that is bound to that very address answers what is sent to all.
-    let server = Server::start(&["udp://127.255.255.255:0"]);
-    let endpoint = server.endpoints[0].clone();
-    let (status, got, said) = converse(&["--broadcast", &endpoint], b"everybody!\n");
+    let bound = Server::start(&["udp://127.255.255.255:0"]);
+    let endpoint = &bound.endpoints[0];
+    let (status, got, said) = converse(&["--broadcast", endpoint], b"everybody!\n");
     assert_eq!(
         (status, &got[..], said.as_str()),
         (0, &b"everybody!\n"[..], "")
     );
-    let (status, _, said) = converse(&[&endpoint], b"everybody!\n");
+    let (status, _, said) = converse(&[endpoint], b"everybody!\n");
     assert!(
         status == 1 && said.contains("is sent to with --broadcast"),
         "{status}: {said}"
     );
+
+    let mut any = Server::start(&["udp://0.0.0.0:0"]);
+    let endpoint = format!("udp://127.255.255.255:{}", any.address(0).port());
+    let words = ["--broadcast", "--wait", "0s", &endpoint];
+    assert_eq!(converse(&words, b"everybody!\n").1, b"");
+    assert_eq!(any.stop(), 0);
+    any.wait_for_log("unanswered (sent to a broadcast or multicast address) 1");
 }
 
 #[test]
@@ -651,6 +658,34 @@ fn addresses_of_a_name_are_tried_in_turn() {
         (0, b"here".to_vec(), String::new())
     );
     peer.join().unwrap();
+}
+
+/// A piece of a file that is missing would go unnoticed.
+#[test]
+fn a_standard_output_on_a_full_disk_is_a_failure() {
+    let (stream, datagrams) = (Server::start(&[TCP]), Server::start(&[UDP]));
+    for server in [&stream, &datagrams] {
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let mut child = Command::new(binary())
+            .args(["connect", &server.endpoints[0]])
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::piped())
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(b"hello\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.starts_with("mynah: cannot write to standard output: No space left"),
+            "{said}"
+        );
+    }
 }
 
 /// A backlog that is full for a while is no refusal.

@@ -30,7 +30,7 @@ pub(super) struct WireOptions {
     /// Close a connection that sends a framed message longer than SIZE
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = size)]
     max_message: usize,
-    /// Close a connection whose framed message is not complete D after it began
+    /// Close a connection that stops inside a framed message and sends nothing more for D
     #[arg(long, value_name = "D", default_value = "30s", value_parser = timeout)]
     message_timeout: Timeout,
     /// Use this text encoding on the wire, by its WHATWG label: the texts of the other options are
