@@ -65,33 +65,21 @@ impl Inbound {
     }
 }
 
-/// What a run may still do.
-struct Budget {
+/// What a run has done.
+#[derive(Default)]
+struct Work {
     datagrams: usize,
     bytes: usize,
 }
 
-impl Budget {
-    const WHOLE: Budget = Budget {
-        datagrams: DATAGRAM_BUDGET,
-        bytes: DATAGRAM_BYTES,
-    };
-
-    fn spend(&mut self, bytes: usize) {
-        self.datagrams = self.datagrams.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
+impl Work {
+    fn count(&mut self, bytes: usize) {
+        self.datagrams += 1;
+        self.bytes += bytes;
     }
 
-    fn is_spent(&self) -> bool {
-        self.datagrams == 0 || self.bytes == 0
-    }
-
-    /// What was spent.
-    fn spent(&self) -> (usize, usize) {
-        (
-            DATAGRAM_BUDGET - self.datagrams,
-            DATAGRAM_BYTES - self.bytes,
-        )
+    fn is_enough(&self) -> bool {
+        self.datagrams >= DATAGRAM_BUDGET || self.bytes >= DATAGRAM_BYTES
     }
 }
 
@@ -105,14 +93,13 @@ impl<N: Net> Datagram<N> {
     ) -> Outcome {
         let rest = self.rest.take();
         let lent = rest.map(|rest| std::mem::replace(&mut common.inbound, rest));
-        let mut budget = Budget::WHOLE;
-        let outcome = self.receive_bursts(ready, turn, common, &mut budget);
+        let mut work = Work::default();
+        let outcome = self.receive_bursts(ready, turn, common, &mut work);
         if common.inbound.is_pending() {
             let lent = lent.unwrap_or_default();
             self.rest = Some(std::mem::replace(&mut common.inbound, lent));
         }
-        let (datagrams, bytes) = budget.spent();
-        turn.charge(DATAGRAM_COST * datagrams as u32, bytes);
+        turn.charge(DATAGRAM_COST * work.datagrams as u32, work.bytes);
         outcome
     }
 
@@ -121,21 +108,21 @@ impl<N: Net> Datagram<N> {
         ready: &mut Ready,
         turn: &mut Turn<N>,
         common: &mut Common,
-        budget: &mut Budget,
+        work: &mut Work,
     ) -> Outcome {
         let mut has_answered = false;
         loop {
             if common.inbound.is_pending() {
-                self.answer(ready, turn, common, budget);
+                self.answer(ready, turn, common, work);
                 has_answered = true;
             }
             if !common.inbound.is_pending() && !ready.contains(Ready::READABLE) {
                 return Outcome::Waiting;
             }
-            if budget.is_spent() {
+            if work.is_enough() {
                 break;
             }
-            self.receive_burst(ready, turn, common, budget);
+            self.receive_burst(ready, turn, common, work);
         }
         turn.stats.yields += 1;
         if has_answered {
@@ -153,7 +140,7 @@ impl<N: Net> Datagram<N> {
         ready: &mut Ready,
         turn: &mut Turn<N>,
         common: &mut Common,
-        budget: &mut Budget,
+        work: &mut Work,
     ) {
         let inbound = &mut common.inbound;
         match turn.net.receive(&mut self.out.socket, &mut inbound.burst) {
@@ -178,7 +165,7 @@ impl<N: Net> Datagram<N> {
             // The error of an earlier reply (ICMP), told late. Datagrams that stand behind it give
             // no event of their own: go on.
             Err(error) => {
-                budget.spend(0);
+                work.count(0);
                 turn.stats.datagram_errors += 1;
                 debug!("{}: receiving: {error}", self.out.address);
                 self.service.on_error(&error);
@@ -192,13 +179,13 @@ impl<N: Net> Datagram<N> {
         ready: &mut Ready,
         turn: &mut Turn<N>,
         common: &mut Common,
-        budget: &mut Budget,
+        work: &mut Work,
     ) {
-        while common.inbound.is_pending() && !budget.is_spent() {
-            if !self.begin_part(turn, common, budget) {
+        while common.inbound.is_pending() && !work.is_enough() {
+            if !self.begin_part(turn, common, work) {
                 continue;
             }
-            while !self.answer_part(turn, common, budget) {
+            while !self.answer_part(turn, common, work) {
                 self.dispatch(ready, turn, common);
             }
         }
@@ -206,11 +193,11 @@ impl<N: Net> Datagram<N> {
     }
 
     /// Judges the peer of the next part. `false`: the part was dropped.
-    fn begin_part(&self, turn: &mut Turn<N>, common: &mut Common, budget: &mut Budget) -> bool {
+    fn begin_part(&self, turn: &mut Turn<N>, common: &mut Common, work: &mut Work) -> bool {
         let inbound = &mut common.inbound;
         let part = &mut inbound.burst.parts[inbound.part];
         if part.is_cut {
-            budget.spend(part.size);
+            work.count(part.size);
             turn.stats.datagrams_too_long += 1;
             debug!(
                 "{}: {}: dropped a datagram that is longer than {} bytes",
@@ -230,12 +217,7 @@ impl<N: Net> Datagram<N> {
 
     /// Calls the service with the datagrams of the part. `false`: what it said must be sent before
     /// it may say more.
-    fn answer_part(
-        &mut self,
-        turn: &mut Turn<N>,
-        common: &mut Common,
-        budget: &mut Budget,
-    ) -> bool {
+    fn answer_part(&mut self, turn: &mut Turn<N>, common: &mut Common, work: &mut Work) -> bool {
         let inbound = &mut common.inbound;
         let (buffer, part) = (inbound.burst.buffer(), &inbound.burst.parts[inbound.part]);
         let rights = match &mut self.role {
@@ -269,7 +251,7 @@ impl<N: Net> Datagram<N> {
                 is_over = false;
                 break;
             }
-            budget.spend(datagram.len());
+            work.count(datagram.len());
             wire.rights.renew(datagram.len());
             let mut cx = Context::new(turn.now, &part.path.peer, &mut wire);
             // A datagram socket has no connection to finish or to abort.
