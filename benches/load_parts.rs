@@ -8,12 +8,12 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use mynah::load::{Expected, Payload, Rate, Reader, Response, Schedule, Sent, Times, Window};
+use mynah::load::{Expected, Pace, Payload, Reader, Response, Schedule, Sent, Times, Window};
 use mynah::{Dice, Time};
 
 fn parts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("load");
-    let schedule = Schedule::new(Rate::per_second(20_000.0), Time::ZERO, 7, 50);
+    let schedule = Schedule::new(Pace::per_second(20_000.0), Time::ZERO, 7, 50);
     let mut n = 0;
     group.bench_function("schedule: time of the next message", |bencher| {
         bencher.iter(|| {

@@ -1,4 +1,5 @@
-//! The program: words become a configuration, the configuration becomes a reactor, its ending becomes an exit status.
+//! The program: words become a configuration, the configuration becomes a reactor, and its ending
+//! becomes an exit status.
 
 mod cli;
 
@@ -10,16 +11,18 @@ fn main() -> ExitCode {
         Err(answer) => return answer.give(),
     };
     let log = cli::log::init(invocation.level);
+    let closing = log.closing();
+    cli::panics::log_panics();
     let ended = match invocation.command {
-        cli::Command::Serve(config) => cli::serve::run(&config, &log),
-        cli::Command::Connect(config) => cli::connect::run(&config),
-        cli::Command::Load(config) => cli::load::run(*config),
-        cli::Command::Report(config) => cli::report::run(&config),
-        cli::Command::Man => cli::pages::man(),
-        cli::Command::Completions(shell) => cli::pages::completions(shell),
+        cli::Job::Serve(config) => cli::serve::run(&config, &log),
+        cli::Job::Connect(config) => cli::connect::run(&config),
+        cli::Job::Load(config) => cli::load::run(*config),
+        cli::Job::Report(config) => cli::report::run(&config),
+        cli::Job::Man => cli::pages::man(),
+        cli::Job::Completions(shell) => cli::pages::completions(shell),
     };
-    // The last lines of the log come before the one that says why there are no more.
-    log.close();
+    // The log ends before the line that says why the program does.
+    drop(closing);
     match ended {
         Ok(status) => status.into(),
         Err(failure) => failure.report(),

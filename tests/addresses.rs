@@ -2,12 +2,20 @@
 
 mod common;
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::{Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Command;
+use std::time::Duration;
 
-use common::{PATIENCE, Scratch, Server, TCP, UDP, assert_echoes, connect, loopback, run_to_end};
+use common::{
+    PATIENCE, Scratch, Server, TCP, UDP, assert_echoes, connect, eventually, has_tool, loopback,
+    run_to_end,
+};
+use mynah::net::os::{OsNet, Stream};
+use mynah::net::{Keepalive, Net, StreamOptions};
+use mynah::{Address, Token};
+use socket2::SockRef;
 
 fn has_ipv6() -> bool {
     let has = UdpSocket::bind("[::1]:0").is_ok();
@@ -285,4 +293,184 @@ fn every_descriptor_is_closed_on_exec() {
     }
     // Four sockets, two connections, the selector and the waker at the least.
     assert!(checked >= 8, "{checked} descriptors");
+}
+
+/// Runs a script of the shell in a network of its own, as root there. Returns what it printed;
+/// `None`, with a word, where that cannot be.
+fn run_isolated(scratch: &Scratch, script: &str) -> Option<String> {
+    if !has_tool("ip") || !has_tool("nsenter") {
+        return None;
+    }
+    let output = Command::new("unshare")
+        .args(common::isolated()?)
+        .args(["sh", "-c", &format!("set -e\n{script}")])
+        .env("MYNAH", common::binary())
+        .env("SCRATCH", scratch.path(""))
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (printed, said) = (text(output.stdout), text(output.stderr));
+    assert!(output.status.success(), "{printed}{said}");
+    Some(printed)
+}
+
+/// An address of one link names a way only together with its interface, which the kernel tells of the
+/// question and wants to hear of the answer.
+#[test]
+fn a_link_local_address_answers_a_global_one() {
+    let script = r#"
+        unshare --net sleep 60 &
+        far=$!
+        until [ "$(readlink /proc/$far/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do kill -0 $far; done
+        ip link add name left type veth peer name right
+        ip link set right netns $far
+        ip link set left up
+        ip address add fd00::1/64 dev left nodad
+        ip address add fe80::7/64 dev left nodad
+        nsenter --target $far --net ip link set right up
+        nsenter --target $far --net ip address add fd00::2/64 dev right nodad
+        "$MYNAH" serve -q 'udp://[::]:7000' > "$SCRATCH/ready" &
+        server=$!
+        until [ -s "$SCRATCH/ready" ]; do kill -0 $server; done
+        # The neighbour may take a moment to be found.
+        tries=0
+        until [ "$answer" = asked ] || [ $tries = 20 ]; do
+            answer=$(echo asked | nsenter --target $far --net \
+                "$MYNAH" connect -q --wait 300ms --bind 'fd00::2' 'udp://[fe80::7%right]:7000')
+            tries=$((tries + 1))
+        done
+        kill $far $server
+        echo "$answer"
+    "#;
+    if let Some(printed) = run_isolated(&Scratch::new(), script) {
+        assert_eq!(printed, "asked\n");
+    }
+}
+
+/// Many a hosts file gives `localhost` the address `::1`, whether the machine has IPv6 or not.
+#[test]
+fn an_address_of_a_name_that_this_machine_does_not_have_is_skipped() {
+    let script = r#"
+        ip link set lo up
+        printf '::1 both\n127.0.0.1 both\n::1 none\n' > "$SCRATCH/hosts"
+        # Where the system forbids this, there is nothing to test.
+        echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6 || { echo skipped; exit 0; }
+        unshare --mount sh -c '
+            mount --bind "$SCRATCH/hosts" /etc/hosts || { echo skipped; exit 0; }
+            for scheme in tcp udp; do
+                "$MYNAH" serve $scheme://both:0 > "$SCRATCH/$scheme" 2> "$SCRATCH/log" &
+                server=$!
+                until [ -s "$SCRATCH/$scheme" ] || ! kill -0 $server; do :; done
+                kill $server
+                wait $server
+                cat "$SCRATCH/$scheme"
+                grep -o "cannot .* skipped.*" "$SCRATCH/log"
+            done
+            "$MYNAH" serve -q tcp://none:0 2>&1 || echo "status $?"
+        '
+    "#;
+    let Some(printed) = run_isolated(&Scratch::new(), script) else {
+        return;
+    };
+    if printed.contains("skipped\n") {
+        eprintln!("skipped: IPv6 cannot be switched off here");
+        return;
+    }
+    let lines: Vec<&str> = printed.lines().collect();
+    let due = [
+        "listening on tcp://127.0.0.1:",
+        "cannot listen on tcp://[::1]:0: ",
+        "listening on udp://127.0.0.1:",
+        "cannot bind udp://[::1]:0: ",
+        "mynah: cannot listen on tcp://[::1]:0: cannot assign requested address",
+        "status 1",
+    ];
+    assert_eq!(lines.len(), due.len(), "{printed}");
+    for (line, due) in lines.iter().zip(due) {
+        assert!(line.starts_with(due), "{line}\n{printed}");
+    }
+}
+
+#[test]
+fn an_ipv4_address_that_is_written_as_ipv6_is_named() {
+    if !has_ipv6() {
+        return;
+    }
+    for scheme in ["tcp", "udp"] {
+        let endpoint = format!("{scheme}://[::ffff:127.0.0.1]:0");
+        let (status, _, stderr) = run_to_end(&["serve", "-q", &endpoint]);
+        assert_eq!(status, 1, "{stderr}");
+        assert!(stderr.contains("that is an IPv4 address"), "{stderr}");
+    }
+}
+
+/// Both ends of a connection, each made by an `OsNet` of its own with these options.
+fn streams(options: &StreamOptions) -> [Stream; 2] {
+    let net = || OsNet::new().unwrap().with_stream_options(options.clone());
+    let (mut server, mut client) = (net(), net());
+    let token = Token::from(mio::Token(1));
+    let any = Address::Tcp(loopback());
+    let (mut listener, address) = server.listen(&any, 1, token).unwrap();
+    let connected = client.connect(&address, None, token).unwrap();
+    let accepted = eventually("a connection", || match server.accept(&mut listener) {
+        Ok((stream, _)) => Some(stream),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        Err(error) => panic!("{error}"),
+    });
+    [accepted, connected]
+}
+
+#[test]
+fn a_vanished_peer_is_asked_for_on_both_sides() {
+    let keepalive = Keepalive {
+        idle: Duration::from_secs(7),
+        interval: Duration::from_millis(3500),
+        probes: 5,
+    };
+    for stream in streams(&StreamOptions {
+        keepalive: Some(keepalive),
+    }) {
+        let Stream::Tcp(socket) = stream else {
+            panic!("{stream:?} is no TCP stream")
+        };
+        let socket = SockRef::from(&socket);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), keepalive.idle);
+        assert_eq!(
+            socket.tcp_keepalive_interval().unwrap(),
+            Duration::from_secs(3),
+            "whole seconds"
+        );
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), keepalive.probes);
+    }
+    for stream in streams(&StreamOptions { keepalive: None }) {
+        let Stream::Tcp(socket) = stream else {
+            panic!("{stream:?} is no TCP stream")
+        };
+        assert!(!SockRef::from(&socket).keepalive().unwrap());
+    }
+}
+
+/// The kernel shows which timer runs on a connection.
+#[test]
+fn a_server_asks_for_vanished_peers_unless_told_otherwise() {
+    if !has_tool("ss") {
+        return;
+    }
+    let server = Server::start(&[TCP]);
+    let client = server.connect();
+    assert_echoes(&client, b"here");
+    let port = client.local_addr().unwrap().port();
+    let timers = || {
+        let filter = format!("dport = :{port}");
+        let output = Command::new("ss")
+            .args(["-tnoH", &filter])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    eventually("the timer", || {
+        timers().contains("timer:(keepalive,").then_some(())
+    });
 }

@@ -1,4 +1,5 @@
-//! The command line is a contract: what goes to which stream, one line a failure, and the exit status that scripts branch on.
+//! The command line is a contract: what goes to which stream, one line a failure, and the exit
+//! status that scripts branch on.
 
 mod common;
 
@@ -9,7 +10,8 @@ use std::process::{Command, Output, Stdio};
 
 use common::{PATIENCE, Server, TCP, UDP, assert_echoes, binary, connect, has_tool, run_to_end};
 
-/// Runs `mynah WORDS…`, which must fail with `status` and one line that says all of `named`. The log may stand before it.
+/// Runs `mynah WORDS…`, which must fail with `status` and one line that says all of `named`. Lines of
+/// the log may come before it.
 #[track_caller]
 fn assert_fails(words: &[&str], status: i32, named: &[&str]) {
     let (got, stdout, stderr) = run_to_end(words);
@@ -37,21 +39,24 @@ fn assert_fails(words: &[&str], status: i32, named: &[&str]) {
     );
 }
 
-/// Serves one connection, then ends by SIGTERM; with `flags` before the endpoint and `RUST_LOG` where it is given.
+/// Serves one connection, then ends by SIGTERM; with `flags` before the endpoint and this `RUST_LOG`.
 fn serve_one(flags: &[&str], rust_log: Option<&str>) -> Output {
     let mut command = Command::new(binary());
-    command
-        .arg("serve")
-        .args(flags)
-        .arg(TCP)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.arg("serve").args(flags).arg(TCP);
     match rust_log {
         Some(value) => command.env("RUST_LOG", value),
         None => command.env_remove("RUST_LOG"),
     };
-    let mut child = command.spawn().unwrap();
+    run_one(&mut command)
+}
+
+fn run_one(command: &mut Command) -> Output {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
@@ -77,6 +82,39 @@ fn serve_one(flags: &[&str], rust_log: Option<&str>) -> Output {
 
 fn log_of(flags: &[&str], rust_log: Option<&str>) -> String {
     String::from_utf8(serve_one(flags, rust_log).stderr).unwrap()
+}
+
+/// The log of a server that may use so many KiB of addresses.
+fn log_within(kibibytes: u32, flags: &[&str]) -> String {
+    let script = format!("ulimit -v {kibibytes} && exec \"$0\" serve \"$@\" {TCP}");
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).arg(binary()).args(flags);
+    let output = run_one(command.env_remove("RUST_LOG"));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn the_default_of_pending_output_fits_into_the_memory_that_there_is() {
+    let log = log_within(400_000, &[]);
+    let most: u64 = log
+        .lines()
+        .find_map(|line| {
+            line.split_once("at most ")?
+                .1
+                .strip_suffix(" bytes of pending output")
+        })
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("{log}"));
+    assert!(most <= 400_000 * 1024 / 4, "{log}");
+    assert!(!log.contains(" WARN "), "{log}");
+
+    let log = log_within(400_000, &["--max-pending-output", "3MiB"]);
+    assert!(
+        log.contains("at most 3145728 bytes of pending output"),
+        "{log}"
+    );
+    let log = log_within(400_000, &["--max-pending-output", "2000MiB"]);
+    assert!(log.contains("lower --max-pending-output"), "{log}");
 }
 
 #[test]

@@ -324,7 +324,8 @@ fn datagrams_longer_than_a_packet_come_back_all_the_same() {
         set -e
         unshare --net sleep 60 &
         far=$!
-        until [ "$(readlink /proc/$far/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do kill -0 $far; done
+        here=$(readlink /proc/self/ns/net)
+        until [ "$(readlink /proc/$far/ns/net)" != "$here" ]; do kill -0 $far; done
         ip link add name left type veth peer name right
         ip link set right netns $far
         ip address add 10.9.0.1/24 dev left
@@ -340,7 +341,8 @@ fn datagrams_longer_than_a_packet_come_back_all_the_same() {
         done > "$READY.in"
         # All at once: the fifth field of /proc/net/udp says how much stands in the socket.
         kill -STOP $server
-        nsenter --target $far --net "$MYNAH" connect --wait 3s udp://10.9.0.1:7000 < "$READY.in" > "$READY.out" &
+        nsenter --target $far --net "$MYNAH" connect --wait 3s udp://10.9.0.1:7000 \
+            < "$READY.in" > "$READY.out" &
         client=$!
         held=0
         until [ $((0x$held)) -gt 124000 ]; do
@@ -374,20 +376,26 @@ fn every_address_of_a_machine_answers_as_itself() {
         set -e
         ip link set lo up
         ip link add name left type veth peer name right
-        for each in "left 10.1.0.1/24" "left 10.1.0.2/24" "right 10.2.0.1/24" "right 10.2.0.2/24" "left fd00:1::1/64" "left fd00:1::2/64" "right fd00:2::1/64" "right fd00:2::2/64"; do
+        for each in \
+            "left 10.1.0.1/24" "left 10.1.0.2/24" "right 10.2.0.1/24" "right 10.2.0.2/24" \
+            "left fd00:1::1/64" "left fd00:1::2/64" "right fd00:2::1/64" "right fd00:2::2/64"
+        do
             set -- $each
             case $2 in *:*) no_wait=nodad;; *) no_wait=;; esac
             ip address add "$2" dev "$1" $no_wait
         done
         ip link set left up; ip link set right up
-        addresses="10.1.0.1 10.1.0.2 10.2.0.1 10.2.0.2 [fd00:1::1] [fd00:1::2] [fd00:2::1] [fd00:2::2]"
-        "$MYNAH" serve -q udp://0.0.0.0:7000 udp://[::]:7000 $(for each in $addresses; do echo "udp://$each:8000"; done) > "$READY" &
+        addresses="10.1.0.1 10.1.0.2 10.2.0.1 10.2.0.2"
+        addresses="$addresses [fd00:1::1] [fd00:1::2] [fd00:2::1] [fd00:2::2]"
+        each_of_them=$(for each in $addresses; do echo "udp://$each:8000"; done)
+        "$MYNAH" serve -q udp://0.0.0.0:7000 udp://[::]:7000 $each_of_them > "$READY" &
         server=$!
         until [ "$(wc -l < "$READY")" = 10 ]; do kill -0 $server; done
         for each in $addresses; do
             for port in 7000 8000; do
                 answer=$(printf '%s\n' "$each" | "$MYNAH" connect --wait 300ms "udp://$each:$port")
-                [ "$answer" = "$each" ] || { echo "$each:$port answered '$answer'"; kill $server; exit 1; }
+                [ "$answer" = "$each" ] ||
+                    { echo "$each:$port answered '$answer'"; kill $server; exit 1; }
             done
         done
         kill $server; wait $server
@@ -395,8 +403,10 @@ fn every_address_of_a_machine_answers_as_itself() {
         "$MYNAH" serve -q 'udp://[ff02::7:7]:9000' --interface left > "$READY.group" &
         server=$!
         until [ -s "$READY.group" ]; do kill -0 $server; done
-        answer=$(echo 'and here?' | "$MYNAH" connect --wait 300ms --interface left 'udp://[ff02::7:7]:9000')
-        [ "$answer" = 'and here?' ] || { echo "the group answered '$answer'"; kill $server; exit 1; }
+        answer=$(echo 'and here?' |
+            "$MYNAH" connect --wait 300ms --interface left 'udp://[ff02::7:7]:9000')
+        [ "$answer" = 'and here?' ] ||
+            { echo "the group answered '$answer'"; kill $server; exit 1; }
         kill $server; wait $server
     "#;
     run_isolated(isolated, script, &Scratch::new());

@@ -216,6 +216,35 @@ fn an_answer_is_no_longer_than_its_request_unless_that_is_allowed() {
     }
 }
 
+/// One packet to all hosts would have all of them shout at its source.
+#[test]
+fn what_is_sent_to_all_hosts_is_not_answered() {
+    let any = Address::Udp((Ipv4Addr::UNSPECIFIED, 0).into());
+    let server = Background::start(any, Limits::default(), || service::Echo);
+    let port = socket_addr(&server).port();
+    let client = udp_client((Ipv4Addr::LOCALHOST, port).into());
+    let shouting = UdpSocket::bind("127.0.0.1:0").unwrap();
+    shouting.set_broadcast(true).unwrap();
+    shouting
+        .send_to(b"all of you", ("127.255.255.255", port))
+        .unwrap();
+    eventually("it is refused", || {
+        (server.stats().unanswered[Refusal::ToGroup] == 1).then_some(())
+    });
+    assert_answers(&client, b"only me");
+    assert_eq!(server.stats().datagrams_out, 1, "{}", server.stats());
+    // A server that is bound to that address was put there to answer it.
+    let all = Address::Udp("127.255.255.255:0".parse().unwrap());
+    let server = Background::start(all, Limits::default(), || service::Echo);
+    shouting
+        .send_to(b"all of you", socket_addr(&server))
+        .unwrap();
+    let mut got = [0; 64];
+    shouting.set_read_timeout(Some(PATIENCE)).unwrap();
+    let size = again(|| shouting.recv(&mut got)).unwrap();
+    assert_eq!(&got[..size], b"all of you");
+}
+
 fn unix_echo(path: &Path, limits: Limits) -> Background {
     Background::start(Address::Unixgram(path.into()), limits, || service::Echo)
 }

@@ -126,6 +126,8 @@ fn the_schema_of_the_json_report_is_the_one_that_was_promised() {
         assert_eq!(report["version"], 1);
         schema(&report, report["schema"].as_str().unwrap(), &mut fields);
     }
+    // Whether a trial of 20 ms has errors depends on the machine; their form is that of a run's.
+    fields.retain(|path, _| !path.starts_with("mynah-find.trials[].errors.kinds."));
     let lines: String = fields
         .iter()
         .map(|(path, kinds)| {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use mynah::Dice;
 use mynah::load::{
-    Check, Generator, Lanes, Law, News, Orders, Outcome, Payload, Plan, Rate, Response, Tally,
+    Check, Concluded, Generator, Lanes, Law, News, Orders, Pace, Payload, Plan, Response, Tally,
     Trouble,
 };
 use mynah::net::sim::{Conditions, PeerEnd, Selector, SimNet};
@@ -52,7 +52,7 @@ const CLOSED: Law = Law::Closed {
 
 fn open(rate: f64) -> Law {
     Law::Open {
-        rate: Rate::per_second(rate),
+        rate: Pace::per_second(rate),
     }
 }
 
@@ -62,7 +62,7 @@ fn run(
     conditions: Conditions,
     plan: Plan,
     mut play: impl FnMut(&mut SimNet, usize),
-) -> (Tally, Outcome) {
+) -> (Tally, Concluded) {
     let limits = Limits {
         connect_timeout: plan.timeout,
         write_timeout: None,
@@ -193,7 +193,7 @@ fn every_message_is_accounted_for() {
             );
             if let (Law::Open { .. }, Some(requests)) = (law, requests) {
                 let due = requests.min(
-                    (Rate::per_second(rate).get() * outcome.measured.as_secs_f64()).round() as u64,
+                    (Pace::per_second(rate).get() * outcome.measured.as_secs_f64()).round() as u64,
                 );
                 assert!(
                     tally.sent.abs_diff(due) <= 1 && tally.unsent == 0,

@@ -1,16 +1,22 @@
-//! Output that nobody reads costs lines, never the loop.
+//! Output that nobody reads costs lines, never the loop, and the lines that are lost are counted.
 //!
-//! A pipe holds 64 KiB and then makes its writer wait for ever. The server must go on echoing beside a standard output or a standard error of that
-//! kind, keep the lines that it does write whole, and say how many it did not.
+//! A pipe holds 64 KiB and then blocks its writer for ever; a non-blocking one and a full disk give
+//! an error that passes. In all of these cases the server must go on serving, write whole lines
+//! alone, and say how many it lost.
 
 mod common;
 
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
 
 use common::{
-    PATIENCE, Server, TCP, UDP, assert_echoes, assert_within, binary, connect, eventually,
+    PATIENCE, Scratch, Server, TCP, UDP, assert_echoes, assert_within, binary, connect, eventually,
     loopback, pattern,
 };
 
@@ -60,9 +66,18 @@ fn line(number: usize) -> Vec<u8> {
     format!("<{number:08} {}>", "x".repeat(4000)).into_bytes()
 }
 
-/// The numbers of the printed lines, each of which must be whole.
+/// How many lines a note stands for, if this is one.
+fn noted(text: &str) -> Option<usize> {
+    let (count, _) = text.strip_prefix('[')?.split_once(" line")?;
+    let count = count.parse().ok()?;
+    let plural = if count == 1 { " was" } else { "s were" };
+    (text == format!("[{count} line{plural} dropped here]")).then_some(count)
+}
+
+/// The numbers of the printed lines, each of which must be whole, and how many the notes between
+/// them stand for.
 #[track_caller]
-fn numbers(peer: SocketAddr, printed: &str) -> Vec<usize> {
+fn numbers(peer: SocketAddr, printed: &str) -> (Vec<usize>, usize) {
     let number_of = |text: &str| {
         let number: usize = text
             .strip_prefix(&format!("{peer}: <"))?
@@ -80,7 +95,12 @@ fn numbers(peer: SocketAddr, printed: &str) -> Vec<usize> {
             )
         })
     };
-    printed.lines().map(whole).collect()
+    let (notes, lines): (Vec<&str>, Vec<&str>) =
+        printed.lines().partition(|text| noted(text).is_some());
+    (
+        lines.into_iter().map(whole).collect(),
+        notes.into_iter().filter_map(noted).sum(),
+    )
 }
 
 #[test]
@@ -92,7 +112,7 @@ fn a_standard_output_that_nobody_reads_costs_lines_and_says_how_many() {
     let before = server.resident();
     // Eight megabytes through a pipe of 64 KiB and a queue of a bounded size.
     send_lines(&socket, 0, SENT);
-    server.wait_for_log("standard output is not read fast enough; printed lines are dropped");
+    server.wait_for_log("1 printed line dropped: standard output: it is not read fast enough");
     assert_within(
         "growth in bytes",
         server.resident().saturating_sub(before),
@@ -100,44 +120,39 @@ fn a_standard_output_that_nobody_reads_costs_lines_and_says_how_many() {
     );
     server.assert_burns_nothing();
 
-    // Now somebody reads. As soon as there is room again, the next line is printed, and the number that is missing is said.
+    // Now somebody reads. As soon as there is room again, lines are printed, behind a note that says
+    // how many are missing.
     let mut stdout = server.stdout.take().unwrap();
+    let printed = Arc::new(Mutex::new(String::new()));
+    let sink = printed.clone();
     let reading = std::thread::spawn(move || {
-        let mut printed = String::new();
-        stdout.read_to_string(&mut printed).unwrap();
-        printed
+        let mut line = String::new();
+        while stdout.read_line(&mut line).unwrap() > 0 {
+            sink.lock().unwrap().push_str(&line);
+            line.clear();
+        }
     });
-    let mut sent = SENT;
-    eventually("the number of lines that were dropped", || {
-        send_lines(&socket, sent, 1);
-        sent += 1;
-        server
-            .log()
-            .contains("printed lines were dropped")
+    eventually("the note on what was dropped", || {
+        let printed = printed.lock().unwrap();
+        printed
+            .lines()
+            .any(|text| noted(text).is_some())
             .then_some(())
     });
-    assert_eq!(server.stop(), 0);
-    let printed = reading.join().unwrap();
-    let numbers = numbers(peer, &printed);
+    send_lines(&socket, SENT, 1);
+    assert_eq!(server.stop(), 0, "the conversations are what serve is for");
+    reading.join().unwrap();
+    let (numbers, dropped) = numbers(peer, &printed.lock().unwrap());
     assert!(numbers.is_sorted(), "in the order in which they came");
-    server.wait_for_log("stopped: ");
-    let log = server.log();
-    let dropped: usize = log
-        .lines()
-        .filter_map(|line| {
-            line.split_once("] ")?
-                .1
-                .strip_suffix(" printed lines were dropped")?
-                .parse::<usize>()
-                .ok()
-        })
-        .sum();
-    assert_eq!(numbers.len() + dropped, sent, "{log}");
+    assert_eq!(numbers.len() + dropped, SENT + 1);
     assert!(
-        numbers.len() < SENT && numbers.last() == Some(&(sent - 1)),
+        numbers.len() < SENT && numbers.last() == Some(&SENT),
         "{} were printed",
         numbers.len()
     );
+    server.wait_for_log(&format!("mynah: {dropped} printed lines dropped: "));
+    let warnings = server.count_in_log(" WARN ");
+    assert!(warnings <= 3, "one an interval: {}", server.log());
 }
 
 /// A reader that keeps up loses nothing, up to the last line before the end.
@@ -156,7 +171,7 @@ fn a_standard_output_that_is_read_misses_nothing() {
     assert_eq!(server.stop(), 0);
     assert_eq!(
         numbers(peer, &reading.join().unwrap()),
-        (0..100).collect::<Vec<_>>()
+        ((0..100).collect(), 0)
     );
 }
 
@@ -176,6 +191,252 @@ fn a_standard_output_that_was_closed_does_not_end_the_server() {
         "and not a line of the log for each: {}",
         server.log()
     );
+}
+
+/// A pipe whose write end is non-blocking, as a program may leave it that shares it with us.
+fn non_blocking_pipe(scratch: &Scratch) -> (File, File) {
+    let path = scratch.path("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut non_blocking = OpenOptions::new();
+    non_blocking.custom_flags(libc::O_NONBLOCK);
+    // A write end alone could not be opened; a non-blocking read end can.
+    let _first = non_blocking.clone().read(true).open(&path).unwrap();
+    let near = non_blocking.write(true).open(&path).unwrap();
+    (File::open(&path).unwrap(), near)
+}
+
+/// The lines that come out of a pipe. It gives up on one that does not come.
+fn lines_of(far: File) -> impl Iterator<Item = String> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        let lines = BufReader::new(far).lines().map(Result::unwrap);
+        lines.for_each(|line| drop(sender.send(line)));
+    });
+    std::iter::from_fn(move || lines.recv_timeout(PATIENCE).ok())
+}
+
+/// A running `mynah receive unix:… --frame line`, and what it says on standard error.
+struct Receiver {
+    child: Killed,
+    scratch: Scratch,
+    stderr: Option<std::process::ChildStderr>,
+}
+
+impl Receiver {
+    fn start(scratch: Scratch, stdout: impl Into<Stdio>) -> Receiver {
+        let mut child = Killed(
+            Command::new(binary())
+                .args(["receive", "--frame", "line"])
+                .arg(scratch.endpoint("unix", "in"))
+                .env_remove("RUST_LOG")
+                .stdin(Stdio::null())
+                .stdout(stdout)
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        );
+        let stderr = child.0.stderr.take();
+        Receiver {
+            child,
+            scratch,
+            stderr,
+        }
+    }
+
+    /// Sends the lines and waits until the server has read all of them.
+    #[track_caller]
+    fn send(&self, lines: impl Iterator<Item = String>) {
+        let mut stream = eventually("the server listens", || {
+            UnixStream::connect(self.scratch.path("in")).ok()
+        });
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        lines.for_each(|line| stream.write_all(line.as_bytes()).unwrap());
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(common::again(|| stream.read(&mut [0])).unwrap(), 0);
+    }
+
+    /// SIGTERM; the exit status and standard error.
+    #[track_caller]
+    fn stop(&mut self) -> (Option<i32>, String) {
+        self.child.signal("TERM");
+        let status = eventually("the server ends", || self.child.0.try_wait().unwrap());
+        let mut log = String::new();
+        self.stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut log)
+            .unwrap();
+        (status.code(), log)
+    }
+}
+
+#[test]
+fn a_non_blocking_standard_output_misses_nothing_that_the_queue_holds() {
+    const SENT: usize = 3000;
+    let scratch = Scratch::new();
+    let (far, near) = non_blocking_pipe(&scratch);
+    let mut receiver = Receiver::start(scratch, near);
+    // Five times what the pipe holds, and a third of what the queue does, before anybody reads.
+    receiver.send((0..SENT).map(|number| format!("{number:0100}\n")));
+    let mut lines = lines_of(far);
+    lines.next().unwrap();
+    for number in 0..SENT {
+        let line = lines.next().expect("another line");
+        assert_eq!(line, format!("unnamed: {number:0100}"));
+    }
+    let (status, log) = receiver.stop();
+    assert_eq!(status, Some(0), "{log}");
+    assert!(!log.contains("dropped"), "{log}");
+}
+
+#[test]
+fn what_a_non_blocking_standard_output_costs_is_counted_and_a_failure() {
+    const SENT: usize = 3000;
+    let scratch = Scratch::new();
+    let (far, near) = non_blocking_pipe(&scratch);
+    let mut receiver = Receiver::start(scratch, near);
+    receiver.send((0..SENT).map(|number| format!("{number:04000}\n")));
+    let mut lines = lines_of(far);
+    lines.next().unwrap();
+    let (mut printed, mut dropped) = (0, 0);
+    while printed + dropped < SENT {
+        let line = lines.next().expect("another line");
+        match noted(&line) {
+            Some(count) => dropped += count,
+            None => {
+                assert_eq!(line, format!("unnamed: {:04000}", printed + dropped));
+                printed += 1;
+            }
+        }
+    }
+    assert!(dropped > 0);
+    let (status, log) = receiver.stop();
+    assert_eq!(status, Some(1), "{log}");
+    assert!(
+        log.ends_with(&format!(
+            "received {SENT} messages, {} bytes\nmynah: {dropped} printed lines dropped: \
+             standard output: it is not read fast enough\n",
+            SENT * 4000
+        )),
+        "{log}"
+    );
+}
+
+/// As when the disk is full and stays so.
+#[test]
+fn lines_that_could_not_be_written_to_the_end_are_a_failure() {
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut receiver = Receiver::start(Scratch::new(), full);
+    receiver.send((0..3).map(|number| format!("{number}\n")));
+    let (status, log) = receiver.stop();
+    assert_eq!(status, Some(1), "{log}");
+    let expected = "mynah: 3 printed lines still waiting to be written: standard output: No space";
+    assert!(log.contains(expected), "{log}");
+}
+
+/// As `mynah receive | head -1`: the reader has seen enough, and misses nothing.
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    let (far, near) = UnixStream::pair().unwrap();
+    drop(far);
+    let near = std::os::fd::OwnedFd::from(near);
+    let mut receiver = Receiver::start(Scratch::new(), near);
+    receiver.send((0..1000).map(|number| format!("{number}\n")));
+    let (status, log) = receiver.stop();
+    assert_eq!(status, Some(0), "{log}");
+    assert!(!log.contains("printed"), "{log}");
+}
+
+/// A file system of 64 KiB. Unmounted when dropped.
+struct SmallDisk(Scratch);
+
+impl SmallDisk {
+    /// `None`, with a word, for a user who may not mount.
+    fn new() -> Option<SmallDisk> {
+        let scratch = Scratch::new();
+        let disk = scratch.path("disk");
+        fs::create_dir(&disk).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
+            .arg(&disk)
+            .output();
+        if !mounted.is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: no small file system can be mounted");
+            return None;
+        }
+        Some(SmallDisk(scratch))
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path("disk").join(name)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path("disk")).status();
+    }
+}
+
+/// Fills a file until the disk is full.
+fn fill(path: &Path) {
+    let mut file = File::create(path).unwrap();
+    while file.write_all(&[b'x'; 4096]).is_ok() {}
+}
+
+#[test]
+fn a_log_goes_on_when_a_full_disk_has_space_again() {
+    let Some(disk) = SmallDisk::new() else {
+        return;
+    };
+    let log = File::create(disk.path("log")).unwrap();
+    let mut command = Command::new(binary());
+    command
+        .args(["serve", "-v"])
+        .arg(disk.0.endpoint("unix", "echo"))
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    let mut child = Killed(command.spawn().unwrap());
+    let converse = || {
+        let stream = eventually("the server listens", || {
+            UnixStream::connect(disk.0.path("echo")).ok()
+        });
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_echoes(&stream, b"hello");
+    };
+    converse();
+    fill(&disk.path("filler"));
+    let read = || fs::read_to_string(disk.path("log")).unwrap();
+    // More lines than the last page of the log has room for; a part of a line may be the last.
+    let mut conversations = 1;
+    eventually("the log cannot be written any more", || {
+        converse();
+        conversations += 1;
+        let said = read().matches(": accepted").count();
+        (conversations > said + 20).then_some(())
+    });
+    fs::remove_file(disk.path("filler")).unwrap();
+    eventually("the log goes on", || {
+        (read().matches(": accepted").count() == conversations).then_some(())
+    });
+    converse();
+    child.signal("TERM");
+    let status = eventually("the server ends", || child.0.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    let log = read();
+    assert_eq!(log.matches(": accepted").count(), conversations + 1);
+    for line in log.lines() {
+        let is_whole = line.starts_with("[20") && line.matches(" mynah::").count() == 1;
+        assert!(is_whole, "a line that is not whole: {line}");
+    }
 }
 
 /// Without any standard output at all, as some supervisors start their programs; nor an input, nor an error output.
@@ -252,14 +513,9 @@ fn a_standard_error_that_nobody_reads_does_not_stop_the_echo() {
     child.signal("TERM");
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
     let log = reading.join().unwrap().unwrap();
-    assert!(
-        log.lines().any(|line| line
-            .ends_with("log lines before this one were dropped: standard error was not read]")),
-        "it says so"
-    );
+    assert!(log.lines().any(|line| noted(line).is_some()), "it says so");
     for line in log.lines() {
-        let is_ours = line.starts_with("[20") && line.contains(" mynah::")
-            || line.contains("log lines before this one were dropped");
+        let is_ours = line.starts_with("[20") && line.contains(" mynah::") || noted(line).is_some();
         assert!(is_ours, "a line that is not whole: {line}");
     }
 }

@@ -1,8 +1,9 @@
 //! Text encodings of the wire.
 //!
-//! Owns the labels that name them (those of the WHATWG), and a decoder that reads a stream in pieces: where a read happens to end can never break a
-//! character, and bytes that are no text come out as the bytes that they are. Only encodings that can be written as well as read are taken, because
-//! an option that works in one direction alone would be found out too late.
+//! Owns the labels that name them (those of the WHATWG), and a decoder that reads a stream in
+//! pieces: where a read happens to end can never break a character, and bytes that are no text come
+//! out as the bytes that they are. Only encodings that can be written as well as read are taken,
+//! because an option that works in one direction alone would be found out too late.
 //!
 //! Tests: below; `tests/text.rs` over sockets.
 
@@ -28,7 +29,8 @@ impl Charset {
                 "no encoding has this name; use a label of the WHATWG standard, {KNOWN}"
             ));
         };
-        // The standard lets UTF-16 and the encodings that it replaced for safety be read at the most, and writes UTF-8 in their place.
+        // The standard lets UTF-16 and the encodings that it replaced for safety be read at the
+        // most, and writes UTF-8 in their place.
         if encoding.output_encoding() != encoding {
             return Err(format!(
                 "this encoding cannot be written by the rules of the WHATWG; use another, {KNOWN}"
@@ -59,7 +61,8 @@ impl Charset {
             match result {
                 encoding_rs::EncoderResult::InputEmpty => return Ok(bytes),
                 encoding_rs::EncoderResult::OutputFull => {}
-                // Of the control characters that would switch ISO-2022-JP the encoder says U+FFFD: the one that was read last is meant.
+                // Of the control characters that would switch ISO-2022-JP the encoder says U+FFFD:
+                // the one that was read last is meant.
                 encoding_rs::EncoderResult::Unmappable(character) => {
                     return Err(text[..at].chars().next_back().unwrap_or(character));
                 }
@@ -85,32 +88,41 @@ impl fmt::Display for Charset {
 
 /// What a decoder has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Piece<'a> {
+pub(crate) enum Decoded<'a> {
     /// Text, never empty.
     Text(&'a str),
     /// Bytes that are no text in this encoding.
     Invalid(&'a [u8]),
 }
 
-/// How far back invalid bytes may lie from the last one that was read: what [`DecoderResult::Malformed`] promises.
+/// How far back invalid bytes may lie from the last one that was read: what
+/// [`DecoderResult::Malformed`] promises.
 const RECENT: usize = 6;
 
 /// Reads a text that comes in pieces.
 pub(crate) struct Decoder {
     charset: Charset,
     state: encoding_rs::Decoder,
-    /// The bytes read last, because those that turn out to be invalid may have come with an earlier call.
+    /// The bytes read last, because those that turn out to be invalid may have come with an earlier
+    /// call.
     recent: [u8; RECENT],
 }
 
 impl Decoder {
-    /// Reads `bytes` on, and hands out what they come to. What is left of a character at the end waits for the next call, unless this `is_last`;
-    /// then the decoder is at the beginning of a text again.
-    pub(crate) fn decode(&mut self, bytes: &[u8], is_last: bool, mut take: impl FnMut(Piece<'_>)) {
+    /// Reads `bytes` on, and hands out what they come to. What is left of a character at the end
+    /// waits for the next call, unless this `is_last`; then the decoder is at the beginning of a
+    /// text again.
+    pub(crate) fn decode(
+        &mut self,
+        bytes: &[u8],
+        is_last: bool,
+        mut take: impl FnMut(Decoded<'_>),
+    ) {
         let mut room = [0; 1024];
         let room = std::str::from_utf8_mut(&mut room).expect("zeros are text");
         let mut rest = bytes;
-        // encoding_rs 0.8 forgets the lead byte that it has where a call brings nothing and is not the last.
+        // encoding_rs 0.8 forgets the lead byte that it has where a call brings nothing and is not
+        // the last.
         if rest.is_empty() && !is_last {
             return;
         }
@@ -121,14 +133,16 @@ impl Decoder {
             self.remember(&rest[..read]);
             rest = &rest[read..];
             if written > 0 {
-                take(Piece::Text(&room[..written]));
+                take(Decoded::Text(&room[..written]));
             }
             match result {
                 DecoderResult::InputEmpty => break,
                 DecoderResult::OutputFull => {}
                 DecoderResult::Malformed(length, after) => {
                     let end = RECENT - usize::from(after);
-                    take(Piece::Invalid(&self.recent[end - usize::from(length)..end]));
+                    take(Decoded::Invalid(
+                        &self.recent[end - usize::from(length)..end],
+                    ));
                     if rest.is_empty() && !is_last {
                         break;
                     }
@@ -170,11 +184,11 @@ mod tests {
         let (mut decoder, mut shown) = (charset(label).decoder(), String::new());
         for (index, piece) in pieces.iter().enumerate() {
             decoder.decode(piece, index + 1 == pieces.len(), |piece| match piece {
-                Piece::Text(text) => {
+                Decoded::Text(text) => {
                     assert!(!text.is_empty());
                     shown.push_str(text);
                 }
-                Piece::Invalid(bytes) => bytes
+                Decoded::Invalid(bytes) => bytes
                     .iter()
                     .for_each(|byte| shown.push_str(&format!("<{byte:02x}>"))),
             });
@@ -268,8 +282,8 @@ mod tests {
         for _ in 0..2 {
             let mut shown = String::new();
             decoder.decode(b"B\x1b$B%^", true, |piece| match piece {
-                Piece::Text(text) => shown.push_str(text),
-                Piece::Invalid(bytes) => panic!("{bytes:?}"),
+                Decoded::Text(text) => shown.push_str(text),
+                Decoded::Invalid(bytes) => panic!("{bytes:?}"),
             });
             assert_eq!(shown, "Bマ");
         }
@@ -352,13 +366,20 @@ mod tests {
 
     /// Bytes that are often near something: leads, trails and escapes of the encodings above.
     fn near_text() -> impl Strategy<Value = Vec<u8>> {
-        let likely = prop::sample::select(&b"\x1b$B(JI!~0\x30\x39\x81\x84\x8e\x8f\x90\xa1\xca\xd5\xe6\x9c\x8d\xf0\xfe\xff\x80@Aa\n"[..]);
+        const LIKELY: &[u8] =
+            b"\x1b$B(JI!~0\x30\x39\x81\x84\x8e\x8f\x90\xa1\xca\xd5\xe6\x9c\x8d\xf0\
+            \xfe\xff\x80@Aa\n";
+        let likely = prop::sample::select(LIKELY);
         prop::collection::vec(prop_oneof![3 => likely, 1 => any::<u8>()], 0..60)
     }
 
     proptest! {
         #[test]
-        fn where_a_read_ends_makes_no_difference(label in labels(), bytes in near_text(), cuts in prop::collection::vec(0usize..60, 0..6)) {
+        fn where_a_read_ends_makes_no_difference(
+            label in labels(),
+            bytes in near_text(),
+            cuts in prop::collection::vec(0usize..60, 0..6),
+        ) {
             let (mut pieces, mut rest, mut from) = (Vec::new(), &bytes[..], 0);
             let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut <= bytes.len()).collect();
             cuts.sort_unstable();
@@ -375,7 +396,8 @@ mod tests {
         #[test]
         fn invalid_bytes_are_those_that_came(bytes in near_text()) {
             let expected: String = bytes.utf8_chunks().map(|chunk| {
-                let invalid: String = chunk.invalid().iter().map(|byte| format!("<{byte:02x}>")).collect();
+                let invalid = chunk.invalid().iter();
+                let invalid: String = invalid.map(|byte| format!("<{byte:02x}>")).collect();
                 format!("{}{invalid}", chunk.valid())
             }).collect();
             prop_assert_eq!(read("utf-8", &[&bytes]), expected);

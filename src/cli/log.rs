@@ -1,35 +1,47 @@
-//! The log: `log` and `env_logger`, to standard error, through an outlet so that a stuck terminal cannot stop the loop.
+//! The log: `log` and `env_logger`, to standard error, through an outlet so that a stuck terminal
+//! cannot stop the loop.
 //!
-//! The outlet's thread is started with the first line that the loop logs, and most runs log none. A process of one thread is cheaper: its system
-//! calls need not share the table of descriptors, and the C library need not prepare each of them for a cancellation. That is 93 of 420
-//! instructions a message in user space.
+//! Owns standard error while the loop runs. The outlet's thread starts with the first line that the
+//! loop logs, and most runs log none. A process of one thread is cheaper: its system calls do not
+//! share the table of descriptors, and the C library does not prepare each of them for a
+//! cancellation. That is 93 of 420 instructions a message in user space.
+//!
+//! Tests: below; `tests/stuck_output.rs`, `tests/command_line.rs`.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use env_logger::{Builder, DEFAULT_FILTER_ENV, Target, WriteStyle};
 use log::LevelFilter;
 
 use super::outlet::Outlet;
+use super::sink::{self, Descriptor};
 
 /// The running log; close it last.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Log(Arc<Shared>);
+pub(crate) struct Log(Arc<LogState>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct LogState {
     /// Whether the loop runs, which no reader of the log may stop.
     is_looping: AtomicBool,
-    /// Where the lines of the loop go. `None` where there was no thread to be had: the log then still works, as any other program's does.
+    /// Where the lines of the loop go. `None` if no thread could be started: the log then still
+    /// works, as any other program's does.
     outlet: OnceLock<Option<Outlet>>,
 }
 
-/// Starts the log at `level` for this program alone; `RUST_LOG` goes above all.
+/// Closes the log when dropped, and so also when a panic ends the program.
+#[derive(Debug)]
+pub(crate) struct Closing(Log);
+
+/// Starts the log at `level` for this program alone; `RUST_LOG` overrides it.
 pub(crate) fn init(level: LevelFilter) -> Log {
     let mut builder = Builder::new();
-    // Not beside each other: a filter for this program would outrank `RUST_LOG=off`, which names no module.
+    // Either one or the other: a filter for this program would outrank `RUST_LOG=off`, which names
+    // no module.
     match env::var_os(DEFAULT_FILTER_ENV).filter(|filter| !filter.is_empty()) {
         Some(_) => builder.parse_default_env(),
         None => builder.filter_module("mynah", level),
@@ -43,21 +55,35 @@ pub(crate) fn init(level: LevelFilter) -> Log {
     } else {
         WriteStyle::Never
     });
-    builder.target(Target::Pipe(Box::new(Lines(log.clone()))));
+    builder.target(Target::Pipe(Box::new(Records(log.clone()))));
     builder.init();
     log
 }
 
 impl Log {
-    /// The loop begins: from now on the log does not wait for whoever reads it.
+    /// The loop begins: from now on the log never waits for its reader.
     pub(crate) fn loop_begins(&self) {
         self.0.is_looping.store(true, Ordering::Relaxed);
     }
 
-    /// Waits, for a bounded time, until what was logged has been written.
-    pub(crate) fn close(self) {
-        if let Some(Some(outlet)) = self.0.outlet.get() {
-            outlet.close();
+    /// Closes the log when what this returns is dropped.
+    pub(crate) fn closing(&self) -> Closing {
+        Closing(self.clone())
+    }
+
+    /// Writes a line to standard error behind what was logged, whatever the level of the log.
+    pub(crate) fn say(&self, line: &str) {
+        // If standard error is closed there is nobody left to tell.
+        let _ = self.write(line.as_bytes());
+    }
+
+    fn write(&self, record: &[u8]) -> io::Result<()> {
+        match self.outlet() {
+            Some(outlet) => {
+                outlet.push(record);
+                Ok(())
+            }
+            None => sink::write_all(io::stderr(), record),
         }
     }
 
@@ -67,31 +93,70 @@ impl Log {
         }
         self.0
             .outlet
-            .get_or_init(|| Outlet::new("log", io::stderr()).ok())
+            .get_or_init(|| Outlet::lines("log", Descriptor(io::stderr())).ok())
             .as_ref()
     }
 }
 
-/// env_logger writes each record with one call.
-struct Lines(Log);
-
-impl Write for Lines {
-    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
-        match self.0.outlet() {
-            Some(outlet) => {
-                let note = |dropped| {
-                    format!(
-                        "[{dropped} log lines before this one were dropped: standard error was not read]\n"
-                    )
-                };
-                outlet.push_noting(record, note);
-            }
-            None => io::stderr().write_all(record)?,
+impl Drop for Closing {
+    /// Waits, for a bounded time, until what was logged has been written.
+    fn drop(&mut self) {
+        if let Some(Some(outlet)) = self.0.0.outlet.get() {
+            outlet.close();
         }
+    }
+}
+
+/// env_logger writes each record with one call.
+struct Records(Log);
+
+impl Write for Records {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        self.0.write(record)?;
         Ok(record.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// How rarely a warning that repeats is logged.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Turns a warning that repeats into one line an interval, with a count.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rarely {
+    count: u64,
+    said: Option<Instant>,
+}
+
+impl Rarely {
+    /// Counts one more. Returns how many there were since the last line, if it is time for one: at
+    /// once for the first, and then once an interval.
+    pub(super) fn count(&mut self, now: Instant) -> Option<u64> {
+        self.count += 1;
+        if self.said.is_some_and(|said| now < said + INTERVAL) {
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_that_repeats_is_one_line_an_interval() {
+        let (mut rarely, now) = (Rarely::default(), Instant::now());
+        assert_eq!(rarely.count(now), Some(1));
+        for _ in 0..1000 {
+            assert_eq!(rarely.count(now + INTERVAL / 2), None);
+        }
+        assert_eq!(rarely.count(now + INTERVAL), Some(1001));
+        assert_eq!(rarely.count(now + INTERVAL), None);
+        assert_eq!(rarely.count(now + 3 * INTERVAL), Some(2));
     }
 }

@@ -1,7 +1,8 @@
 //! From words to a configuration.
 //!
-//! Owns the command line: one definition, from which parsing, help and messages come. Parsing is pure: it opens nothing, resolves nothing and
-//! prints nothing, so all of it is tested as a table. Must never let a wrong word cost more than one clear line.
+//! Owns the command line: one definition, from which parsing, help and messages come. Parsing is
+//! pure: it opens nothing, resolves nothing and prints nothing, so all of it is tested as a table.
+//! It must never say more than one clear line about a wrong word.
 
 mod args;
 mod charset;
@@ -9,14 +10,17 @@ pub(crate) mod connect;
 mod descriptors;
 pub(crate) mod load;
 pub(crate) mod log;
+mod memory;
 mod outlet;
 pub(crate) mod pages;
+pub(crate) mod panics;
 mod print;
 mod reach;
 pub(crate) mod report;
 pub(crate) mod serve;
+mod sink;
 mod status;
 mod text;
 mod values;
 
-pub(crate) use self::args::{Command, parse};
+pub(crate) use self::args::{Job, parse};

@@ -1,12 +1,13 @@
-//! The manual page and the completions, both made from the definition of the command line, so that neither can fall behind it.
+//! The manual page and the completions, both made from the definition of the command line, so that
+//! neither can fall behind it.
 
 use std::io::{self, Write};
 
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::args;
 use super::status::{Failure, Status};
+use super::{args, sink};
 
 /// Writes one manual page for the program and all its commands.
 pub(crate) fn man() -> Result<Status, Failure> {
@@ -20,7 +21,7 @@ pub(crate) fn completions(shell: Shell) -> Result<Status, Failure> {
     print(&script)
 }
 
-/// A page of the program, with a section for each command in the place of a page for each.
+/// A page of the program, with a section for each command instead of a page for each.
 fn page() -> io::Result<Vec<u8>> {
     let mut definition = args::definition().disable_help_subcommand(true);
     definition.build();
@@ -72,8 +73,7 @@ fn section(command: &clap::Command) -> io::Result<Vec<u8>> {
 }
 
 fn print(text: &[u8]) -> Result<Status, Failure> {
-    let mut output = io::stdout().lock();
-    match output.write_all(text).and_then(|()| output.flush()) {
+    match sink::write_all(io::stdout(), text) {
         // A reader that has seen enough (`mynah man | head -1`) is no failure.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(error)),
         _ => Ok(Status::Done),

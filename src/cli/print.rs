@@ -1,8 +1,9 @@
 //! Showing what arrives, on standard output.
 //!
-//! Owns the form of a printed line, `SENDER: TEXT`, and the count of what came. TEXT is read in the encoding of the wire; control characters are
-//! escaped, and bytes that are no text stand as `\xHH`. Must never write anything itself: lines go to an [`Outlet`], which takes or drops them at once,
-//! because standard output may be a pipe that nobody reads and the loop must not find out by waiting.
+//! Owns the form of a printed line, `SENDER: TEXT`, and the count of what came. TEXT is read in the
+//! encoding of the wire; control characters are escaped, and bytes that are no text are printed as
+//! `\xHH`. It must never write anything itself: lines go to an [`Outlet`], which takes or drops
+//! them at once, because standard output may be a pipe that nobody reads.
 //!
 //! Tests: below, `tests/text.rs`, `tests/hostile_text.rs`, `tests/stuck_output.rs`.
 
@@ -10,13 +11,16 @@ use std::cell::Cell;
 use std::fmt::{self, Write};
 use std::io;
 use std::rc::Rc;
+use std::time::Instant;
 
 use log::warn;
 use mynah::service::Tap;
 use mynah::{Escaped, Hex, Peer};
 
-use super::charset::{Charset, Decoder, Piece};
+use super::charset::{Charset, Decoded, Decoder};
+use super::log::Rarely;
 use super::outlet::{Outlet, Pushed};
+use super::sink::Descriptor;
 
 /// Standard output, for all that is printed.
 #[derive(Clone, Debug)]
@@ -24,6 +28,7 @@ pub(crate) struct Printer {
     outlet: Outlet,
     charset: Charset,
     count: Rc<Cell<Count>>,
+    drops: Rc<Cell<Rarely>>,
 }
 
 /// What came. Displays as `12 messages, 340 bytes`.
@@ -37,9 +42,10 @@ impl Printer {
     /// Prints what is in `charset`.
     pub(crate) fn new(charset: Charset) -> io::Result<Printer> {
         Ok(Printer {
-            outlet: Outlet::new("printer", io::stdout())?,
+            outlet: Outlet::lines("printer", Descriptor(io::stdout()))?,
             charset,
             count: Rc::default(),
+            drops: Rc::default(),
         })
     }
 
@@ -51,38 +57,63 @@ impl Printer {
         })
     }
 
-    /// Waits, for a bounded time, until all is printed.
-    pub(crate) fn close(self) -> Count {
-        let dropped = self.outlet.close();
-        if dropped > 0 && !self.outlet.is_broken() {
-            warn!("{dropped} printed lines were dropped");
-        }
-        self.count.get()
+    /// Waits, for a bounded time, until all is printed. Returns what came, and what is missing of
+    /// it in the output, in words.
+    pub(crate) fn close(self) -> (Count, Option<String>) {
+        let unwritten = self.outlet.close();
+        let parts = [
+            (unwritten.dropped, "dropped"),
+            (unwritten.waiting, "still waiting to be written"),
+        ];
+        let parts: Vec<String> = parts
+            .into_iter()
+            .filter(|(lines, _)| *lines > 0)
+            .map(|(lines, what)| format!("{} {what}", counted(lines, "printed line")))
+            .collect();
+        let missing = (!parts.is_empty()).then(|| {
+            format!(
+                "{}: standard output: {}",
+                parts.join(", "),
+                self.outlet.reason()
+            )
+        });
+        (self.count.get(), missing)
     }
 
     fn line(&self, peer: &Peer, text: &str) {
-        match self.outlet.push(format!("{peer}: {text}\n").as_bytes()) {
-            Pushed::FirstDropped => {
-                warn!("standard output is not read fast enough; printed lines are dropped")
-            }
-            Pushed::Taken {
-                dropped_before: dropped @ 1..,
-            } => warn!("{dropped} printed lines were dropped"),
-            Pushed::Taken { .. } | Pushed::Dropped => {}
+        let pushed = self.outlet.push(format!("{peer}: {text}\n").as_bytes());
+        if pushed == Pushed::Dropped {
+            self.warn_of_drops();
         }
     }
+
+    #[cold]
+    fn warn_of_drops(&self) {
+        let mut drops = self.drops.get();
+        if let Some(count) = drops.count(Instant::now()) {
+            warn!(
+                "{} dropped: standard output: {}",
+                counted(count, "printed line"),
+                self.outlet.reason()
+            );
+        }
+        self.drops.set(drops);
+    }
+}
+
+/// `1 line`, `2 lines`.
+fn counted(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (of_messages, of_bytes) = (
-            if self.messages == 1 { "" } else { "s" },
-            if self.bytes == 1 { "" } else { "s" },
-        );
         write!(
             f,
-            "{} message{of_messages}, {} byte{of_bytes}",
-            self.messages, self.bytes
+            "{}, {}",
+            counted(self.messages, "message"),
+            counted(self.bytes, "byte")
         )
     }
 }
@@ -122,8 +153,8 @@ fn read(decoder: &mut Decoder, bytes: &[u8], is_last: bool) -> String {
     decoder.decode(bytes, is_last, |piece| {
         // Writing to a string cannot fail.
         let _ = match piece {
-            Piece::Text(text) => write!(shown, "{}", Escaped(text.as_bytes())),
-            Piece::Invalid(bytes) => write!(shown, "{}", Hex(bytes)),
+            Decoded::Text(text) => write!(shown, "{}", Escaped(text.as_bytes())),
+            Decoded::Invalid(bytes) => write!(shown, "{}", Hex(bytes)),
         };
     });
     shown
@@ -139,14 +170,16 @@ mod tests {
     /// What `print` prints, and the count.
     fn printed(label: &str, print: impl FnOnce(&mut dyn Tap, &Peer)) -> (String, String) {
         let (mut far, near) = UnixStream::pair().unwrap();
-        let outlet = Outlet::new("test", near.try_clone().unwrap()).unwrap();
+        let outlet = Outlet::lines("test", Descriptor(near.try_clone().unwrap())).unwrap();
         let printer = Printer {
             outlet,
             charset: Charset::parse(label).unwrap(),
             count: Rc::default(),
+            drops: Rc::default(),
         };
         print(&mut *printer.tap(), &Peer::unnamed());
-        let count = printer.close();
+        let (count, missing) = printer.close();
+        assert_eq!(missing, None);
         near.shutdown(std::net::Shutdown::Write).unwrap();
         let mut text = String::new();
         far.read_to_string(&mut text).unwrap();

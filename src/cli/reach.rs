@@ -1,6 +1,7 @@
 //! What could not be reached, and what is said of it.
 //!
-//! Owns the sentence about a peer that no address of led to, and the exit status that goes with it. Must never leave out an address that was tried.
+//! Owns the sentence about a peer that no address of led to, and the exit status that goes with it.
+//! Must never leave out an address that was tried.
 
 use std::io;
 use std::time::Duration;

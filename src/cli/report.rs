@@ -1,6 +1,7 @@
 //! `mynah report`: several logs become one, or two are compared.
 //!
-//! Owns what the sums mean: generators that worked together add their rates, and their times are merged, which histograms do without any error.
+//! Owns what the sums mean: generators that worked together add their rates, and their times are
+//! merged, which histograms do without any error.
 //!
 //! Tests: `tests/load_reports.rs`.
 
@@ -10,8 +11,10 @@ use std::path::{Path, PathBuf};
 use mynah::load::Times;
 use serde::Serialize;
 
-use super::load::hdr::{Counts, Log, Writer};
-use super::load::table::{count, measures, rate, there, time, times_table};
+use super::load::hdr::{Counts, HdrLog, Writer};
+use super::load::record::there;
+use super::load::table::{measures, times_table};
+use super::load::units::{count, rate, time};
 use super::load::{create, is_standard_output, pretty, print, tell, unwritten};
 use super::status::{Failure, Status};
 
@@ -46,7 +49,7 @@ pub(crate) fn run(config: &Config) -> Result<Status, Failure> {
         .files
         .iter()
         .map(|file| read(file))
-        .collect::<Result<Vec<Log>, Failure>>()?;
+        .collect::<Result<Vec<HdrLog>, Failure>>()?;
     match &logs[..] {
         [before, after] if config.compare => print(&comparison(config, before, after)),
         _ => merge(config, &logs),
@@ -54,7 +57,7 @@ pub(crate) fn run(config: &Config) -> Result<Status, Failure> {
     Ok(Status::Done)
 }
 
-fn read(path: &Path) -> Result<Log, Failure> {
+fn read(path: &Path) -> Result<HdrLog, Failure> {
     let failed = |why: &dyn std::fmt::Display| {
         Failure::new(
             Status::Failed,
@@ -62,10 +65,10 @@ fn read(path: &Path) -> Result<Log, Failure> {
         )
     };
     let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
-    Log::read(&bytes).map_err(|why| failed(&why))
+    HdrLog::read(&bytes).map_err(|why| failed(&why))
 }
 
-fn merge(config: &Config, logs: &[Log]) -> Result<(), Failure> {
+fn merge(config: &Config, logs: &[HdrLog]) -> Result<(), Failure> {
     let sum = merged(logs);
     if let Some(file) = create("--hdr", config.hdr.as_deref())? {
         let names: Vec<String> = config
@@ -77,7 +80,7 @@ fn merge(config: &Config, logs: &[Log]) -> Result<(), Failure> {
             .write_log(&sum)
             .map_err(|error| unwritten("--hdr", &error))?;
     }
-    let rates: f64 = logs.iter().map(Log::rate).sum();
+    let rates: f64 = logs.iter().map(HdrLog::rate).sum();
     let path = config.json.as_deref();
     let mut file = create(
         "--json",
@@ -125,8 +128,8 @@ fn merge(config: &Config, logs: &[Log]) -> Result<(), Failure> {
 }
 
 /// One log that holds what all hold.
-fn merged(logs: &[Log]) -> Log {
-    let mut sum = Log {
+fn merged(logs: &[HdrLog]) -> HdrLog {
+    let mut sum = HdrLog {
         response: Times::default(),
         service: Times::default(),
         started: logs
@@ -156,7 +159,7 @@ fn named(times: &Times) -> BTreeMap<String, u64> {
 }
 
 /// Two runs beside each other.
-fn comparison(config: &Config, before: &Log, after: &Log) -> String {
+fn comparison(config: &Config, before: &HdrLog, after: &HdrLog) -> String {
     let mut text = format!(
         "{} beside {}\n\n",
         config.files[1].display(),

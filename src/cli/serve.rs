@@ -1,18 +1,20 @@
 //! `mynah serve`: from the configuration to a running reactor.
 
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
 use log::{info, warn};
 use mynah::net::os::OsNet;
-use mynah::net::{self, DatagramOptions};
+use mynah::net::{self, DatagramOptions, StreamOptions};
 use mynah::service::{self, Factory, Framing, Host, Messages, Rules, Template};
 use mynah::{Address, Ending, Endpoint, Limits, Reactor};
 
 use super::charset::Charset;
 use super::descriptors::{SPARE_DESCRIPTORS, raise_descriptor_limit};
 use super::log::Log;
+use super::memory;
 use super::print::Printer;
+use super::sink;
 use super::status::{Failure, Status};
 
 /// What to serve, where, and within which limits.
@@ -26,32 +28,28 @@ pub(crate) struct Config {
     /// Whether to say at the end how much was received.
     pub(crate) is_counted: bool,
     pub(crate) datagrams: DatagramOptions,
-    pub(crate) limits: Bounds,
+    pub(crate) streams: StreamOptions,
+    /// Connections that the kernel keeps for each endpoint until they are accepted.
+    pub(crate) backlog: u32,
+    /// `None`: what the descriptor limit allows.
+    pub(crate) max_connections: Option<u32>,
+    /// `None`: a share of the memory that this process may use.
+    pub(crate) max_pending_output: Option<usize>,
+    /// All other limits. [`run`] puts in the two that depend on this machine.
+    pub(crate) limits: Limits,
 }
 
-/// What a message is, and what is said to whom beside or instead of the service.
+/// What a message is, and what is sent besides or instead of the service's answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Speech {
     pub(crate) framing: Framing,
     pub(crate) max_message: usize,
+    /// How long an unfinished message may wait for its rest.
+    pub(crate) message_timeout: Option<Duration>,
     /// In the encoding of the wire, as all of this; empty for none.
     pub(crate) greeting: Box<[u8]>,
     pub(crate) reply: Option<Template>,
     pub(crate) close: bool,
-}
-
-/// How much, and for how long.
-#[derive(Clone, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) backlog: u32,
-    /// `None`: what the descriptor limit allows.
-    pub(crate) max_connections: Option<u32>,
-    pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) write_timeout: Option<Duration>,
-    pub(crate) drain_timeout: Option<Duration>,
-    pub(crate) allow_amplification: bool,
-    pub(crate) udp_rate: Option<u32>,
-    pub(crate) busy_poll: Option<Duration>,
 }
 
 /// Serves until a signal ends it.
@@ -61,14 +59,22 @@ pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
         .iter()
         .map(|endpoint| resolve(std::slice::from_ref(endpoint)))
         .collect::<Result<_, _>>()?;
-    let limits = limits(&config.limits, names.iter().map(Vec::len).sum());
-    check_backlog(config.limits.backlog);
+    let endpoints = names.iter().map(Vec::len).sum();
+    let limits = Limits {
+        max_connections: max_connections(config.max_connections, endpoints),
+        max_pending_output: max_pending_output(config.max_pending_output),
+        ..config.limits.clone()
+    };
+    check_backlog(config.backlog);
     let printer = config
         .print
         .map(Printer::new)
         .transpose()
         .map_err(|error| failed("start the printer", &error))?;
-    let net = OsNet::new().map(|net| net.with_datagram_options(config.datagrams.clone()));
+    let net = OsNet::new().map(|net| {
+        net.with_stream_options(config.streams.clone())
+            .with_datagram_options(config.datagrams.clone())
+    });
     let mut reactor = net
         .and_then(|net| Reactor::new(net, limits))
         .map_err(|error| failed("start the loop", &error))?;
@@ -81,7 +87,7 @@ pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
         let bound = net::bind_each(addresses, |address| {
             let make = factory(config, &host, printer.as_ref());
             if address.is_stream() {
-                reactor.listen(address, config.limits.backlog, make)
+                reactor.listen(address, config.backlog, make)
             } else {
                 reactor.bind(address, make)
             }
@@ -93,16 +99,25 @@ pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
     announce(&lines);
     log.loop_begins();
     let ending = reactor.run();
-    if let Some(printer) = printer {
-        let count = printer.close();
-        if config.is_counted {
-            tell(log, &format!("received {count}\n"));
-        }
-    }
+    let has_missing = printer.is_some_and(|printer| conclude(printer, config, log));
     Ok(match ending {
-        Ending::Clean => Status::Done,
         Ending::Cut(_) => Status::Failed,
+        Ending::Clean if has_missing && config.is_counted => Status::Failed,
+        Ending::Clean => Status::Done,
     })
+}
+
+/// The last words on what was printed, on standard error behind the log. Returns whether printed
+/// lines are missing.
+fn conclude(printer: Printer, config: &Config, log: &Log) -> bool {
+    let (count, missing) = printer.close();
+    if config.is_counted {
+        log.say(&format!("received {count}\n"));
+    }
+    if let Some(missing) = &missing {
+        log.say(&format!("mynah: {missing}\n"));
+    }
+    missing.is_some()
 }
 
 /// Before the loop, because looking up a name may take seconds.
@@ -127,29 +142,33 @@ pub(super) fn resolve(endpoints: &[Endpoint]) -> Result<Vec<Address>, Failure> {
     Ok(addresses)
 }
 
-fn limits(bounds: &Bounds, endpoints: usize) -> Limits {
+fn max_connections(asked: Option<u32>, endpoints: usize) -> usize {
     let descriptors = raise_descriptor_limit();
     let most = descriptors
         .saturating_sub(SPARE_DESCRIPTORS + endpoints)
         .max(1);
-    let max_connections = bounds.max_connections.map_or(most, |asked| asked as usize);
+    let max_connections = asked.map_or(most, |asked| asked as usize);
     info!("descriptor limit {descriptors}, at most {max_connections} connections");
     if max_connections > most {
         warn!(
-            "{max_connections} connections do not fit into {descriptors} descriptors: accepting will pause at about {most}; raise the hard limit (ulimit -Hn)"
+            "{max_connections} connections do not fit into {descriptors} descriptors: accepting \
+             will pause at about {most}; raise the hard limit (ulimit -Hn)"
         );
     }
-    Limits {
-        max_connections,
-        idle_timeout: bounds.idle_timeout,
-        write_timeout: bounds.write_timeout,
-        drain_timeout: bounds.drain_timeout,
-        connect_timeout: None,
-        allow_amplification: bounds.allow_amplification,
-        udp_rate: bounds.udp_rate,
-        busy_poll: bounds.busy_poll,
-        ..Limits::default()
+    max_connections
+}
+
+fn max_pending_output(asked: Option<usize>) -> usize {
+    let available = memory::available();
+    let most = asked.unwrap_or_else(|| memory::share_for_output(available));
+    info!("at most {most} bytes of pending output");
+    if let Some(available) = available.filter(|available| *available < most as u64) {
+        warn!(
+            "{most} bytes of pending output do not fit into the {available} bytes of memory that \
+             are available; lower --max-pending-output"
+        );
     }
+    most
 }
 
 /// The kernel cuts a longer backlog to its own limit without a word.
@@ -162,7 +181,8 @@ fn check_backlog(backlog: u32) {
     }
 }
 
-/// This machine and this process, one for all endpoints, so that no two connections have the same number.
+/// This machine and this process, one for all endpoints, so that no two connections have the same
+/// number.
 fn host() -> Host {
     Host::new(
         &rustix::system::uname().nodename().to_string_lossy(),
@@ -195,6 +215,7 @@ impl Speech {
         let Speech {
             framing,
             max_message,
+            message_timeout: _,
             greeting,
             reply,
             close,
@@ -210,22 +231,13 @@ impl Speech {
     }
 }
 
-/// Written and flushed at once, all together, when every endpoint can be used: whoever reads these lines may connect.
+/// Written in one piece when every endpoint can be used: a script that reads these lines may
+/// connect.
 fn announce(lines: &str) {
-    let mut output = io::stdout().lock();
-    // Whoever closed standard output does not want to know.
-    let _ = output
-        .write_all(lines.as_bytes())
-        .and_then(|()| output.flush());
+    // If standard output is closed, nobody wants to know.
+    let _ = sink::write_all(io::stdout(), lines.as_bytes());
 }
 
 fn failed(what: &str, error: &io::Error) -> Failure {
     Failure::new(Status::Failed, format_args!("cannot {what}: {error}"))
-}
-
-/// The last word, on standard error behind the log, whatever the level of that is.
-fn tell(log: &Log, line: &str) {
-    log.clone().close();
-    // If standard error is closed there is nobody left to tell.
-    let _ = io::stderr().write_all(line.as_bytes());
 }

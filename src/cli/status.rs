@@ -1,8 +1,10 @@
 //! How the program ends: exit statuses, and the one line that explains a failure.
 
 use std::fmt;
-use std::io::Write;
+use std::io;
 use std::process::ExitCode;
+
+use super::sink;
 
 /// The exit statuses; scripts depend on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,8 @@ impl Failure {
     /// Writes the line to standard error and gives the exit status.
     pub(crate) fn report(&self) -> ExitCode {
         // If standard error is closed there is nobody left to tell.
-        let _ = writeln!(std::io::stderr(), "mynah: {}", self.message);
+        let line = format!("mynah: {}\n", self.message);
+        let _ = sink::write_all(io::stderr(), line.as_bytes());
         self.status.into()
     }
 }

@@ -1,7 +1,9 @@
 //! Texts of the command line, with their escapes.
 //!
-//! Owns the escapes `\n`, `\r`, `\t`, `\0`, `\\` and `\xHH`. A text is a list of characters, which are written in the encoding of the wire, and of raw
-//! bytes, which go out as they are whatever the encoding: what `\xHH` stands for can never become a character by accident, nor a brace of a template.
+//! Owns the escapes `\n`, `\r`, `\t`, `\0`, `\\` and `\xHH`. A text is a list of characters, which
+//! are written in the encoding of the wire, and of raw bytes, which go out as they are whatever the
+//! encoding: what `\xHH` stands for can never become a character by accident, nor a brace of a
+//! template.
 //!
 //! Tests: below; `tests/text.rs` over sockets.
 
@@ -11,10 +13,10 @@ use super::charset::Charset;
 
 /// A text with its escapes resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Text(Vec<Part>);
+pub(crate) struct Text(Vec<TextPart>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+enum TextPart {
     /// To be written in the encoding of the wire.
     Characters(String),
     /// To be sent as it is.
@@ -38,8 +40,8 @@ impl Text {
                 )
             })?;
             match part {
-                Part::Characters(characters) => parsed.add_characters(&characters),
-                byte @ Part::Byte(_) => parsed.0.push(byte),
+                TextPart::Characters(characters) => parsed.add_characters(&characters),
+                byte @ TextPart::Byte(_) => parsed.0.push(byte),
             }
             rest = &rest[at + length..];
         }
@@ -56,8 +58,8 @@ impl Text {
         let mut bytes = Vec::new();
         for part in &self.0 {
             match part {
-                Part::Characters(characters) => bytes.extend(charset.encode(characters)?),
-                Part::Byte(byte) => bytes.push(*byte),
+                TextPart::Characters(characters) => bytes.extend(charset.encode(characters)?),
+                TextPart::Byte(byte) => bytes.push(*byte),
             }
         }
         Ok(bytes)
@@ -66,8 +68,8 @@ impl Text {
     fn add_characters(&mut self, characters: &str) {
         match self.0.last_mut() {
             _ if characters.is_empty() => {}
-            Some(Part::Characters(before)) => before.push_str(characters),
-            _ => self.0.push(Part::Characters(characters.to_owned())),
+            Some(TextPart::Characters(before)) => before.push_str(characters),
+            _ => self.0.push(TextPart::Characters(characters.to_owned())),
         }
     }
 }
@@ -81,7 +83,7 @@ pub(crate) fn position(text: &str, at: usize) -> usize {
 }
 
 /// What the escape at the beginning of `text` stands for, and how many bytes of `text` it takes.
-fn escape(text: &str) -> Result<(Part, usize), String> {
+fn escape(text: &str) -> Result<(TextPart, usize), String> {
     let letter = text.chars().nth(1).ok_or(
         r"the backslash at the end escapes nothing; write \\ for one that stands for itself",
     )?;
@@ -97,7 +99,7 @@ fn escape(text: &str) -> Result<(Part, usize), String> {
                 .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
             let byte = byte.and_then(|digits| u8::from_str_radix(digits, 16).ok());
             return byte
-                .map(|byte| (Part::Byte(byte), 4))
+                .map(|byte| (TextPart::Byte(byte), 4))
                 .ok_or_else(|| r"\x wants two hexadecimal digits, as in \x1b".to_owned());
         }
         other => {
@@ -107,7 +109,7 @@ fn escape(text: &str) -> Result<(Part, usize), String> {
             ));
         }
     };
-    Ok((Part::Characters(plain.to_owned()), 2))
+    Ok((TextPart::Characters(plain.to_owned()), 2))
 }
 
 #[cfg(test)]

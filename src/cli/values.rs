@@ -1,6 +1,7 @@
 //! Numbers with units, and names of things of this machine.
 //!
-//! Owns the grammar of the former, a whole number and its unit without a space, and the sentences that say what is wrong with one.
+//! Owns the grammar of numbers, a whole one and its unit without a space, and the sentences that
+//! say what is wrong with one.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use mynah::net::Interface;
 
-/// A duration, or off. A type of its own, because clap takes a bare `Option` for an argument that may be missing.
+/// A duration, or off. A type of its own, because clap takes a bare `Option` for an argument that
+/// may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timeout(pub(crate) Option<Duration>);
 
@@ -41,13 +43,45 @@ pub(crate) fn duration(text: &str) -> Result<Timeout, String> {
     }
 }
 
-/// A duration after which a peer is given up: zero would give up every one of them.
+/// A duration after which a peer is given up: zero would give up all of them.
 pub(crate) fn timeout(text: &str) -> Result<Timeout, String> {
     match duration(text)? {
         Timeout(Some(Duration::ZERO)) => {
             Err("zero would close every connection at once; off means never".into())
         }
         timeout => Ok(timeout),
+    }
+}
+
+/// How long a TCP peer may be silent until the kernel probes it: what TCP_KEEPIDLE takes.
+pub(crate) fn keepalive(text: &str) -> Result<Timeout, String> {
+    const MOST: u64 = 32_767;
+    match timeout(text)? {
+        Timeout(Some(idle)) if idle.subsec_nanos() > 0 => {
+            Err("the kernel counts this time in whole seconds; give 1s or more".into())
+        }
+        Timeout(Some(idle)) if idle.as_secs() > MOST => {
+            Err("that is more than the 32,767 seconds that the kernel takes".into())
+        }
+        timeout => Ok(timeout),
+    }
+}
+
+/// A number of answers in a second, or off. A type of its own, as [`Timeout`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RateCap(pub(crate) Option<u32>);
+
+/// A whole number of at least one, or `off`.
+pub(crate) fn rate_cap(text: &str) -> Result<RateCap, String> {
+    if text == "off" {
+        return Ok(RateCap(None));
+    }
+    match text.parse::<u32>() {
+        Ok(0) => Err("zero would answer nobody; off means no cap".into()),
+        Ok(rate) => Ok(RateCap(Some(rate))),
+        Err(_) => {
+            Err("a cap is a whole number of answers in a second, such as 50000, or off".into())
+        }
     }
 }
 
@@ -60,7 +94,13 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
         "KiB" => 1 << 10,
         "MB" => 1_000_000,
         "MiB" => 1 << 20,
-        _ => return Err("a size is a whole number of bytes, or with its unit B, KB, KiB, MB or MiB, such as 64KiB".into()),
+        _ => {
+            return Err(
+                "a size is a whole number of bytes, or with its unit B, KB, KiB, MB or MiB, \
+                        such as 64KiB"
+                    .into(),
+            );
+        }
     };
     match number
         .parse::<usize>()
@@ -68,7 +108,7 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
         .and_then(|number| number.checked_mul(bytes))
     {
         Some(0) => Err("zero would leave no room for any message".into()),
-        // Allocations end there, whatever the machine.
+        // No allocation can be longer, whatever the machine.
         Some(bytes) if isize::try_from(bytes).is_ok() => Ok(bytes),
         None if number.is_empty() => Err("the number is missing, as in 64KiB".into()),
         _ => Err("that is more than any memory holds".into()),
@@ -79,9 +119,11 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
 pub(crate) fn interface(text: &str) -> Result<Interface, String> {
     match text.parse::<Ipv4Addr>() {
         Ok(ip) => Ok(Interface::Address(ip)),
-        Err(_) => number_of(text)
-            .map(Interface::Number)
-            .map_err(|_| "there is no such network interface; give the name of one, or an IPv4 address that it has".into()),
+        Err(_) => number_of(text).map(Interface::Number).map_err(|_| {
+            "there is no such network interface; give the name of one, or an IPv4 address that \
+                 it has"
+                .into()
+        }),
     }
 }
 

@@ -10,9 +10,10 @@
 //! | attack | what ends it |
 //! |---|---|
 //! | a source that no client can have | refused by its address or port |
-//! | a source that answers us in turn | refused by its port; each bounce costs a UDP datagram one hop |
-//! | our own address or name as the source | refused: what we receive from ourselves carries the name that we are bound to, whatever the peer's name resolves to |
-//! | a datagram to a group or to all hosts | refused, unless the endpoint is bound to that address |
+//! | a source that answers us in turn | refused by its port; UDP: each bounce costs one hop |
+//! | our own address as the source | refused |
+//! | a datagram to a group or to all hosts | refused, unless the socket is bound to that address |
+//! | a Unix name that resolves to us | our answer comes back under our own name: refused |
 //! | a Unix peer that answers us in turn | at most [`Limits::unixgram_rate`] answers a second |
 //!
 //! What the rules cannot stop:
@@ -191,6 +192,7 @@ impl Rate {
     }
 
     /// Whether one more answer to `peer` is within its cap. If so, counts it.
+    #[inline]
     pub(crate) fn allows(&mut self, peer: &Peer, now: Time) -> bool {
         let most = match peer {
             Peer::V4(..) | Peer::V6(..) => self.udp,
@@ -199,6 +201,7 @@ impl Rate {
         most.is_none_or(|most| self.takes_one_of(most, peer, now))
     }
 
+    #[inline(never)]
     fn takes_one_of(&mut self, most: u32, peer: &Peer, now: Time) -> bool {
         let second = (now - Time::ZERO).as_secs();
         if std::mem::replace(&mut self.second, second) != second {

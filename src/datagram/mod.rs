@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   socket ──▶ burst ──▶ judge ──▶ service ──▶ replies ──▶ socket
-//!             receiving  guard     wire        replies     sending └─▶ queue, if the socket is full
+//!             receiving  guard     wire        replies     sending └─▶ queue, if it is full
 //! ```
 //!
 //! A socket has one of two roles. In the server role it answers any peer, and only when asked. In

@@ -2,15 +2,14 @@
 //!
 //! Owns how far a burst is answered. One message of the kernel may be 128 datagrams (UDP_GRO), and
 //! one call receives many messages: more than the budget of a run allows. The messages that the
-//! budget leaves are kept for the next run, without a copy: the socket keeps the whole burst, and the
-//! other sockets get another one. So no sender decides how long a run takes. A message is answered
-//! whole, because cut in two it would cost two calls, and the answers two messages.
+//! budget leaves are kept for the next run, without a copy: the socket keeps the whole burst, and
+//! the other sockets get another one. So no sender decides how long a run takes. A message is
+//! answered whole, because cut in two it would cost two calls, and the answers two messages.
 //!
 //! A datagram that is longer than its slot is dropped, because half of it would be a lie. An empty
 //! one is data.
 
 use std::io;
-use std::ops::Range;
 
 use log::debug;
 
@@ -33,7 +32,7 @@ pub(super) struct Inbound {
     burst: Burst,
     /// The part that is being answered.
     part: usize,
-    /// How many of its bytes are answered.
+    /// How many of its datagrams are answered.
     done: usize,
     /// Why its peer gets no answer.
     refusal: Option<Refusal>,
@@ -45,27 +44,6 @@ impl Inbound {
         self.part < self.burst.parts.len()
     }
 
-    /// Where the next datagram stands in the buffer.
-    #[inline]
-    fn datagram(&self) -> Range<usize> {
-        let part = &self.burst.parts[self.part];
-        let end = part.size.min(self.done + part.segment);
-        part.at + self.done..part.at + end
-    }
-
-    /// Goes on behind the next datagram. An empty one is one. Returns whether it was the last of its
-    /// part.
-    #[inline]
-    fn advance(&mut self) -> bool {
-        let part = &self.burst.parts[self.part];
-        self.done += part.segment;
-        let is_last = self.done >= part.size;
-        if is_last {
-            self.advance_part();
-        }
-        is_last
-    }
-
     fn advance_part(&mut self) {
         self.part += 1;
         self.done = 0;
@@ -75,8 +53,7 @@ impl Inbound {
     pub(super) fn left(&self) -> usize {
         let parts = self.burst.parts.iter().skip(self.part);
         let datagrams: usize = parts.map(|part| part.datagrams().count()).sum();
-        let current = self.burst.parts.get(self.part);
-        datagrams - current.map_or(0, |part| self.done / part.segment)
+        datagrams - self.done
     }
 
     /// Forgets what is left, and returns how many datagrams that is.
@@ -88,22 +65,32 @@ impl Inbound {
     }
 }
 
-/// What a run has done. It may exceed the budget, because a message of the kernel is answered whole,
-/// and the turn is charged for all of it.
-#[derive(Default)]
+/// What a run has done, and how much it may do.
 struct Budget {
     datagrams: usize,
     bytes: usize,
+    /// The most datagrams.
+    most: usize,
 }
 
 impl Budget {
+    /// That of one run, or what the turn has left if that is less.
+    fn within<N: Net>(turn: &Turn<N>) -> Budget {
+        let left = (turn.budget / DATAGRAM_COST).max(1) as usize;
+        Budget {
+            datagrams: 0,
+            bytes: 0,
+            most: DATAGRAM_BUDGET.min(left),
+        }
+    }
+
     fn spend(&mut self, bytes: usize) {
         self.datagrams += 1;
         self.bytes += bytes;
     }
 
     fn is_spent(&self) -> bool {
-        self.datagrams >= DATAGRAM_BUDGET || self.bytes >= DATAGRAM_BYTES
+        self.datagrams >= self.most || self.bytes >= DATAGRAM_BYTES
     }
 }
 
@@ -117,7 +104,7 @@ impl<N: Net> Datagram<N> {
     ) -> Outcome {
         let rest = self.rest.take();
         let lent = rest.map(|rest| std::mem::replace(&mut common.inbound, rest));
-        let mut budget = Budget::default();
+        let mut budget = Budget::within(turn);
         let outcome = self.receive_bursts(ready, turn, common, &mut budget);
         if common.inbound.is_pending() {
             let lent = lent.unwrap_or_default();
@@ -206,34 +193,14 @@ impl<N: Net> Datagram<N> {
         budget: &mut Budget,
     ) {
         while common.inbound.is_pending() && !budget.is_spent() {
-            if self.begin_part(turn, common, budget) {
-                self.answer_part(ready, turn, common, budget);
+            if !self.begin_part(turn, common, budget) {
+                continue;
+            }
+            while !self.answer_part(turn, common, budget) {
+                self.dispatch(ready, turn, common);
             }
         }
         self.dispatch(ready, turn, common);
-    }
-
-    fn answer_part(
-        &mut self,
-        ready: &mut Ready,
-        turn: &mut Turn<N>,
-        common: &mut Common,
-        budget: &mut Budget,
-    ) {
-        loop {
-            let datagram = common.inbound.datagram();
-            budget.spend(datagram.len());
-            self.answer_one(turn, common, datagram);
-            turn.stats.datagrams_in += 1;
-            common.replies.settle();
-            let is_last = common.inbound.advance();
-            if common.replies.size().0 >= DATAGRAM_QUEUE {
-                self.dispatch(ready, turn, common);
-            }
-            if is_last {
-                return;
-            }
-        }
     }
 
     /// Judges the peer of the next part. `false`: the part was dropped.
@@ -259,23 +226,25 @@ impl<N: Net> Datagram<N> {
         true
     }
 
-    /// Calls the service with the next datagram.
-    fn answer_one(&mut self, turn: &mut Turn<N>, common: &mut Common, datagram: Range<usize>) {
-        // Only the kernel writes the name of a Unix peer, so nobody can make us shout at a third
-        // one.
-        let is_guarded =
-            !turn.limits.allow_amplification && matches!(self.out.address, Address::Udp(_));
-        let inbound = &common.inbound;
-        let (buffer, path) = (
-            inbound.burst.buffer(),
-            &inbound.burst.parts[inbound.part].path,
-        );
+    /// Calls the service with the datagrams of the part. `false`: what it said must be sent before
+    /// it may say more.
+    fn answer_part(
+        &mut self,
+        turn: &mut Turn<N>,
+        common: &mut Common,
+        budget: &mut Budget,
+    ) -> bool {
+        let inbound = &mut common.inbound;
+        let (buffer, part) = (inbound.burst.buffer(), &inbound.burst.parts[inbound.part]);
         let rights = match &mut self.role {
             Role::Server { .. } => Rights::One {
                 refusal: inbound.refusal,
-                longest: is_guarded.then_some(datagram.len()),
+                // Only the kernel writes the name of a Unix peer, so nobody can make us shout at
+                // another one.
+                may_amplify: turn.limits.allow_amplification
+                    || matches!(self.out.address, Address::Unixgram(_)),
+                longest: None,
                 rate: &mut common.rate,
-                has_answered: false,
             },
             Role::Client { alarm, .. } => Rights::Any { alarm },
         };
@@ -285,18 +254,35 @@ impl<N: Net> Datagram<N> {
             replies: &mut common.replies,
             burst: buffer,
             part: inbound.part,
-            peer: &path.peer,
-            local: Some((&self.out.address, path.local)),
+            peer: &part.path.peer,
+            local: Some((&self.out.address, part.path.local)),
             queued: self.out.charged(),
             now: turn.now,
             rights,
         };
-        let mut cx = Context::new(turn.now, &path.peer, &mut wire);
-        let action = self.service.on_data(&mut cx, &buffer[datagram]);
-        // A datagram socket has no connection to finish or to abort.
-        if let Role::Client { has_more, .. } = &mut self.role {
-            *has_more |= action == Action::More;
+        let mut wants_more = false;
+        let mut is_over = true;
+        for datagram in part.datagrams().skip(inbound.done) {
+            if wire.replies.size().0 >= DATAGRAM_QUEUE {
+                is_over = false;
+                break;
+            }
+            budget.spend(datagram.len());
+            wire.rights.renew(datagram.len());
+            let mut cx = Context::new(turn.now, &part.path.peer, &mut wire);
+            // A datagram socket has no connection to finish or to abort.
+            wants_more |= self.service.on_data(&mut cx, &buffer[datagram]) == Action::More;
+            inbound.done += 1;
+            wire.stats.datagrams_in += 1;
+            wire.replies.settle();
         }
+        if let Role::Client { has_more, .. } = &mut self.role {
+            *has_more |= wants_more;
+        }
+        if is_over {
+            inbound.advance_part();
+        }
+        is_over
     }
 
     fn dispatch(&mut self, ready: &mut Ready, turn: &mut Turn<N>, common: &mut Common) {
@@ -317,28 +303,6 @@ mod tests {
     use crate::values::peer::Peer;
 
     #[test]
-    fn every_datagram_of_a_burst_is_next_once() {
-        let mut inbound = Inbound::default();
-        assert_eq!((inbound.is_pending(), inbound.left()), (false, 0));
-        for (at, size, segment) in [(0, 10, 4), (100, 0, 1), (200, 8, 4), (300, 3, 3)] {
-            inbound.burst.parts.push(Part {
-                path: Path::plain(Peer::unnamed()),
-                at,
-                size,
-                segment,
-                is_cut: false,
-            });
-        }
-        let due = [0..4, 4..8, 8..10, 100..100, 200..204, 204..208, 300..303];
-        for (index, datagram) in due.iter().enumerate() {
-            assert_eq!(inbound.datagram(), *datagram);
-            assert_eq!(inbound.left(), due.len() - index);
-            assert_eq!(inbound.advance(), [2, 3, 5, 6].contains(&index));
-        }
-        assert_eq!((inbound.is_pending(), inbound.left()), (false, 0));
-    }
-
-    #[test]
     fn what_is_abandoned_is_counted_and_gone() {
         let mut inbound = Inbound::default();
         inbound.burst.parts.push(Part {
@@ -348,7 +312,7 @@ mod tests {
             segment: 4,
             is_cut: false,
         });
-        inbound.advance();
+        inbound.done = 1;
         assert_eq!(inbound.abandon(), 2);
         assert_eq!((inbound.is_pending(), inbound.left()), (false, 0));
     }

@@ -38,8 +38,8 @@ struct Entry {
     /// The part of the burst that it answers.
     part: usize,
     span: Span,
-    /// The next datagram of its run, by index.
-    next: Option<usize>,
+    /// The next datagram of its run, by index. 0: it is the last, because the first follows none.
+    next: usize,
 }
 
 /// Some bytes.
@@ -121,7 +121,7 @@ impl Replies {
         self.entries.push(Entry {
             part,
             span: Span { at, size },
-            next: None,
+            next: 0,
         });
     }
 
@@ -131,13 +131,13 @@ impl Replies {
         self.runs.clear();
         for index in 0..self.entries.len() {
             let Entry { part, span, .. } = self.entries[index];
-            self.entries[index].next = None;
+            self.entries[index].next = 0;
             // The last run of the same path: in an earlier one, this datagram would overtake.
             let mut runs = self.runs.iter_mut().rev();
             let run = runs.find(|run| run.part == part || is_same(run.part, part));
             match run {
                 Some(run) if run.takes(span.size, longest) => {
-                    self.entries[run.last].next = Some(index);
+                    self.entries[run.last].next = index;
                     run.add(index, span.size);
                 }
                 _ => self.runs.push(Run::new(part, index, span.size)),
@@ -152,16 +152,17 @@ impl Replies {
         self.spans.clear();
         for run in &mut self.runs {
             let begin = self.spans.len();
-            let mut next = Some(run.first);
-            while let Some(index) = next {
-                let Entry {
-                    span, next: behind, ..
-                } = self.entries[index];
+            let mut index = run.first;
+            loop {
+                let Entry { span, next, .. } = self.entries[index];
                 match self.spans[begin..].last_mut() {
                     Some(last) if last.ends_at(span.at) => last.size += span.size,
                     _ => self.spans.push(span),
                 }
-                next = behind;
+                if next == 0 {
+                    break;
+                }
+                index = next;
             }
             run.spans = begin..self.spans.len();
         }

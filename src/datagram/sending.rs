@@ -239,7 +239,7 @@ impl<N: Net> Outbound<N> {
         };
         turn.stats.datagram_fallbacks += 1;
         info!(
-            "{}: datagrams of {segment} bytes cannot be sent together: {why}; sending them one by one",
+            "{}: datagrams of {segment} bytes cannot be sent together: {why}; going on one by one",
             self.address
         );
     }

@@ -44,52 +44,70 @@ pub(super) enum Rights<'a> {
     One {
         /// Why the peer gets none.
         refusal: Option<Refusal>,
-        /// How long the answer may be.
+        may_amplify: bool,
+        /// How long the answer may be: see [`Rights::renew`].
         longest: Option<usize>,
         rate: &'a mut Rate,
-        has_answered: bool,
     },
     /// In the client role: as much as it likes, and it may set its alarm.
     Any { alarm: &'a mut Time },
 }
 
 impl Rights<'_> {
+    /// The service is about to get a datagram of `size` bytes, and may answer it.
+    pub(super) fn renew(&mut self, size: usize) {
+        if let Rights::One {
+            may_amplify,
+            longest,
+            ..
+        } = self
+        {
+            *longest = Some(if *may_amplify { usize::MAX } else { size });
+        }
+    }
+
     /// Whether a datagram of `size` bytes may go to `peer`. `None`: it is a second answer.
+    #[inline]
     fn judge(&mut self, size: usize, peer: &Peer, now: Time) -> Option<Result<(), Refusal>> {
         let Rights::One {
             refusal,
             longest,
             rate,
-            has_answered,
+            ..
         } = self
         else {
             return Some(Ok(()));
         };
-        debug_assert!(!*has_answered, "a service answered one datagram twice");
-        if std::mem::replace(has_answered, true) {
-            return None;
-        }
+        debug_assert!(longest.is_some(), "a service answered one datagram twice");
+        let longest = longest.take()?;
         Some(match *refusal {
             Some(refusal) => Err(refusal),
-            None if longest.is_some_and(|longest| size > longest) => Err(Refusal::Longer),
+            None if size > longest => Err(Refusal::Longer),
             None if !rate.allows(peer, now) => Err(Refusal::Rate),
             None => Ok(()),
         })
     }
 }
 
-impl<N: Net> Wire for DatagramWire<'_, N> {
-    fn send(&mut self, bytes: &[u8]) {
-        self.send_vectored(&[IoSlice::new(bytes)]);
-    }
-
-    fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) {
+impl<N: Net> DatagramWire<'_, N> {
+    #[inline]
+    fn say(&mut self, pieces: &[IoSlice<'_>]) {
         let size = pieces.iter().map(|piece| piece.len()).sum();
         match self.rights.judge(size, self.peer, self.now) {
             Some(Ok(())) => self.replies.push(self.part, pieces, self.burst),
             Some(Err(refusal)) => self.stats.unanswered.count(refusal),
             None => {}
         }
+    }
+}
+
+impl<N: Net> Wire for DatagramWire<'_, N> {
+    fn send(&mut self, bytes: &[u8]) {
+        self.say(&[IoSlice::new(bytes)]);
+    }
+
+    fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) {
+        self.say(pieces);
     }
 
     /// The longest payload of UDP over IPv4, or what the queue can still hold.

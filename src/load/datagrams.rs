@@ -1,7 +1,8 @@
 //! One datagram socket of the load: datagrams out, answers in, in any order or never.
 //!
-//! Owns the numbers of its datagrams. Must never take one answer for another: where datagrams are numbered, each begins with a mark of its socket, its
-//! number and a sum over both, so that a damaged one is seen as that, and not as another one that was lost.
+//! Owns the numbers of its datagrams. Must never take one answer for another: where datagrams are
+//! numbered, each begins with a mark of its socket, its number and a sum over both, so that a
+//! damaged one is seen as that, and not as another one that was lost.
 //!
 //! Tests: `tests/load_truth.rs`.
 
@@ -11,14 +12,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::desk::Desk;
+use super::plan::{Check, HEADER};
 use super::response::Response;
 use super::tally::Trouble;
 use super::window::{Fate, Sent, Window};
-use super::{Check, HEADER};
 use crate::service::{Action, Context, Service};
 use crate::values::time::Time;
 
-/// Datagrams that are sent in one call at the most: what the kernel takes with a few calls of its own.
+/// Datagrams that are sent in one call, at most: what the kernel takes with a few calls of its
+/// own.
 const AT_ONCE: usize = 64;
 
 /// The service of one socket.
@@ -54,7 +56,8 @@ impl DatagramCaller {
         }
     }
 
-    /// Sends what is due and has room, gives up what is overdue, and asks to be called when more is.
+    /// Sends what is due and has room, gives up what is overdue, and asks to be called when more
+    /// is.
     fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
         let desk = Rc::clone(&self.desk);
         if desk.is_over.get() {
@@ -145,7 +148,8 @@ impl DatagramCaller {
         }
     }
 
-    /// What tells this socket's datagrams from those of another one, or of another run, whose answer finds its way here.
+    /// What tells this socket's datagrams from those of another one, or of another run, whose
+    /// answer finds its way here.
     fn mark(&self) -> u32 {
         let run = self.desk.start.get().as_nanos() as u32;
         run.wrapping_add((self.desk.number(self.slot) as u32).wrapping_mul(0x9E37_79B1))
@@ -249,7 +253,11 @@ impl DatagramCaller {
                 }
                 if !self.is_right(answer, number) {
                     tally.troubles.count(Trouble::Mismatch, 1, || {
-                        format!("socket {connection}: the answer to datagram {number}, {} bytes, is not what was expected", answer.len())
+                        format!(
+                            "socket {connection}: the answer to datagram {number}, {} bytes, is \
+                             not what was expected",
+                            answer.len()
+                        )
                     });
                 }
                 if is_full {
@@ -316,7 +324,8 @@ fn header(mark: u32, number: u64) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..4].copy_from_slice(&mark.to_be_bytes());
     header[4..12].copy_from_slice(&number.to_be_bytes());
-    // A multiplication spreads each bit over all above it; the upper half then depends on all of them.
+    // A multiplication spreads each bit over all above it; the upper half then depends on all of
+    // them.
     let sum = (number ^ u64::from(mark).rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     header[12..].copy_from_slice(&(sum as u32).to_be_bytes());
     header

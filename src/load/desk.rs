@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::orders::Lanes;
 use super::pacer::Schedule;
+use super::plan::{Check, Law, Plan};
 use super::response::Expected;
 use super::tally::{Tally, Trouble};
 use super::window::Sent;
-use super::{Check, Law, Plan};
 use crate::values::error::CloseReason;
 use crate::values::time::Time;
 
@@ -30,7 +30,8 @@ pub(super) struct Desk {
     pub(super) measured_from: Cell<Time>,
     /// Nothing is meant to be sent from then on.
     pub(super) end: Cell<Time>,
-    /// The end came sooner than planned: whoever wanted that waits for what is on its way, and for no more.
+    /// The end came sooner than planned: the user waits for what is in flight, and for
+    /// no more.
     pub(super) is_interrupted: Cell<bool>,
     /// Everybody is to end.
     pub(super) is_over: Cell<bool>,
@@ -141,8 +142,9 @@ impl Desk {
             .map(|schedule| schedule.at(self.next[slot].get()))
     }
 
-    /// When the next message of a slot was meant to be sent, if that is not after `now`: it is taken to be sent then. In a closed loop that is now, once
-    /// the pause is over that ends at `ready`: how late it ends is no time of the target's.
+    /// When the next message of a slot was meant to be sent, if that is not after `now`: it is
+    /// taken to be sent then. In a closed loop that is now, once the pause is over that ends at
+    /// `ready`: how late it ends is no time of the target's.
     #[inline]
     pub(super) fn next_due(&self, slot: usize, ready: Option<Time>, now: Time) -> Option<Time> {
         let due = self.due(slot);
@@ -154,7 +156,8 @@ impl Desk {
         Some(intended)
     }
 
-    /// When the next message of a slot may go at the earliest; [`Time::NEVER`] where an answer decides, or the end comes first.
+    /// When the next message of a slot may go at the earliest; [`Time::NEVER`] where an answer
+    /// decides, or the end comes first.
     #[inline]
     pub(super) fn next_at(&self, slot: usize, ready: Option<Time>) -> Time {
         let next = self.due(slot).or(ready).unwrap_or(Time::NEVER);
@@ -179,7 +182,8 @@ impl Desk {
         self.plan.timeout.unwrap_or(PATIENCE)
     }
 
-    /// Whether a message that is meant to be sent at `intended` may be `now`, and takes it from the quota.
+    /// Whether a message that is meant to be sent at `intended` may be `now`, and takes it from the
+    /// quota.
     fn take(&self, intended: Time, now: Time) -> bool {
         if intended < self.start.get()
             || intended >= self.end.get()
@@ -198,7 +202,8 @@ impl Desk {
         true
     }
 
-    /// Whether a message belongs to the window, or to what comes behind it: by when it was meant to be sent.
+    /// Whether a message belongs to the window, or to what comes behind it: by when it was meant to
+    /// be sent.
     #[inline]
     pub(super) fn is_measured(&self, intended: Time) -> bool {
         intended >= self.measured_from.get()

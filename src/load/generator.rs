@@ -1,12 +1,21 @@
 //! One generator: a reactor and its connections, through the phases of a run.
 //!
-//! Owns when a connection is opened and when a phase ends. Must never decide what is sent: that is the callers'. One generator is one thread; several share
-//! [`Orders`] and a clock, and their tallies are added.
+//! Owns when a connection is opened and when a phase ends. Must never decide what is sent: that is
+//! the callers'. One generator is one thread; several share [`Orders`] and a clock, and their
+//! tallies are added.
 //!
 //! ```text
-//!   reach ──▶ open all ──▶ ready ──▶ start ──── warm-up ──── window ──── end ──── what is still on its way ──▶ over
-//!   one connection,        waits for all        not measured            nothing new is sent       at most the timeout
-//!   or the run fails       generators
+//!   reach       one connection, or the run fails
+//!     ▼
+//!   open all
+//!     ▼
+//!   ready       waits for all generators
+//!     ▼
+//!   start       the warm-up, which is not measured, then the window
+//!     ▼
+//!   end         nothing new is sent; what is in flight has the timeout to be answered
+//!     ▼
+//!   over
 //! ```
 //!
 //! A connection that fails is opened again, later each time, as long as the run lasts.
@@ -22,12 +31,12 @@ use std::time::Duration;
 use super::datagrams::DatagramCaller;
 use super::desk::{Desk, Vacancy};
 use super::openings::Openings;
-use super::orders::{Lanes, News, Orders, Outcome, Unreached};
-use super::pacer::{Rate, Schedule};
+use super::orders::{Concluded, Lanes, News, Orders, ReachError};
+use super::pacer::{Pace, Schedule};
+use super::plan::{Law, Plan};
 use super::stream::StreamCaller;
 use super::tally::Trouble;
 use super::window::Sent;
-use super::{Law, Plan};
 use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::values::endpoint::Address;
@@ -35,7 +44,8 @@ use crate::values::error::StartError;
 use crate::values::time::Time;
 use crate::values::token::Token;
 
-/// Connections that are being made at once: less than any backlog, so that no handshake has to wait for its second attempt.
+/// Connections that are being made at once: less than any backlog, so that no handshake has to wait
+/// for its second attempt.
 const CONNECTING: usize = 64;
 
 /// How soon a connection that failed is opened again; twice as late after each further failure.
@@ -55,7 +65,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 enum Phase {
     Fresh,
     Opening,
-    /// Everybody waits for the start.
+    /// All generators wait for the start.
     Ready,
     Working {
         /// When the next interval ends; at first, when the window begins.
@@ -90,7 +100,8 @@ pub struct Generator<N: Net> {
     slots: Vec<Slot>,
     openings: Openings,
     phase: Phase,
-    /// At the end of the window: connections open, and nanoseconds of it that were spent polling for nothing.
+    /// At the end of the window: connections open, and nanoseconds of it that were spent polling
+    /// for nothing.
     open: u64,
     spun: u64,
 }
@@ -105,8 +116,8 @@ impl<N: Net> Generator<N> {
     ) -> Generator<N> {
         let slots = vec![Slot::default(); lanes.count as usize];
         // Of a pace, each generator keeps its share.
-        let share = |rate: Rate| {
-            Rate::per_second(rate.get() * lanes.count as f64 / plan.connections as f64)
+        let share = |rate: Pace| {
+            Pace::per_second(rate.get() * lanes.count as f64 / plan.connections as f64)
         };
         let openings = Openings::new(plan.connect_rate.map(share));
         Generator {
@@ -126,24 +137,25 @@ impl<N: Net> Generator<N> {
         self.reactor.net_mut()
     }
 
-    /// Opens the first connection, so that a target that is not there is known before anything else is done. Returns early where `orders` say so.
+    /// Opens the first connection, so that a target that is not there is known before anything else
+    /// is done. Returns early where `orders` say so.
     ///
     /// # Errors
     ///
     /// Why it was not made.
-    pub fn reach(&mut self, orders: &Orders) -> Result<(), Unreached> {
-        self.open(0, Time::ZERO).map_err(Unreached::Unbegun)?;
+    pub fn reach(&mut self, orders: &Orders) -> Result<(), ReachError> {
+        self.open(0, Time::ZERO).map_err(ReachError::Unbegun)?;
         while self.desk.connecting.get() > 0 && !orders.is_stopped() {
             self.reactor.turn();
         }
         match self.desk.closed.get() {
-            Some(reason) if !self.desk.has_opened.get() => Err(Unreached::Closed(reason)),
+            Some(reason) if !self.desk.has_opened.get() => Err(ReachError::Closed(reason)),
             _ => Ok(()),
         }
     }
 
     /// Runs to the end, as `orders` say, and tells of it.
-    pub fn run(&mut self, orders: &Orders, mut tell: impl FnMut(News)) -> Outcome {
+    pub fn run(&mut self, orders: &Orders, mut tell: impl FnMut(News)) -> Concluded {
         while !self.turn(orders, &mut tell) {}
         self.conclude()
     }
@@ -189,10 +201,10 @@ impl<N: Net> Generator<N> {
         false
     }
 
-    /// What a run that is over came to.
-    pub fn conclude(&mut self) -> Outcome {
+    /// The results of a run that is over.
+    pub fn conclude(&mut self) -> Concluded {
         let rest = Box::new(self.desk.tally.take());
-        Outcome {
+        Concluded {
             rest,
             measured: self.measured(),
             open: self.open,
@@ -209,7 +221,7 @@ impl<N: Net> Generator<N> {
         }
     }
 
-    /// Sends everybody on their way at `start`.
+    /// Starts every connection's schedule at `start`.
     fn begin(&mut self, start: Time) {
         let (desk, plan) = (&self.desk, &self.desk.plan);
         let measured_from = start + plan.warmup;
@@ -244,7 +256,8 @@ impl<N: Net> Generator<N> {
             desk.end.set(now);
             desk.is_interrupted.set(true);
         }
-        // Where all messages have been sent, the window ends with the last answer: its length is not known while that is waited for.
+        // Where all messages have been sent, the window ends with the last answer: its length is
+        // not known while that is waited for.
         let goes_on = spun.is_none() || desk.is_open_loop() || desk.quota.get() > 0;
         if now >= cut && cut < desk.end.get() && goes_on {
             let tally = Box::new(desk.tally.take());
@@ -295,7 +308,8 @@ impl<N: Net> Generator<N> {
             || self.is_hopeless()
     }
 
-    /// When a run ends that has no other end: the target has left in the middle of it, and messages that are to be sent never will be.
+    /// When a run ends that has no other end: the target has left in the middle of it, and messages
+    /// that are to be sent never will be.
     fn given_up_at(&self) -> Time {
         let desk = &self.desk;
         let is_endless =
@@ -307,7 +321,8 @@ impl<N: Net> Generator<N> {
         }
     }
 
-    /// Whether nobody listens where datagrams are sent to: their connections are never made, and so cannot fail.
+    /// Whether nobody listens where datagrams are sent to: their connections are never made, and so
+    /// cannot fail.
     fn is_hopeless(&self) -> bool {
         self.desk.is_refused.get() && !self.desk.has_heard.get()
     }
@@ -317,7 +332,8 @@ impl<N: Net> Generator<N> {
         self.desk.last_call() + self.desk.patience()
     }
 
-    /// Messages of an open loop that should have been sent between `from` and the end, and were not.
+    /// Messages of an open loop that should have been sent between `from` and the end, and were
+    /// not.
     fn behind(&self, from: Time) -> u64 {
         let desk = &self.desk;
         let of = |slot: usize| {
@@ -343,7 +359,8 @@ impl<N: Net> Generator<N> {
         end - desk.measured_from.get()
     }
 
-    /// Ends every connection, and gives the peers a moment to do the same. What was sent and not answered is accounted for, whatever its connection does.
+    /// Ends every connection, and gives the peers a moment to do the same. What was sent and not
+    /// answered is accounted for, whatever its connection does.
     fn leave(&mut self) {
         let desk = Rc::clone(&self.desk);
         self.open = self
@@ -439,7 +456,8 @@ impl<N: Net> Generator<N> {
         }
     }
 
-    /// Begins the connection of a slot, which could have been since `since`. Of one that has a message of its own, the message is sent on its way with it.
+    /// Begins the connection of a slot, which could have been since `since`. Of one that has a
+    /// message of its own, the message is sent on its way with it.
     fn open(&mut self, index: usize, since: Time) -> Result<(), StartError> {
         let desk = Rc::clone(&self.desk);
         let now = self.reactor.net_mut().now();
@@ -469,7 +487,8 @@ impl<N: Net> Generator<N> {
             self.reactor
                 .associate(&self.remote, local.as_ref(), Box::new(caller))
         };
-        // Unix sockets alone say so of a target without room, and then nothing was sent: the message is the next one again.
+        // Unix sockets alone say so of a target without room, and then nothing was sent: the
+        // message is the next one again.
         if desk.plan.churn
             && begun
                 .as_ref()
@@ -501,7 +520,8 @@ impl<N: Net> Generator<N> {
         let (desk, slot) = (&self.desk, &mut self.slots[index]);
         let now = self.reactor.now();
         let mut trouble = Trouble::of_error(error.kind(), error.code());
-        // The backlog of a Unix socket is full, and nothing tells when it is not: no error before its time, but a reason to wait.
+        // The backlog of a Unix socket is full, and nothing tells when it is not: no error before
+        // its time, but a reason to wait.
         if error.kind() == io::ErrorKind::WouldBlock {
             let since = *slot.blocked_since.get_or_insert(now);
             if since.after(desk.plan.timeout) > now {

@@ -1,6 +1,7 @@
 //! What a run is to reach: `p99<5ms`, `errors=0`, `rate>100k`.
 //!
-//! Owns the grammar and the comparison. Must never call a goal reached that was not measured: where there is no number, it is missed.
+//! Owns the grammar and the comparison. Must never call a goal reached that was not measured: where
+//! there is no number, it is missed.
 //!
 //! Tests: below.
 
@@ -8,7 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::pacer::Rate;
+use super::pacer::Pace;
 
 /// One comparison of something that is measured with a number.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,7 +98,8 @@ impl FromStr for Goal {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Goal, String> {
-        const FORM: &str = "a requirement is a measure, one of < <= = >= >, and a number, such as p99<5ms, errors=0 or rate>100k";
+        const FORM: &str = "a requirement is a measure, one of < <= = >= >, and a number, such as \
+                            p99<5ms, errors=0 or rate>100k";
         let at = text.find(['<', '>', '=']).ok_or(FORM)?;
         let (name, rest) = text.split_at(at);
         let relations = [
@@ -114,7 +116,7 @@ impl FromStr for Goal {
         let measured = measured(name.trim())?;
         let limit = match measured {
             measured if measured.is_time() => time(limit)?.as_secs_f64(),
-            Measured::Rate if limit != "0" => limit.parse::<Rate>()?.get(),
+            Measured::Rate if limit != "0" => limit.parse::<Pace>()?.get(),
             _ => limit.parse::<u32>().map(f64::from).map_err(|_| {
                 format!(
                     "{} is compared with a whole number, such as errors=0",
@@ -152,7 +154,8 @@ fn measured(name: &str) -> Result<Measured, String> {
                 .and_then(|digits| digits.parse::<f64>().ok())
                 .filter(|percentile| (0.0..=100.0).contains(percentile));
             Measured::Percentile(percentile.ok_or(
-                "what can be required: p50, p99.9 or any other percentile, max, mean, rate, errors, lost, late, duplicate, reordered, unsent",
+                "what can be required: p50, p99.9 or any other percentile, max, mean, rate, \
+                 errors, lost, late, duplicate, reordered, unsent",
             )?)
         }
     })

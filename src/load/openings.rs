@@ -1,7 +1,7 @@
 //! When which connection is opened.
 //!
-//! Owns the order and the pace of the openings of one generator. Pure: slots and times in, slots out. Must never let a pause earn a burst: after one, at
-//! most [`CREDIT`] is made up for.
+//! Owns the order and the pace of the openings of one generator. Pure: slots and times in, slots
+//! out. Must never let a pause earn a burst: after one, at most [`CREDIT`] is made up for.
 //!
 //! Tests: below.
 
@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use super::pacer::Rate;
+use super::pacer::Pace;
 use crate::values::time::Time;
 
 /// How much a pace may be behind and catch up: what a sleep may end late, several times over.
@@ -24,13 +24,13 @@ pub(super) struct Openings {
     interval: Duration,
     /// The next one no sooner than this.
     allowed: Time,
-    /// Until when none could be opened, for want of room.
+    /// Until when none could be opened, because there was no room.
     held_until: Time,
 }
 
 impl Openings {
     /// At most `rate` a second.
-    pub(super) fn new(rate: Option<Rate>) -> Openings {
+    pub(super) fn new(rate: Option<Pace>) -> Openings {
         let interval = rate.map_or(Duration::ZERO, |rate| {
             Duration::from_secs_f64(1.0 / rate.get())
         });
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_pace_is_kept_and_a_pause_earns_no_burst() {
-        let mut openings = Openings::new(Some(Rate::per_second(150.0)));
+        let mut openings = Openings::new(Some(Pace::per_second(150.0)));
         (0..10_000).for_each(|slot| openings.push(Time::ZERO, slot));
         let first = opened(&mut openings, 1000, 3000);
         assert!((300..=304).contains(&first), "{first}");

@@ -1,6 +1,7 @@
 //! What generators and their crew say to each other.
 //!
-//! Owns the share of each generator, the orders that all of them follow, and what they tell. Must never hold anything of a connection: all of it crosses threads.
+//! Owns the share of each generator, the orders that all of them follow, and what they tell. Must
+//! never hold anything of a connection: all of it crosses threads.
 //!
 //! Tests: below.
 
@@ -41,7 +42,8 @@ impl Lanes {
     }
 }
 
-/// What all generators are told, from any thread. Whoever sleeps must be woken to hear of it ([`Handle::nudge`](crate::Handle::nudge)).
+/// What all generators are told, from any thread. A thread that sleeps must be woken to hear of it
+/// ([`Handle::nudge`](crate::Handle::nudge)).
 #[derive(Debug)]
 pub struct Orders {
     start: AtomicU64,
@@ -64,12 +66,12 @@ impl Orders {
         self.start.store(at.as_nanos() as u64, Ordering::Release);
     }
 
-    /// Leave everything: what this run comes to is of no use any more.
+    /// Stop at once: the results of this run are of no use any more.
     pub fn abort(&self) {
         self.abort.store(true, Ordering::Release);
     }
 
-    /// Whether everybody is to end.
+    /// Whether all generators are to end.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire) || self.is_aborted()
     }
@@ -78,7 +80,7 @@ impl Orders {
         self.abort.load(Ordering::Acquire)
     }
 
-    /// When everybody begins; [`Time::NEVER`] until that is said.
+    /// When all generators begin; [`Time::NEVER`] until that is known.
     pub(super) fn started(&self) -> Time {
         Time::ZERO + Duration::from_nanos(self.start.load(Ordering::Acquire))
     }
@@ -86,7 +88,7 @@ impl Orders {
 
 /// Why the first connection was not made.
 #[derive(Debug)]
-pub enum Unreached {
+pub enum ReachError {
     /// It could not even be begun.
     Unbegun(StartError),
     /// It was begun.
@@ -108,14 +110,15 @@ pub enum News {
 
 /// How a run ended.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Concluded {
     /// What happened since the last interval.
     pub rest: Box<Tally>,
     /// How long the window was.
     pub measured: Duration,
     /// Connections open at its end.
     pub open: u64,
-    /// How much of the window was spent polling for nothing ([`Limits::spin`](crate::Limits::spin)).
+    /// How much of the window was spent polling for nothing
+    /// ([`Limits::spin`](crate::Limits::spin)).
     pub spun: Duration,
     /// Nobody listens at the target of the datagrams.
     pub is_refused: bool,
@@ -129,11 +132,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lanes_and_shares_add_up(generators in 1u64..20, connections in 1u64..5000, whole in 0u64..1_000_000_000) {
-            let lanes: Vec<Lanes> = (0..generators).map(|index| Lanes::of(index, generators, connections)).collect();
+        fn lanes_and_shares_add_up(
+            generators in 1u64..20,
+            connections in 1u64..5000,
+            whole in 0u64..1_000_000_000,
+        ) {
+            let lanes_of = |index| Lanes::of(index, generators, connections);
+            let lanes: Vec<Lanes> = (0..generators).map(lanes_of).collect();
             prop_assert_eq!(lanes.iter().map(|lanes| lanes.count).sum::<u64>(), connections);
-            prop_assert!(lanes.windows(2).all(|pair| pair[0].first + pair[0].count == pair[1].first));
-            prop_assert_eq!(lanes.iter().map(|lanes| lanes.share_of(whole, connections)).sum::<u64>(), whole);
+            let are_adjacent = |pair: &[Lanes]| pair[0].first + pair[0].count == pair[1].first;
+            prop_assert!(lanes.windows(2).all(are_adjacent));
+            let shares = lanes.iter().map(|lanes| lanes.share_of(whole, connections));
+            prop_assert_eq!(shares.sum::<u64>(), whole);
         }
     }
 }

@@ -1,15 +1,21 @@
 //! When each message of an open loop is to be sent.
 //!
-//! Owns arithmetic alone: functions of a rate, a start and a number. Must never read a clock, and must never forget: a message that could not be sent in
-//! time keeps the time it was meant for, and its latency counts from there. A generator that asked "how long since the last message" instead would send
-//! fewer while the target stalls, and so leave out of its numbers what every user would have felt ("coordinated omission", Gil Tene).
+//! Owns arithmetic alone: functions of a rate, a start and a number. Must never read a clock, and
+//! must never forget: a message that could not be sent in time keeps the time it was meant for, and
+//! its latency counts from there. A generator that asked "how long since the last message" instead
+//! would send fewer while the target stalls, and so leave out of its numbers what every user would
+//! have felt ("coordinated omission", Gil Tene).
 //!
 //! ```text
-//!   message        0    1    2    3    4    5   …      the k-th at start + k / rate, to the nanosecond, however long the run
+//!   message        0    1    2    3    4    5   …      the k-th at start + k / rate
 //!   lane 0 of 3    ●              ●
-//!   lane 1              ●              ●               each connection sends the messages of its lane, so that all together
-//!   lane 2                   ●              ●          are evenly spaced, over any number of threads, without a word between them
+//!   lane 1              ●              ●
+//!   lane 2                   ●              ●
 //! ```
+//!
+//! The times are exact to the nanosecond, however long the run. Each connection sends the messages
+//! of its lane, so all together are evenly spaced, over any number of threads, and the threads need
+//! not talk to each other.
 //!
 //! Tests: below, against a model that counts.
 
@@ -21,24 +27,24 @@ use crate::values::time::Time;
 
 /// Messages a second, exact to a thousandth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rate(u64);
+pub struct Pace(u64);
 
-/// Units of [`Rate`] in one message a second.
+/// Units of [`Pace`] in one message a second.
 const UNIT: u64 = 1000;
 
 /// Nanoseconds of that many seconds.
 const NANOS: u128 = 1_000_000_000 * UNIT as u128;
 
-impl Rate {
+impl Pace {
     /// The lowest rate above none: one message in a thousand seconds.
-    pub const LOWEST: Rate = Rate(1);
+    pub const LOWEST: Pace = Pace(1);
     /// One message a nanosecond: past it, a schedule has no times to tell messages apart.
-    pub const HIGHEST: Rate = Rate(1_000_000_000 * UNIT);
+    pub const HIGHEST: Pace = Pace(1_000_000_000 * UNIT);
 
     /// The nearest rate that there is.
-    pub fn per_second(messages: f64) -> Rate {
+    pub fn per_second(messages: f64) -> Pace {
         // A float turns into the nearest integer that there is, so nothing wraps.
-        Rate((messages * UNIT as f64).round() as u64).clamp(Rate::LOWEST, Rate::HIGHEST)
+        Pace((messages * UNIT as f64).round() as u64).clamp(Pace::LOWEST, Pace::HIGHEST)
     }
 
     /// Messages a second.
@@ -48,10 +54,10 @@ impl Rate {
 }
 
 /// As the command line takes it: `20000`, `100k`, `1.5M`, `0.5`.
-impl FromStr for Rate {
+impl FromStr for Pace {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Rate, String> {
+    fn from_str(text: &str) -> Result<Pace, String> {
         let wrong = || {
             format!(
                 "a rate is messages a second, such as 20000, 100k, 1.5M or 0.5, and not '{}'",
@@ -70,39 +76,41 @@ impl FromStr for Rate {
         let messages: f64 = number.parse().ok().filter(|_| is_plain).ok_or_else(wrong)?;
         let messages = messages * unit;
         match messages {
-            _ if messages < Rate::LOWEST.get() => {
+            _ if messages < Pace::LOWEST.get() => {
                 Err("a rate is at least 0.001 messages a second".into())
             }
-            _ if messages > Rate::HIGHEST.get() => {
+            _ if messages > Pace::HIGHEST.get() => {
                 Err("a rate is at most one message a nanosecond".into())
             }
-            _ => Ok(Rate::per_second(messages)),
+            _ => Ok(Pace::per_second(messages)),
         }
     }
 }
 
-impl fmt::Display for Rate {
+impl fmt::Display for Pace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/s", self.get())
     }
 }
 
-/// The messages of one lane: of those due at a rate from a start on, the `lane`-th of every `lanes`.
+/// The messages of one lane: of those due at a rate from a start on, the `lane`-th of every
+/// `lanes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    rate: Rate,
+    rate: Pace,
     start: Time,
     lane: u64,
     lanes: u64,
 }
 
 impl Schedule {
-    /// The messages `lane`, `lane + lanes`, `lane + 2 * lanes`, … of those due at `rate` from `start` on.
+    /// The messages `lane`, `lane + lanes`, `lane + 2 * lanes`, … of those due at `rate` from
+    /// `start` on.
     ///
     /// # Panics
     ///
     /// Where there are no lanes.
-    pub fn new(rate: Rate, start: Time, lane: u64, lanes: u64) -> Schedule {
+    pub fn new(rate: Pace, start: Time, lane: u64, lanes: u64) -> Schedule {
         assert!(lanes > 0, "a schedule without lanes");
         Schedule {
             rate,
@@ -159,20 +167,20 @@ mod tests {
             ("0.001", 0.001),
             (".5k", 500.0),
         ] {
-            assert_eq!(text.parse::<Rate>().map(Rate::get), Ok(expected), "{text}");
+            assert_eq!(text.parse::<Pace>().map(Pace::get), Ok(expected), "{text}");
         }
         for text in [
             "", "k", "fast", "1e3", "-1", "inf", "NaN", "1 k", "1K", "1..2", "0x10",
         ] {
             assert!(
-                text.parse::<Rate>()
+                text.parse::<Pace>()
                     .unwrap_err()
                     .contains("a rate is messages a second"),
                 "{text}"
             );
         }
-        assert!("0".parse::<Rate>().unwrap_err().contains("at least"));
-        assert!("1001M".parse::<Rate>().unwrap_err().contains("at most"));
+        assert!("0".parse::<Pace>().unwrap_err().contains("at least"));
+        assert!("1001M".parse::<Pace>().unwrap_err().contains("at most"));
     }
 
     /// Not one message is gained or lost to rounding in a day, at a rate that divides nothing.
@@ -205,13 +213,13 @@ mod tests {
 
     #[test]
     fn far_times_saturate() {
-        let schedule = Schedule::new(Rate::LOWEST, at(1), u64::MAX, u64::MAX);
+        let schedule = Schedule::new(Pace::LOWEST, at(1), u64::MAX, u64::MAX);
         assert_eq!(
             (schedule.at(u64::MAX), schedule.due(Time::NEVER)),
             (Time::NEVER, 0)
         );
         assert_eq!(
-            Schedule::new(Rate::HIGHEST, at(0), 0, 1).before(at(u64::MAX)),
+            Schedule::new(Pace::HIGHEST, at(0), 0, 1).before(at(u64::MAX)),
             u64::MAX
         );
     }
@@ -219,18 +227,33 @@ mod tests {
     proptest! {
         /// `due` counts exactly the times that `at` names.
         #[test]
-        fn what_is_due_is_what_was_meant(millis in 1u64..3_000_000_000, start in 0u64..1000, lane in 0u64..60, lanes in 1u64..60, now in 0u64..1_000_000_000) {
-            let schedule = Schedule::new(Rate(millis), at(start), lane, lanes);
+        fn what_is_due_is_what_was_meant(
+            millis in 1u64..3_000_000_000,
+            start in 0u64..1000,
+            lane in 0u64..60,
+            lanes in 1u64..60,
+            now in 0u64..1_000_000_000,
+        ) {
+            let schedule = Schedule::new(Pace(millis), at(start), lane, lanes);
             let due = schedule.due(at(now));
-            prop_assert!(due == 0 || schedule.at(due - 1) <= at(now), "{due} are due, the last at {}", schedule.at(due - 1));
-            prop_assert!(schedule.at(due) > at(now), "{due} are due, the next at {}", schedule.at(due));
+            if due > 0 {
+                let last = schedule.at(due - 1);
+                prop_assert!(last <= at(now), "{due} are due, the last at {last}");
+            }
+            let next = schedule.at(due);
+            prop_assert!(next > at(now), "{due} are due, the next at {next}");
         }
 
         /// All lanes together are the whole schedule, each message once.
         #[test]
-        fn lanes_share_the_messages_out(millis in 1u64..100_000_000, lanes in 1u64..20, now in 0u64..1_000_000_000) {
-            let whole = Schedule::new(Rate(millis), Time::ZERO, 0, 1).due(at(now));
-            let shares = (0..lanes).map(|lane| Schedule::new(Rate(millis), Time::ZERO, lane, lanes).due(at(now))).sum::<u64>();
+        fn lanes_share_the_messages_out(
+            millis in 1u64..100_000_000,
+            lanes in 1u64..20,
+            now in 0u64..1_000_000_000,
+        ) {
+            let whole = Schedule::new(Pace(millis), Time::ZERO, 0, 1).due(at(now));
+            let schedule = |lane| Schedule::new(Pace(millis), Time::ZERO, lane, lanes);
+            let shares = (0..lanes).map(|lane| schedule(lane).due(at(now))).sum::<u64>();
             prop_assert_eq!(shares, whole);
         }
     }

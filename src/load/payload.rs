@@ -1,14 +1,16 @@
 //! What is sent: one message after the other, as a stream without end.
 //!
-//! Owns the bytes. Every piece of the stream, wherever it begins, lies in one piece in memory, so that any number of messages goes out with one call and
-//! what came is compared with one comparison. Must never hold more than the message and [`STRETCH`].
+//! Owns the bytes. Every piece of the stream, wherever it begins, lies in one piece in memory, so
+//! that any number of messages goes out with one call and what came is compared with one
+//! comparison. Must never hold more than the message and [`STRETCH`].
 //!
 //! Tests: below.
 
 /// The longest piece that is had in one piece: what an outbox can take.
 pub(super) const STRETCH: usize = crate::stream::outbox::LIMIT;
 
-/// The period of the pattern: a prime, so that no message of a usual size looks like the next one, and a lost or doubled one shows.
+/// The period of the pattern: a prime, so that no message of a usual size looks like the next one,
+/// and a lost or doubled one shows.
 const PERIOD: usize = 65_521;
 
 /// A message, repeated for ever.
@@ -28,7 +30,8 @@ impl Payload {
     /// Where `size` is zero: messages without bytes cannot be told from none.
     pub fn pattern(size: usize) -> Payload {
         assert!(size > 0, "messages without bytes");
-        // Marsaglia's xorshift, so that every machine sends the same. Letters and digits: a capture of it can be read.
+        // Marsaglia's xorshift, so that every machine sends the same. Letters and digits: a capture
+        // of it can be read.
         let mut state = 0x9E37_79B9_u32;
         let letter = |_| {
             state ^= state << 13;
@@ -64,7 +67,8 @@ impl Payload {
         self.size
     }
 
-    /// The stream from `position` on: `most` bytes, and no more than an outbox holds ([`outbox::LIMIT`](crate::stream::outbox::LIMIT)).
+    /// The stream from `position` on: `most` bytes, and no more than an outbox holds
+    /// ([`outbox::LIMIT`](crate::stream::outbox::LIMIT)).
     #[inline]
     pub fn stretch(&self, position: u64, most: usize) -> &[u8] {
         let begin = (position % self.period as u64) as usize;

@@ -1,6 +1,7 @@
 //! What answers are, on a stream, and whether they are right.
 //!
-//! Owns how far the answer that is arriving has come. Pure: a slice in, counts out. Must never look at a byte twice, nor copy one.
+//! Owns how far the answer that is arriving has come. Pure: a slice in, counts out. Must never look
+//! at a byte twice, nor copy one.
 //!
 //! Tests: below.
 
@@ -32,7 +33,7 @@ pub enum Expected<'a> {
     Text(&'a [u8]),
 }
 
-/// What some bytes came to.
+/// What some bytes completed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
     /// Answers that are complete.
@@ -250,7 +251,8 @@ mod tests {
     }
 
     proptest! {
-        /// Of an echo with some bytes changed, exactly those bytes and the messages that they stand in are wrong.
+        /// Of an echo with some bytes changed, exactly those bytes and the messages that they stand
+        /// in are wrong.
         #[test]
         fn exactly_what_is_wrong_is_found(
             size in 1usize..50,
@@ -261,7 +263,9 @@ mod tests {
             let mut bytes = payload.stretch(0, 1000).to_vec();
             wrong.iter().for_each(|at| bytes[*at] ^= 0x20);
             let heard = read(&Response::Same, size, &Expected::Stream(&payload), &bytes, cut);
-            let messages: std::collections::BTreeSet<usize> = wrong.iter().map(|at| at / size).filter(|message| (message + 1) * size <= 1000).collect();
+            let messages = wrong.iter().map(|at| at / size);
+            let whole = messages.filter(|message| (message + 1) * size <= 1000);
+            let messages: std::collections::BTreeSet<usize> = whole.collect();
             prop_assert_eq!(heard.answers, (1000 / size) as u64);
             prop_assert_eq!(heard.wrong, messages.len() as u64);
             prop_assert_eq!(heard.wrong_bytes, wrong.len() as u64);

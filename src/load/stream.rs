@@ -1,7 +1,7 @@
 //! One connection of the load: messages out, answers in.
 //!
-//! Owns what is on its way on its connection. Must never say more than there is room for, and must never let go of a message in silence: each is answered,
-//! or counted as what went wrong.
+//! Owns what is on its way on its connection. Must never say more than there is room for, and must
+//! never let go of a message in silence: each is answered, or counted as what went wrong.
 //!
 //! Tests: `tests/load_simulation.rs`; `tests/load.rs` and `tests/load_truth.rs` over sockets.
 
@@ -40,7 +40,7 @@ pub(super) struct StreamCaller {
     has_heard: bool,
     /// Bytes said, and bytes still to be said.
     said: u64,
-    owed: u64,
+    pending: u64,
     reader: Reader,
     /// Whether it is the first attempt at this connection.
     is_first: bool,
@@ -63,7 +63,7 @@ impl StreamCaller {
             first_sent: None,
             has_heard: false,
             said: 0,
-            owed: 0,
+            pending: 0,
             reader: Reader::default(),
             is_first,
             is_open: false,
@@ -72,7 +72,8 @@ impl StreamCaller {
         }
     }
 
-    /// Whether the times of this connection as such are recorded: of those that live through the run, and of those of the window.
+    /// Whether the times of this connection as such are recorded: of those that live through the
+    /// run, and of those of the window.
     fn counts_its_times(&self) -> bool {
         !self.desk.plan.churn || self.desk.is_measured(self.began.intended)
     }
@@ -114,7 +115,8 @@ impl StreamCaller {
         self.leave()
     }
 
-    /// When the next message was meant to be sent, if that is not after `now`; it is taken to be sent then.
+    /// When the next message was meant to be sent, if that is not after `now`; it is taken to be
+    /// sent then.
     #[inline]
     fn next_due(&mut self, now: Time) -> Option<Time> {
         let intended = self
@@ -129,7 +131,7 @@ impl StreamCaller {
         let sent = Sent::new(intended, now, self.free_since);
         self.desk.note_sent(&mut self.desk.tally.borrow_mut(), sent);
         self.in_flight.push_back(sent);
-        self.owed += self.desk.plan.payload.size() as u64;
+        self.pending += self.desk.plan.payload.size() as u64;
     }
 
     /// Sends without waiting for answers: as much as there is room for, or what is due.
@@ -139,7 +141,7 @@ impl StreamCaller {
             // What became due meanwhile is late because the target took no more.
             self.free_since = now;
         }
-        while self.owed < STRETCH as u64 {
+        while self.pending < STRETCH as u64 {
             let Some(intended) = self.next_due(now) else {
                 break;
             };
@@ -148,7 +150,7 @@ impl StreamCaller {
                 self.ready_at.push_back(now + think);
             }
         }
-        self.is_blocked = self.owed >= STRETCH as u64;
+        self.is_blocked = self.pending >= STRETCH as u64;
         let action = self.say(cx, now);
         self.settle_left(cx, now);
         cx.set_alarm(self.alarm(now));
@@ -161,7 +163,8 @@ impl StreamCaller {
         if has_more { Action::More } else { action }
     }
 
-    /// Counts the messages that no answer is waited for and that have left: not those that still wait here for the target to take them.
+    /// Counts the messages that no answer is waited for and that have left: not those that still
+    /// wait here for the target to take them.
     fn settle_left(&mut self, cx: &Context<'_>, now: Time) {
         let left = self
             .said
@@ -177,22 +180,22 @@ impl StreamCaller {
         }
     }
 
-    /// Says what is owed, as far as there is room.
+    /// Says what is pending, as far as there is room.
     #[inline]
     fn say(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
-        if self.owed == 0 {
+        if self.pending == 0 {
             return Action::Continue;
         }
-        let most = self.owed.min(cx.room() as u64) as usize;
+        let most = self.pending.min(cx.room() as u64) as usize;
         let piece = self.desk.plan.payload.stretch(self.said, most);
         cx.reply(piece);
         let count = piece.len() as u64;
-        (self.said, self.owed) = (self.said + count, self.owed - count);
+        (self.said, self.pending) = (self.said + count, self.pending - count);
         self.first_sent.get_or_insert(now);
         if self.desk.measures(now) {
             self.desk.tally.borrow_mut().bytes_sent += count;
         }
-        if self.owed > 0 {
+        if self.pending > 0 {
             Action::More
         } else {
             Action::Continue
@@ -312,7 +315,7 @@ impl Service for StreamCaller {
         if desk.plan.churn {
             // Its message was sent on its way with the connection.
             self.in_flight.push_back(self.began);
-            self.owed = desk.plan.payload.size() as u64;
+            self.pending = desk.plan.payload.size() as u64;
             cx.set_alarm(self.began.sent.after(desk.plan.timeout));
         } else if desk.think() > Duration::ZERO {
             self.ready_at.resize(desk.plan.depth.min(1 << 20), now);

@@ -1,10 +1,12 @@
-//! What a run came to: counts, and histograms of times.
+//! The results of a run: counts, and histograms of times.
 //!
-//! Owns the sums, and how those of several threads or intervals become one. Must never hold a time that was not measured: nothing is interpolated, and what
-//! was not answered is counted apart, never left out in silence.
+//! Owns the sums, and how those of several threads or intervals become one. Must never hold a time
+//! that was not measured: nothing is interpolated, and what was not answered is counted apart,
+//! never left out in silence.
 //!
-//! The **window** is the time that is measured, after the warm-up. An exchange belongs to it if it was meant to be sent in it, and is waited for after its
-//! end: a window that closed over what is still on its way would leave out the slowest answers of all.
+//! The **window** is the time that is measured, after the warm-up. An exchange belongs to it if it
+//! was meant to be sent in it, and is waited for after its end: a window that closed over what is
+//! still on its way would leave out the slowest answers of all.
 //!
 //! Tests: below; `tests/load_truth.rs` counts what servers do on purpose.
 
@@ -17,7 +19,8 @@ use crate::values::error::CloseReason;
 
 /// Times in nanoseconds, to three digits, up to [`Times::LONGEST`].
 ///
-/// HDR histograms: the error is below 0.1 % at any size, recording takes 5 ns (`benches/load_parts.rs`), and sums of them are exact.
+/// HDR histograms: the error is below 0.1 % at any size, recording takes 5 ns
+/// (`benches/load_parts.rs`), and sums of them are exact.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Times(Histogram<u64>);
 
@@ -42,7 +45,8 @@ impl Times {
         self.0.len()
     }
 
-    /// The time that `percentile` of 100 did not exceed; `None` where there are none. Up to 0.1 % above the one that was measured, never below.
+    /// The time that `percentile` of 100 did not exceed; `None` where there are none. Up to 0.1 %
+    /// above the one that was measured, never below.
     pub fn percentile(&self, percentile: f64) -> Option<Duration> {
         // 99.9 / 100.0 is a hair above 0.999, and of 5,000 times that hair is the next one.
         let quantile = (percentile * 1e10).round() / 1e12;
@@ -60,7 +64,7 @@ impl Times {
         (self.count() > 0).then(|| Duration::from_nanos(self.0.mean().round() as u64))
     }
 
-    /// The histogram itself, for who writes or draws it.
+    /// The histogram itself, to be written or drawn.
     pub fn histogram(&self) -> &Histogram<u64> {
         &self.0
     }
@@ -262,9 +266,11 @@ tally! {
     sent,
     /// Messages of the window that were answered, in it or after it.
     answered,
-    /// Answers that came within the window, whatever they answered; where no answer is expected, messages that were sent within it. The rate is made of these.
+    /// Answers that came within the window, whatever they answered; where no answer is expected,
+    /// messages that were sent within it. The rate is made of these.
     completed,
-    /// Messages of the window that could not be sent before the run ended: it was behind its schedule.
+    /// Messages of the window that could not be sent before the run ended: it was behind its
+    /// schedule.
     unsent,
     /// Bytes sent within the window.
     bytes_sent,

@@ -1,7 +1,8 @@
 //! The fate of each datagram: every one has exactly one.
 //!
-//! Owns the numbers of the datagrams that one socket sent, and what became of them. Pure: numbers and times in, fates out. Must never hold more than those
-//! that may still be answered in time, and one bit for each of the last [`PAST`] before them.
+//! Owns the numbers of the datagrams that one socket sent, and what became of them. Pure: numbers
+//! and times in, fates out. Must never hold more than those that may still be answered in time, and
+//! one bit for each of the last [`PAST`] before them.
 //!
 //! ```text
 //!   sent ──┬── answered in time ──── again ──▶ duplicate
@@ -17,7 +18,8 @@ use std::time::Duration;
 
 use crate::values::time::Time;
 
-/// Datagrams that were settled and are still told apart: an answer to an older one counts as late, whatever it was. One bit each.
+/// Datagrams that were settled and are still told apart: an answer to an older one counts as late,
+/// whatever it was. One bit each.
 pub(super) const PAST: usize = 1 << 16;
 
 /// A datagram on its way.
@@ -27,7 +29,8 @@ pub struct Sent {
     pub intended: Time,
     /// When it was.
     pub sent: Time,
-    /// How much of the time between is the sender's own fault: it could have been sent so much earlier.
+    /// How much of the time between is the sender's own fault: it could have been sent so much
+    /// earlier.
     pub late: Duration,
 }
 
@@ -42,8 +45,9 @@ impl Sent {
         }
     }
 
-    /// Since when the next message could have been sent where it had to wait for the end of this one, which came `now`: as much earlier as this one
-    /// could have been sent. A generator that stands still is late with all that it has to make up for, not with the first of it alone.
+    /// Since when the next message could have been sent where it had to wait for the end of this
+    /// one, which came `now`: as much earlier as this one could have been sent. A generator that
+    /// stands still is late with all that it has to make up for, not with the first of it alone.
     #[inline]
     pub fn frees_since(self, now: Time) -> Time {
         now.before(self.late)
@@ -132,7 +136,8 @@ impl Window {
         }
     }
 
-    /// The oldest that has no answer yet, and its number: what an answer without a number is taken to answer.
+    /// The oldest that has no answer yet, and its number: what an answer without a number is taken
+    /// to answer.
     pub fn oldest(&self) -> Option<(u64, Sent)> {
         // Those before `base` are settled, so the first one here has no answer.
         self.current
@@ -219,7 +224,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_datagram_has_the_fate_that_a_table_gives_it(steps in prop::collection::vec((0u8..8, 0u64..40), 1..300)) {
+        fn every_datagram_has_the_fate_that_a_table_gives_it(
+            steps in prop::collection::vec((0u8..8, 0u64..40), 1..300),
+        ) {
             let (mut window, mut table) = (Window::default(), BTreeMap::<u64, State>::new());
             let mut latest = None;
             for (action, number) in steps {
@@ -231,8 +238,10 @@ mod tests {
                         table.insert(next, State::Waiting);
                     }
                     3 => {
-                        let oldest = table.iter().find(|(_, state)| **state == State::Waiting).map(|(number, _)| *number);
-                        prop_assert_eq!(window.oldest(), oldest.map(|number| (number, sent(number))));
+                        let oldest = table.iter().find(|(_, state)| **state == State::Waiting);
+                        let oldest = oldest.map(|(number, _)| *number);
+                        let expected = oldest.map(|number| (number, sent(number)));
+                        prop_assert_eq!(window.oldest(), expected);
                         prop_assert_eq!(window.give_up(), oldest.map(sent));
                         oldest.and_then(|number| table.insert(number, State::GivenUp));
                     }
@@ -241,7 +250,10 @@ mod tests {
                             None => Fate::Unsent,
                             Some(State::Answered) => Fate::Duplicate,
                             Some(State::GivenUp) => Fate::Late,
-                            Some(State::Waiting) => Fate::Answered { datagram: sent(number), is_reordered: latest > Some(number) },
+                            Some(State::Waiting) => Fate::Answered {
+                                datagram: sent(number),
+                                is_reordered: latest > Some(number),
+                            },
                         };
                         if let Fate::Answered { .. } = expected {
                             latest = latest.max(Some(number));
@@ -250,7 +262,8 @@ mod tests {
                         table.entry(number).and_modify(|state| *state = State::Answered);
                     }
                 }
-                prop_assert_eq!(window.waiting(), table.values().filter(|state| **state == State::Waiting).count());
+                let waiting = table.values().filter(|state| **state == State::Waiting);
+                prop_assert_eq!(window.waiting(), waiting.count());
             }
         }
     }

@@ -12,12 +12,15 @@ use crate::cli::values::{Timeout, duration, interface, timeout};
 
 /// Talk to a peer: standard input to it, and what it says to standard output.
 ///
-/// Over a stream, the end of the input ends the sending side, and reading goes on to the peer's end of stream. With datagram endpoints each line
-/// of the input is one datagram, without its end, to every endpoint; answers are printed, one a line.
+/// Over a stream, the end of the input ends the sending side, and reading goes on to the peer's end
+/// of stream. With datagram endpoints each line of the input is one datagram, without its end, to
+/// every endpoint; answers are printed, one a line.
 ///
-/// Into a pipe or a file goes what came, byte for byte; on a terminal control characters are escaped.
+/// Into a pipe or a file goes what came, byte for byte; on a terminal control characters are
+/// escaped.
 ///
-/// Exit status: 0 done, 1 another failure, 2 wrong usage, 3 refused, 4 timed out, 5 reset by the peer, 6 unreachable, 7 a name does not resolve.
+/// Exit status: 0 done, 1 another failure, 2 wrong usage, 3 refused, 4 timed out, 5 reset by the
+/// peer, 6 unreachable, 7 a name does not resolve.
 #[derive(Args, Debug)]
 pub(super) struct Connect {
     /// One of tcp://HOST:PORT and unix:PATH, or any number of udp://HOST:PORT and unixgram:PATH
@@ -29,7 +32,8 @@ pub(super) struct Connect {
     /// Stop at a line that is exactly this, which is not sent
     #[arg(long, value_name = "WORD")]
     until: Option<String>,
-    /// Text encoding of the wire: the input is written in it, and what comes is read in it; standard input and output are UTF-8
+    /// Text encoding of the wire: the input is written in it, and what comes is read in it;
+    /// standard input and output are UTF-8
     #[arg(long, value_name = "LABEL", default_value = "utf-8", value_parser = Charset::parse)]
     encoding: Charset,
     /// Give an address up that does not answer within this time, and try the next
@@ -38,13 +42,14 @@ pub(super) struct Connect {
     /// How long to wait for answers to datagrams after the input has ended; off waits for ever
     #[arg(long, value_name = "D", default_value = "1s", value_parser = duration)]
     wait: Timeout,
-    /// Send to a broadcast address, and hear whoever answers
+    /// Send to a broadcast address, and take answers from any sender
     #[arg(long)]
     broadcast: bool,
     /// How many hops a datagram may go [default: the system's, which for a multicast group is 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     ttl: Option<u8>,
-    /// Speak to a multicast group from here: the name of a network interface, or an IPv4 address that it has [default: the system's choice]
+    /// Speak to a multicast group from here: the name of a network interface, or an IPv4 address
+    /// that it has [default: the system's choice]
     #[arg(long, value_name = "IF", value_parser = interface)]
     interface: Option<Interface>,
 }
@@ -58,7 +63,8 @@ impl TryFrom<Connect> for connect::Config {
             .iter()
             .find(|endpoint| matches!(endpoint, Endpoint::Tcp(_) | Endpoint::Unix(_)));
         if let (Some(stream), 2..) = (stream, words.endpoints.len()) {
-            let why = "a stream has one peer; only datagrams can go to several: give one endpoint, or udp:// and unixgram: alone";
+            let why = "a stream has one peer; only datagrams can go to several: give one \
+                endpoint, or udp:// and unixgram: alone";
             return Err(usage(format_args!(
                 "{stream} beside another endpoint: {why}"
             )));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use mynah::Endpoint;
-use mynah::load::{Check, Goal, HEADER, Law, Payload, Plan, Rate, Response};
+use mynah::load::{Check, Goal, HEADER, Law, Pace, Payload, Plan, Response};
 use mynah::service::Delimiter;
 
 use super::{bytes_of, usage};
@@ -17,22 +17,36 @@ use crate::cli::values::{Timeout, duration, size, timeout};
 
 /// Generate load and report.
 ///
-/// Opens connections, sends messages, waits for the answers, and measures. Without --rate the loop is closed: a connection sends its next message when
-/// one was answered. With --rate it is open: messages are due at that rate whatever the target does, and response times count from when a message was
-/// meant to be sent, so that a target that stalls cannot hide it.
+/// Opens connections, sends messages, waits for the answers, and measures. Without --rate the loop
+/// is closed: a connection sends its next message when one was answered. With --rate it is open:
+/// messages are due at that rate whatever the target does, and response times count from when a
+/// message was meant to be sent, so that a target that stalls cannot hide it.
 ///
-/// Exit status: 0 done, 1 another failure, 2 wrong usage, 3 refused, 4 timed out, 5 reset by the peer, 6 unreachable, 7 a name does not resolve,
-/// 8 an answer was not as expected, or a requirement was not met.
+/// Exit status: 0 done, 1 another failure, 2 wrong usage, 3 refused, 4 timed out, 5 reset by the
+/// peer, 6 unreachable, 7 a name does not resolve, 8 an answer was not as expected, or a
+/// requirement was not met.
 #[derive(Args, Debug)]
 pub(super) struct Load {
     /// One of tcp://HOST:PORT, udp://HOST:PORT, unix:PATH and unixgram:PATH
     #[arg(value_name = "ENDPOINT")]
     endpoint: Endpoint,
     /// Connections, or datagram sockets
-    #[arg(short, long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     connections: u32,
     /// Bytes of a message, of a pattern that does not repeat
-    #[arg(long, value_name = "SIZE", default_value = "64", value_parser = size, help_heading = "Messages")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "64",
+        value_parser = size,
+        help_heading = "Messages"
+    )]
     size: usize,
     /// Send this text instead; it takes the escapes \n \r \t \0 \\ \xHH
     #[arg(
@@ -43,9 +57,15 @@ pub(super) struct Load {
     )]
     message: Option<String>,
     /// Send what this file holds, as it is
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["size", "message"], help_heading = "Messages")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["size", "message"],
+        help_heading = "Messages"
+    )]
     message_file: Option<PathBuf>,
-    /// What an answer is: same (as long as the message), until:TEXT, fixed:N (bytes), or none [default: same, or as long as --expect]
+    /// What an answer is: same (as long as the message), until:TEXT, fixed:N (bytes), or none
+    /// [default: same, or as long as --expect]
     #[arg(long, value_name = "R", help_heading = "Messages")]
     response: Option<String>,
     /// The text that every answer must be
@@ -55,25 +75,50 @@ pub(super) struct Load {
     #[arg(long, conflicts_with = "expect", help_heading = "Messages")]
     verify: bool,
     /// Text encoding in which the texts of these options are written
-    #[arg(long, value_name = "LABEL", default_value = "utf-8", value_parser = Charset::parse, help_heading = "Messages")]
+    #[arg(
+        long,
+        value_name = "LABEL",
+        default_value = "utf-8",
+        value_parser = Charset::parse,
+        help_heading = "Messages"
+    )]
     encoding: Charset,
     /// An open loop: messages a second, of all connections together, such as 20000, 100k or 0.5
     #[arg(long, value_name = "R", help_heading = "Pace")]
-    rate: Option<Rate>,
-    /// Messages on their way on a connection at once [default: 1; for datagrams at a --rate, any number]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Pace")]
+    rate: Option<Pace>,
+    /// Messages in flight on a connection at once [default: 1; for datagrams at a --rate, any
+    /// number]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Pace"
+    )]
     depth: Option<u32>,
     /// In a closed loop, pause between an answer and the next message
-    #[arg(long, value_name = "D", default_value = "off", value_parser = duration, conflicts_with = "rate", help_heading = "Pace")]
+    #[arg(
+        long,
+        value_name = "D",
+        default_value = "off",
+        value_parser = duration,
+        conflicts_with = "rate",
+        help_heading = "Pace"
+    )]
     think: Timeout,
     /// A connection for each message: connect, one exchange, close
     #[arg(long, conflicts_with = "depth", help_heading = "Pace")]
     churn: bool,
     /// Begin so many connections a second at most
     #[arg(long, value_name = "R", help_heading = "Pace")]
-    connect_rate: Option<Rate>,
+    connect_rate: Option<Pace>,
     /// Threads, each with a loop and a share of the connections
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Pace")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..),
+        help_heading = "Pace"
+    )]
     threads: u16,
     /// Speak from these addresses in turn; each has local ports of its own
     #[arg(
@@ -87,21 +132,35 @@ pub(super) struct Load {
     #[arg(long, value_name = "D", value_parser = timeout, help_heading = "Pace")]
     duration: Option<Timeout>,
     /// Measure so many messages, of all connections together
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Pace")]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..),
+        help_heading = "Pace"
+    )]
     requests: Option<u64>,
     /// Work for so long before measuring [default: 1s; with --requests, off]
     #[arg(long, value_name = "D", value_parser = duration, help_heading = "Pace")]
     warmup: Option<Timeout>,
-    /// Give up an answer, or a connection, that does not come within this time [default: 5s; for datagrams 1s; with --find at most --duration]
+    /// Give up an answer, or a connection, that does not come within this time [default: 5s; for
+    /// datagrams 1s; with --find at most --duration]
     #[arg(long, value_name = "D", value_parser = timeout, help_heading = "Pace")]
     timeout: Option<Timeout>,
-    /// What the run must reach, such as 'p99<5ms', 'errors=0' or 'rate>100k'; may be given several times
+    /// What the run must reach, such as 'p99<5ms', 'errors=0' or 'rate>100k'; may be given several
+    /// times
     #[arg(long, value_name = "GOAL", help_heading = "Goals")]
     require: Vec<Goal>,
-    /// Look for the highest rate that keeps this, such as 'p99<5ms'; --duration is that of each trial, 2s by default
-    #[arg(long, value_name = "GOAL", conflicts_with_all = ["rate", "requests", "think", "require", "hdr", "html"], help_heading = "Goals")]
+    /// Look for the highest rate that keeps this, such as 'p99<5ms'; --duration is that of each
+    /// trial, 2s by default
+    #[arg(
+        long,
+        value_name = "GOAL",
+        conflicts_with_all = ["rate", "requests", "think", "require", "hdr", "html"],
+        help_heading = "Goals"
+    )]
     find: Option<Goal>,
-    /// Write the numbers as JSON to this file, or to standard output in the place of the table with -
+    /// Write the numbers as JSON to this file, or to standard output instead of the table
+    /// with -
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
     json: Option<PathBuf>,
     /// Write a page with plots to this file
@@ -131,7 +190,8 @@ impl Load {
         };
         if text.is_empty() {
             return Err(usage(
-                "the message is empty, and such a message cannot be told from none; give at least one byte",
+                "the message is empty, and such a message cannot be told from none; give at least \
+                 one byte",
             ));
         }
         Ok((Payload::text(&text), true))
@@ -205,7 +265,8 @@ impl Load {
         };
         if duration.is_none() && self.requests.is_none() {
             return Err(usage(
-                "--duration off never ends; leave it out, or say with --requests how many messages to send",
+                "--duration off never ends; leave it out, or say with --requests how many \
+                 messages to send",
             ));
         }
         let warmup = self.warmup.unwrap_or(if self.requests.is_some() {
@@ -277,22 +338,26 @@ impl Load {
         }
         if self.verify && *response != Response::Same {
             return fails(
-                "--verify compares answers with what was sent, which asks for --response same; --expect compares with a text",
+                "--verify compares answers with what was sent, which asks for --response same; \
+                 --expect compares with a text",
             );
         }
         if *response == Response::None && self.depth.is_some() {
             return fails(
-                "--depth counts messages that wait for their answer, and with --response none none does; leave it out",
+                "--depth counts messages that wait for their answer, and with --response none \
+                 none does; leave it out",
             );
         }
         if u32::from(self.threads) > self.connections {
             return fails(
-                "--threads: a thread without a connection has nothing to do; ask for as many --connections at least",
+                "--threads: a thread without a connection has nothing to do; ask for as many \
+                 --connections at least",
             );
         }
         if let Some(goal) = self.find.as_ref().filter(|goal| !goal.bounds_a_time()) {
             return Err(usage(format_args!(
-                "--find {goal}: what can be searched for is an upper bound of a time, such as p99<5ms"
+                "--find {goal}: what can be searched for is an upper bound of a time, such as \
+                 p99<5ms"
             )));
         }
         if *response == Response::None && self.find.is_some() {
@@ -307,11 +372,12 @@ impl Load {
                 );
             }
             if payload.size() > 65_507 {
-                return fails("a datagram holds 65507 bytes at the most; send a shorter message");
+                return fails("a datagram holds at most 65507 bytes; send a shorter message");
             }
             if is_numbered && payload.size() < HEADER {
                 return fails(
-                    "--size: datagrams are told apart by a number in their first 16 bytes; ask for 16 or more, or send a --message as it is",
+                    "--size: datagrams are told apart by a number in their first 16 bytes; ask \
+                     for 16 or more, or send a --message as it is",
                 );
             }
         }
@@ -353,12 +419,12 @@ impl TryFrom<Load> for load::Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::args::Command;
+    use crate::cli::args::Job;
     use crate::cli::args::tests::{complaint, parse_words};
 
     fn config(words: &str) -> load::Config {
         match parse_words(&format!("load {words}")).unwrap().command {
-            Command::Load(config) => *config,
+            Job::Load(config) => *config,
             other => panic!("{other:?}"),
         }
     }

@@ -1,11 +1,13 @@
 //! The definition of the command line, and its parsing.
 //!
-//! Owns the words that all commands share, and the form of a usage error: one line. A command's own words are in the file of its name.
+//! Owns the words that all commands share, and the form of a usage error: one line. A command's own
+//! words are in the file of its name.
 
 mod connect;
 mod load;
 mod report;
 mod serve;
+mod wire;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -27,14 +29,14 @@ use super::{connect as connecting, load as loading, report as reporting, serve a
 #[derive(Debug)]
 pub(crate) struct Invocation {
     pub(crate) level: LevelFilter,
-    pub(crate) command: Command,
+    pub(crate) command: Job,
 }
 
 /// What to do.
 #[derive(Debug)]
-pub(crate) enum Command {
+pub(crate) enum Job {
     /// Run the service.
-    Serve(serving::Config),
+    Serve(Box<serving::Config>),
     /// Talk to a peer.
     Connect(connecting::Config),
     /// Generate load.
@@ -81,13 +83,13 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
         _ => Answer::Usage(Failure::new(Status::Usage, one_line(error))),
     })?;
     let command = match cli.words {
-        Words::Serve(serve) => Command::Serve(serve.try_into().map_err(Answer::Usage)?),
-        Words::Receive(receive) => Command::Serve(receive.try_into().map_err(Answer::Usage)?),
-        Words::Connect(connect) => Command::Connect(connect.try_into().map_err(Answer::Usage)?),
-        Words::Load(load) => Command::Load(Box::new((*load).try_into().map_err(Answer::Usage)?)),
-        Words::Report(report) => Command::Report(report.try_into().map_err(Answer::Usage)?),
-        Words::Man => Command::Man,
-        Words::Completions { shell } => Command::Completions(shell),
+        Words::Serve(serve) => Job::Serve(Box::new(serve.try_into().map_err(Answer::Usage)?)),
+        Words::Receive(receive) => Job::Serve(Box::new(receive.try_into().map_err(Answer::Usage)?)),
+        Words::Connect(connect) => Job::Connect(connect.try_into().map_err(Answer::Usage)?),
+        Words::Load(load) => Job::Load(Box::new((*load).try_into().map_err(Answer::Usage)?)),
+        Words::Report(report) => Job::Report(report.try_into().map_err(Answer::Usage)?),
+        Words::Man => Job::Man,
+        Words::Completions { shell } => Job::Completions(shell),
     };
     let level = level(cli.verbose, cli.quiet, &command);
     Ok(Invocation { level, command })
@@ -110,7 +112,14 @@ struct Cli {
     #[command(subcommand)]
     words: Words,
     /// Log more: -v for every connection, -vv for every event
-    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet", display_order = 100)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        action = ArgAction::Count,
+        conflicts_with = "quiet",
+        display_order = 100
+    )]
     verbose: u8,
     /// Log warnings and errors only
     #[arg(short, long, global = true, display_order = 100)]
@@ -119,7 +128,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Words {
-    // No doc comment: clap would show it in the place of all that `Serve` says of itself.
+    // No doc comment: clap would show it instead of all that `Serve` says of itself.
     Serve(serve::Serve),
     Connect(connect::Connect),
     Receive(serve::Receive),
@@ -127,20 +136,19 @@ enum Words {
     Report(report::Report),
     /// Write the manual page to standard output, as in: mynah man > mynah.1
     Man,
-    /// Write the completions of a shell to standard output, as in: mynah completions bash > /etc/bash_completion.d/mynah
+    /// Write the completions of a shell to standard output, as in: mynah completions bash >
+    /// /etc/bash_completion.d/mynah
     Completions {
-        /// Whose completions
+        /// The shell to complete in
         #[arg(value_name = "SHELL")]
         shell: Shell,
     },
 }
 
-/// A client says on its own what matters; the log is for those who ask.
-fn level(verbose: u8, quiet: bool, command: &Command) -> LevelFilter {
+/// A client reports what matters by itself; its log is for debugging.
+fn level(verbose: u8, quiet: bool, command: &Job) -> LevelFilter {
     match (command, quiet, verbose) {
-        (_, true, _) | (Command::Connect(_) | Command::Load(_) | Command::Report(_), _, 0) => {
-            LevelFilter::Warn
-        }
+        (_, true, _) | (Job::Connect(_) | Job::Load(_) | Job::Report(_), _, 0) => LevelFilter::Warn,
         (_, _, 0) => LevelFilter::Info,
         (_, _, 1) => LevelFilter::Debug,
         _ => LevelFilter::Trace,
@@ -157,12 +165,16 @@ fn bytes_of(option: &str, text: &str, encoding: Charset) -> Result<Vec<u8>, Fail
     let text = Text::parse(text).map_err(|why| usage(format_args!("{option}: {why}")))?;
     text.encode(encoding).map_err(|character| {
         let shown = Escaped(character.encode_utf8(&mut [0; 4]).as_bytes()).to_string();
-        usage(format_args!("{option}: '{shown}' cannot be written in {encoding}; choose another --encoding, or give its bytes as \\xHH"))
+        usage(format_args!(
+            "{option}: '{shown}' cannot be written in {encoding}; choose another \
+            --encoding, or give its bytes as \\xHH"
+        ))
     })
 }
 
-/// clap's message without its paragraphs: what is wrong, then its tip, then where to read on. It repeats the words that are wrong, and those may come
-/// from anywhere, so they are escaped before anything is made of them.
+/// clap's message without its paragraphs: what is wrong, then its tip, then where to read on. It
+/// repeats the words that are wrong, and those may come from anywhere, so they are escaped before
+/// anything is made of them.
 fn one_line(mut error: clap::Error) -> String {
     error.remove(ContextKind::Usage);
     let context: Vec<(ContextKind, ContextValue)> = error

@@ -10,8 +10,9 @@ use crate::cli::status::Failure;
 
 /// Merge the logs of runs, or compare two of them.
 ///
-/// The files are logs of HdrHistogram, such as `mynah load --hdr` writes. Without --compare they are the logs of generators that worked together: their
-/// times are merged, which is exact, and their rates are added.
+/// The files are logs of HdrHistogram, such as `mynah load --hdr` writes. Without --compare they
+/// are the logs of generators that worked together: their times are merged, which is exact, and
+/// their rates are added.
 #[derive(Args, Debug)]
 pub(super) struct Report {
     /// Logs of HdrHistogram
@@ -23,7 +24,8 @@ pub(super) struct Report {
     /// Write the merged log to this file
     #[arg(long, value_name = "FILE", conflicts_with = "compare")]
     hdr: Option<PathBuf>,
-    /// Write the numbers as JSON to this file, or to standard output in the place of the table with -
+    /// Write the numbers as JSON to this file, or to standard output instead of the table
+    /// with -
     #[arg(long, value_name = "FILE", conflicts_with = "compare")]
     json: Option<PathBuf>,
 }

@@ -1,139 +1,161 @@
-//! The words of `mynah serve` and `mynah receive`, and what they come to.
+//! The words of `mynah serve` and `mynah receive`, and the configuration that they give.
 //!
-//! Owns the rules about which options go together. A combination that could only fail later, or do nothing, is refused here with a sentence that
-//! says what to write instead.
+//! Owns the rules about which options go together. A combination that could only fail later, or do
+//! nothing, is refused here with a sentence that says what to write instead.
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use mynah::net::{DatagramOptions, Interface};
-use mynah::service::{self, Delimiter, Framing, Template, TemplateError, Width};
-use mynah::stream::outbox;
-use mynah::{Endpoint, Escaped};
+use mynah::net::{DatagramOptions, Interface, Keepalive, StreamOptions};
+use mynah::service::{self, Template};
+use mynah::{Endpoint, Limits};
 
-use super::{bytes_of, usage};
-use crate::cli::charset::Charset;
-use crate::cli::serve::{Bounds, Config, Speech};
+use super::usage;
+use super::wire::WireOptions;
+use crate::cli::serve::Config;
 use crate::cli::status::Failure;
-use crate::cli::text::{self, Text};
-use crate::cli::values::{Timeout, duration, interface, size, timeout};
+use crate::cli::values::{
+    RateCap, Timeout, duration, interface, keepalive, rate_cap, size, timeout,
+};
 
 /// Run the service until SIGTERM or SIGINT.
 ///
-/// Prints one line for each endpoint once it can be used. The first SIGTERM or SIGINT drains: what stands in the backlog is accepted, quiet connections are
-/// finished, the others are served until their peer ends them or the drain timeout cuts them. The second one ends at once.
+/// Prints one line for each endpoint once all of them can be used. The first SIGTERM or SIGINT
+/// begins a drain: the server accepts what is in the backlog, finishes quiet connections, and
+/// serves the others until their peer ends them or the drain timeout cuts them. The second one ends
+/// at once. SIGUSR1 logs the statistics in one line. SIGHUP logs that there is no configuration
+/// file to read again.
 ///
-/// TEXT, TEMPLATE and the TEXT of --frame take the escapes \n \r \t \0 \\ \xHH; \xHH is a byte that is sent as it is, whatever the encoding. SIZE is a
-/// whole number of bytes, or with its unit: B, KB, KiB, MB, MiB. D is a whole number with its unit, us, ms, s, m or h, or off.
+/// TEXT, TEMPLATE and the TEXT of --frame take the escapes \n \r \t \0 \\ \xHH; \xHH is a byte
+/// that is sent as it is, whatever the encoding. SIZE is a whole number of bytes, or with its unit:
+/// B, KB, KiB, MB, MiB. D is a whole number with its unit, us, ms, s, m or h, or off.
 ///
-/// Exit status: 0 nothing was cut, 1 something was cut or another failure, 2 wrong usage, 7 a name does not resolve.
+/// Exit status: 0 nothing was cut, 1 something was cut or another failure, 2 wrong usage, 7 a name
+/// does not resolve.
 #[derive(Args, Debug)]
 pub(super) struct Serve {
-    /// Where to listen: tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unixgram:PATH; port 0 asks for any free port
-    #[arg(value_name = "ENDPOINT", default_values = ["tcp://127.0.0.1:7777", "udp://127.0.0.1:7777"])]
+    /// Listen here: tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unixgram:PATH; port 0 asks for
+    /// any free port
+    #[arg(
+        value_name = "ENDPOINT",
+        default_values = ["tcp://127.0.0.1:7777", "udp://127.0.0.1:7777"]
+    )]
     endpoints: Vec<Endpoint>,
-    /// What to answer
-    #[arg(long, value_name = "NAME", default_value = "echo", value_parser = PossibleValuesParser::new(service::NAMES).map(|name| name))]
+    /// Answer with this service
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "echo",
+        value_parser = PossibleValuesParser::new(service::NAMES).map(|name| name)
+    )]
     service: String,
     /// Send this to each client of a stream when it connects
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     greeting: Option<String>,
-    /// Answer each message with this; {} is the message, {peer} {local} {conn} {seq} {time} are what they say, {{ and }} are braces
+    /// Answer each message with this; {} is the message, {peer} the client's address, {local} the
+    /// address it reached, {conn} the connection's number, {seq} the message's number, {time} the
+    /// time; {{ and }} are braces
     #[arg(long, value_name = "TEMPLATE", allow_hyphen_values = true)]
     reply: Option<String>,
-    /// Close a stream connection after its first reply, or after the greeting where there is no --reply
+    /// Close a stream connection after its first reply, or after the greeting without --reply
     #[arg(long)]
     close: bool,
     /// Print each message received on standard output, with its sender, control characters escaped
     #[arg(long)]
     print: bool,
     #[command(flatten)]
-    wire: Wire,
+    wire: WireOptions,
     #[command(flatten)]
-    limits: Limits,
+    bounds: LimitOptions,
     #[command(flatten)]
-    datagrams: Datagrams,
-    /// Let an answer to a UDP datagram be longer than the datagram; whoever forges a sender's address can then turn few bytes into many for it
+    datagrams: UdpOptions,
+    /// Let an answer to a UDP datagram be longer than the datagram; a sender with a forged address
+    /// can then turn few bytes into many for its victim
     #[arg(long)]
     allow_amplification: bool,
-    /// Answers to the UDP datagrams of one source in one second, at most [default: no cap]
+    /// Send one source at most N answers to UDP datagrams in a second [default: no cap]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     udp_rate: Option<u32>,
-    /// Reset a peer that takes nothing of what it is owed for this long
+    /// Send one Unix datagram peer at most N answers in a second, or off; the cap ends a loop of
+    /// two servers that answer each other [default: 50000]
+    #[arg(long, value_name = "N", value_parser = rate_cap)]
+    unixgram_rate: Option<RateCap>,
+    /// Reset a connection whose pending output makes no progress for D
     #[arg(long, value_name = "D", default_value = "30s", value_parser = timeout)]
     write_timeout: Timeout,
+    /// Keep at most SIZE of pending output for all connections together; past it the connection
+    /// that has been stalled the longest is reset [default: a quarter of the available memory]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_pending_output: Option<usize>,
 }
 
 /// Print what arrives, one line a message, until SIGTERM or SIGINT.
 ///
-/// The same as `mynah serve --service discard --print`: each line is the sender, a colon and the text, control characters escaped, and what is no text as
-/// \xHH. Ends as serve does, and then says on standard error how much was received.
+/// The same as `mynah serve --service discard --print`: each line is the sender, a colon and the
+/// text. Control characters are escaped, and bytes that are no text are printed as \xHH. Signals
+/// work as for serve. At the end, standard error says how much was received, and how many lines
+/// could not be printed.
 ///
-/// Exit status: 0 nothing was cut, 1 something was cut or another failure, 2 wrong usage, 7 a name does not resolve.
+/// Exit status: 0 nothing was cut, 1 something was cut, printed lines were dropped, or another
+/// failure, 2 wrong usage, 7 a name does not resolve.
 #[derive(Args, Debug)]
 pub(super) struct Receive {
-    /// Where to listen: tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unixgram:PATH; port 0 asks for any free port
+    /// Listen here: tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unixgram:PATH; port 0 asks for
+    /// any free port
     #[arg(value_name = "ENDPOINT", required = true)]
     endpoints: Vec<Endpoint>,
     #[command(flatten)]
-    wire: Wire,
+    wire: WireOptions,
     #[command(flatten)]
-    limits: Limits,
+    bounds: LimitOptions,
     #[command(flatten)]
-    datagrams: Datagrams,
-}
-
-/// How bytes become messages, and messages text.
-#[derive(Args, Debug)]
-struct Wire {
-    /// What one message of a stream is: chunk (as read), line, until:TEXT, fixed:N (bytes), prefix:u8, prefix:u16 or prefix:u32 (big-endian length)
-    #[arg(
-        long,
-        value_name = "F",
-        default_value = "chunk",
-        allow_hyphen_values = true
-    )]
-    frame: String,
-    /// Longest framed message; a longer one closes its connection
-    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = size)]
-    max_message: usize,
-    /// Text encoding of the wire, by its WHATWG label: the texts of the other options are written in it, and what is printed is read in it
-    #[arg(long, value_name = "LABEL", default_value = "utf-8", value_parser = Charset::parse)]
-    encoding: Charset,
+    datagrams: UdpOptions,
 }
 
 /// How much, and for how long.
 #[derive(Args, Debug)]
-struct Limits {
-    /// Pending connections that the kernel keeps for each endpoint
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+struct LimitOptions {
+    /// Let the kernel keep N connections for each endpoint until they are accepted
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 4096,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX))
+    )]
     backlog: u32,
-    /// Connections open at once; at this number accepting pauses and the rest wait in the backlog [default: what the descriptor limit allows]
+    /// Serve at most N connections at once; at this number the server stops accepting, and further
+    /// clients wait in the backlog [default: what the descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: Option<u32>,
-    /// Finish a connection on which nothing has moved for this long
+    /// Finish a connection on which nothing has moved for D
     #[arg(long, value_name = "D", default_value = "off", value_parser = timeout)]
     idle_timeout: Timeout,
-    /// How long a drain may take before the rest is cut; off waits for the last peer
+    /// Probe a TCP peer that has been silent for D, and close its connection if four probes get no
+    /// answer
+    #[arg(long, value_name = "D", default_value = "1m", value_parser = keepalive)]
+    keepalive: Timeout,
+    /// Cut what is still open D after a drain began; off waits for the last peer
     #[arg(long, value_name = "D", default_value = "5s", value_parser = duration)]
     drain_timeout: Timeout,
-    /// Keep polling without sleeping for this long after the last event: lower latency for a busy core
+    /// Spin for D after the last event: lower latency, at the cost of a busy core
     #[arg(long, value_name = "D", default_value = "off", value_parser = duration)]
     busy_poll: Timeout,
 }
 
 /// How UDP sockets are made.
 #[derive(Args, Debug)]
-struct Datagrams {
-    /// Receive buffer that is asked for on each UDP socket, so that a burst fits [default: 2MiB, or what the system allows]
+struct UdpOptions {
+    /// Ask for a receive buffer of SIZE on each UDP socket, so that a burst fits [default: 2MiB, or
+    /// what the system allows]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     udp_buffer: Option<usize>,
-    /// Where a multicast group is joined: the name of a network interface, or an IPv4 address that it has [default: the system's choice]
+    /// Join a multicast group on this interface: its name, or an IPv4 address that it has [default:
+    /// the system's choice]
     #[arg(long, value_name = "IF", value_parser = interface)]
     interface: Option<Interface>,
 }
 
-impl Datagrams {
-    /// An option that nothing here would heed is a mistake.
+impl UdpOptions {
+    /// An option that no endpoint here would use is a mistake.
     fn options(&self, endpoints: &[Endpoint]) -> Result<DatagramOptions, Failure> {
         let usual = DatagramOptions::default();
         check_udp(endpoints, self.udp_buffer.is_some(), "--udp-buffer")?;
@@ -153,8 +175,22 @@ fn check_udp(endpoints: &[Endpoint], is_given: bool, option: &str) -> Result<(),
         .any(|endpoint| matches!(endpoint, Endpoint::Udp(_)))
     {
         false if is_given => Err(usage(format_args!(
-            "{option} is for UDP, and no endpoint is; name one, such as udp://127.0.0.1:7777, or leave it out"
+            "{option} is for UDP, and no endpoint is; name one, such as udp://127.0.0.1:7777, or \
+             leave it out"
         ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_unixgram(endpoints: &[Endpoint], is_given: bool) -> Result<(), Failure> {
+    match endpoints
+        .iter()
+        .any(|endpoint| matches!(endpoint, Endpoint::Unixgram(_)))
+    {
+        false if is_given => Err(usage(
+            "--unixgram-rate is for Unix datagrams, and no endpoint is; name one, such as \
+             unixgram:/tmp/echo, or leave it out",
+        )),
         _ => Ok(()),
     }
 }
@@ -171,6 +207,7 @@ impl TryFrom<Serve> for Config {
             "--allow-amplification",
         )?;
         check_udp(&words.endpoints, words.udp_rate.is_some(), "--udp-rate")?;
+        check_unixgram(&words.endpoints, words.unixgram_rate.is_some())?;
         let datagrams = words.datagrams.options(&words.endpoints)?;
         let mut speech = words.wire.speech()?;
         if let Some(greeting) = &words.greeting {
@@ -182,6 +219,7 @@ impl TryFrom<Serve> for Config {
             speech.reply = Some(Template::message());
         }
         speech.close = words.close;
+        let usual = Limits::default();
         Ok(Config {
             endpoints: words.endpoints,
             service: words.service,
@@ -189,10 +227,15 @@ impl TryFrom<Serve> for Config {
             print: words.print.then_some(words.wire.encoding),
             is_counted: false,
             datagrams,
-            limits: Bounds {
+            streams: words.bounds.streams(),
+            backlog: words.bounds.backlog,
+            max_connections: words.bounds.max_connections,
+            max_pending_output: words.max_pending_output,
+            limits: Limits {
                 allow_amplification: words.allow_amplification,
                 udp_rate: words.udp_rate,
-                ..words.limits.bounds(words.write_timeout)
+                unixgram_rate: words.unixgram_rate.map_or(usual.unixgram_rate, |cap| cap.0),
+                ..words.bounds.limits(words.write_timeout)
             },
         })
     }
@@ -210,14 +253,18 @@ impl TryFrom<Receive> for Config {
             speech: words.wire.speech()?,
             print: Some(words.wire.encoding),
             is_counted: true,
-            // Nothing is written, so there is nobody to wait for.
-            limits: words.limits.bounds(Timeout(None)),
+            streams: words.bounds.streams(),
+            backlog: words.bounds.backlog,
+            max_connections: words.bounds.max_connections,
+            // The server sends nothing, so no output can be pending.
+            max_pending_output: None,
+            limits: words.bounds.limits(Timeout(None)),
         })
     }
 }
 
 impl Serve {
-    /// A greeting and a close need a connection.
+    /// `--greeting` and `--close` need a connection.
     fn check_streams(&self) -> Result<(), Failure> {
         let option = match (&self.greeting, self.close) {
             (Some(_), _) => "--greeting",
@@ -231,21 +278,24 @@ impl Serve {
         {
             None => Ok(()),
             Some(endpoint) => Err(usage(format_args!(
-                "{option} is for stream connections, and {endpoint} has none; name stream endpoints alone, such as tcp://127.0.0.1:7777"
+                "{option} is for stream connections, and {endpoint} has none; name stream \
+                 endpoints alone, such as tcp://127.0.0.1:7777"
             ))),
         }
     }
 
-    /// Who answers, and who closes, is said once.
+    /// One option says what answers, and one what closes.
     fn check_service(&self) -> Result<(), Failure> {
         let service = self.service.as_str();
         match service {
             "echo" => Ok(()),
             _ if self.reply.is_some() => Err(usage(format_args!(
-                "--reply and --service {service} are two answers to one message; leave one of them out"
+                "--reply and --service {service} are two answers to one message; leave one of \
+                 them out"
             ))),
             "discard" if self.close && self.greeting.is_none() => Err(usage(
-                "--close closes after a first reply, and --service discard never gives one; add --greeting, or leave --close out",
+                "--close closes after a first reply, and --service discard never gives one; add \
+                 --greeting, or leave --close out",
             )),
             "discard" => Ok(()),
             _ if self.close => Err(usage(format_args!(
@@ -256,150 +306,52 @@ impl Serve {
     }
 }
 
-impl Wire {
-    /// What is said where nothing else is asked for: nothing.
-    fn speech(&self) -> Result<Speech, Failure> {
-        Ok(Speech {
-            framing: self.framing()?,
-            max_message: self.max_message,
-            greeting: Box::default(),
-            reply: None,
-            close: false,
-        })
+impl LimitOptions {
+    fn streams(&self) -> StreamOptions {
+        let keepalive = self.keepalive.0.map(|idle| Keepalive {
+            idle,
+            ..Keepalive::default()
+        });
+        StreamOptions { keepalive }
     }
 
-    fn framing(&self) -> Result<Framing, Failure> {
-        let (kind, value) = self
-            .frame
-            .split_once(':')
-            .map_or((self.frame.as_str(), None), |(kind, value)| {
-                (kind, Some(value))
-            });
-        match (kind, value) {
-            ("chunk", None) => Ok(Framing::Chunk),
-            ("line", None) => Ok(Framing::Line),
-            ("prefix", Some("u8")) => Ok(Framing::Prefix(Width::U8)),
-            ("prefix", Some("u16")) => Ok(Framing::Prefix(Width::U16)),
-            ("prefix", Some("u32")) => Ok(Framing::Prefix(Width::U32)),
-            ("until", Some(text)) => Delimiter::new(&bytes_of(
-                "--frame until",
-                text,
-                self.encoding,
-            )?)
-            .map(Framing::Until)
-            .ok_or_else(|| {
-                usage("--frame until: the text that ends a message is missing, as in until:END")
-            }),
-            ("fixed", Some(number)) => {
-                match size(number).map_err(|why| usage(format_args!("--frame fixed: {why}")))? {
-                    size if size > self.max_message => Err(usage(format_args!(
-                        "--frame fixed:{size} is longer than --max-message allows, {} bytes; raise --max-message to {size}",
-                        self.max_message
-                    ))),
-                    size => Ok(Framing::Fixed(size)),
-                }
-            }
-            _ => Err(usage(format_args!(
-                "--frame knows no '{}'; there are chunk, line, until:TEXT, fixed:N, prefix:u8, prefix:u16 and prefix:u32",
-                Escaped(self.frame.as_bytes())
-            ))),
-        }
-    }
-
-    fn greeting(&self, text: &str) -> Result<Box<[u8]>, Failure> {
-        let bytes = bytes_of("--greeting", text, self.encoding)?;
-        match bytes.len() {
-            0 => Err(usage("--greeting: the text is empty; leave the option out")),
-            1..=outbox::LIMIT => Ok(bytes.into()),
-            length => Err(too_long("--greeting", length)),
-        }
-    }
-
-    fn reply(&self, text: &str, framing: &Framing) -> Result<Template, Failure> {
-        const OPTION: &str = "--reply";
-        // All escapes at once, so that the place of a wrong one is counted from the beginning. Its backslash keeps a brace from being part of one.
-        Text::parse(text).map_err(|why| usage(format_args!("{OPTION}: {why}")))?;
-        let template = Template::parse(text, |_, literal| {
-            bytes_of(OPTION, literal, self.encoding).map_err(Wrong::Text)
-        })
-        .map_err(|wrong| match wrong {
-            Wrong::Template(error) => usage(format_args!(
-                "{OPTION}: at character {}, {error}",
-                text::position(text, error.at)
-            )),
-            Wrong::Text(failure) => failure,
-        })?;
-        let most = match framing {
-            Framing::Prefix(width) => width.most(),
-            _ => usize::MAX,
-        };
-        match template.least() {
-            least if least > most => Err(usage(format_args!(
-                "{OPTION}: its text alone is {least} bytes, and --frame {} announces {most} at the most; take a wider prefix",
-                self.frame
-            ))),
-            least if least > outbox::LIMIT => Err(too_long(OPTION, least)),
-            _ => Ok(template),
-        }
-    }
-}
-
-impl Limits {
-    fn bounds(self, write_timeout: Timeout) -> Bounds {
-        Bounds {
-            backlog: self.backlog,
-            max_connections: self.max_connections,
+    fn limits(&self, write_timeout: Timeout) -> Limits {
+        Limits {
             idle_timeout: self.idle_timeout.0,
             write_timeout: write_timeout.0,
             drain_timeout: self.drain_timeout.0,
-            allow_amplification: false,
-            udp_rate: None,
+            connect_timeout: None,
             busy_poll: self.busy_poll.0,
+            ..Limits::default()
         }
     }
 }
 
-/// Why a template is none.
-enum Wrong {
-    Template(TemplateError),
-    Text(Failure),
-}
-
-impl From<TemplateError> for Wrong {
-    fn from(error: TemplateError) -> Wrong {
-        Wrong::Template(error)
-    }
-}
-
-fn too_long(option: &str, length: usize) -> Failure {
-    usage(format_args!(
-        "{option}: {length} bytes are more than the {} that can be sent at once; shorten it",
-        outbox::LIMIT
-    ))
-}
-
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
+pub(super) mod tests {
     use super::*;
     use crate::cli::args::tests::{complaint, parse_words};
-    use crate::cli::args::{Command, Invocation, parse};
+    use crate::cli::args::{Invocation, Job, parse};
+    use crate::cli::charset::Charset;
+    use crate::cli::serve::Speech;
+    use mynah::service::{Framing, TemplateError};
+    use mynah::stream::outbox;
+    use std::time::Duration;
 
     const TCP: &str = "tcp://127.0.0.1:0";
 
     fn config(words: &str) -> Config {
         match parse_words(words) {
             Ok(Invocation {
-                command: Command::Serve(config),
+                command: Job::Serve(config),
                 ..
-            }) => config,
+            }) => *config,
             other => panic!("{words}: {other:?}"),
         }
     }
 
     /// `mynah serve WORDS… tcp://127.0.0.1:0`, with words that may contain blanks.
-    fn speech(words: &[&str]) -> Speech {
+    pub(in crate::cli::args) fn speech(words: &[&str]) -> Speech {
         match parse(
             ["mynah", "serve"]
                 .iter()
@@ -408,14 +360,14 @@ mod tests {
                 .map(std::ffi::OsString::from),
         ) {
             Ok(Invocation {
-                command: Command::Serve(config),
+                command: Job::Serve(config),
                 ..
             }) => config.speech,
             other => panic!("{words:?}: {other:?}"),
         }
     }
 
-    fn template(text: &str) -> Template {
+    pub(in crate::cli::args) fn template(text: &str) -> Template {
         Template::parse(text, |_, text| {
             Ok::<_, TemplateError>(text.as_bytes().to_vec())
         })
@@ -433,43 +385,55 @@ mod tests {
         );
         assert!(config.speech.is_plain(), "no service around the service");
         assert_eq!(config.speech.max_message, 65_536);
-        assert_eq!(
-            (config.limits.backlog, config.limits.max_connections),
-            (4096, None)
-        );
+        assert_eq!((config.backlog, config.max_connections), (4096, None));
         assert_eq!(
             (config.limits.idle_timeout, config.limits.busy_poll),
             (None, None)
         );
         assert_eq!(config.limits.write_timeout, Some(Duration::from_secs(30)));
         assert_eq!(config.limits.drain_timeout, Some(Duration::from_secs(5)));
+        assert_eq!(config.max_pending_output, None);
+        assert_eq!(config.streams, StreamOptions::default());
+        let message_timeout = config.speech.message_timeout;
+        assert_eq!(message_timeout, Some(Duration::from_secs(30)));
     }
 
     #[test]
     fn every_limit_reaches_the_configuration() {
         let config = config(
-            "serve unix:/tmp/a udp://[::1]:0 --service discard --print --backlog 7 --max-connections 9 \
-             --idle-timeout 500ms --write-timeout off --drain-timeout 0s --busy-poll 50us",
+            "serve unix:/tmp/a udp://[::1]:0 --service discard --print --backlog 7 \
+             --max-connections 9 --idle-timeout 500ms --write-timeout off --drain-timeout 0s \
+             --busy-poll 50us --max-pending-output 3MiB --message-timeout 2s --keepalive off",
         );
         assert_eq!(config.endpoints.len(), 2);
         assert_eq!(
             (config.service.as_str(), config.print),
             ("discard", Some(Charset::parse("utf-8").unwrap()))
         );
-        assert_eq!(
-            (config.limits.backlog, config.limits.max_connections),
-            (7, Some(9))
-        );
+        assert_eq!((config.backlog, config.max_connections), (7, Some(9)));
         assert_eq!(config.limits.idle_timeout, Some(Duration::from_millis(500)));
         assert_eq!(config.limits.write_timeout, None);
         assert_eq!(config.limits.drain_timeout, Some(Duration::ZERO));
         assert_eq!(config.limits.busy_poll, Some(Duration::from_micros(50)));
+        assert_eq!(config.max_pending_output, Some(3 << 20));
+        assert_eq!(config.streams.keepalive, None);
+        let message_timeout = config.speech.message_timeout;
+        assert_eq!(message_timeout, Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn the_cap_on_unix_datagrams_can_be_lowered_and_switched_off() {
+        let cap = |words: &str| config(words).limits.unixgram_rate;
+        assert_eq!(cap("serve"), Some(50_000));
+        assert_eq!(cap("serve unixgram:/tmp/a --unixgram-rate 7"), Some(7));
+        assert_eq!(cap("serve unixgram:/tmp/a --unixgram-rate off"), None);
     }
 
     #[test]
     fn receive_is_discard_and_print() {
         let receive = config(
-            "receive unix:/tmp/a udp://[::1]:0 --encoding gbk --frame line --max-message 1KiB --backlog 7 --idle-timeout 1s",
+            "receive unix:/tmp/a udp://[::1]:0 --encoding gbk --frame line --max-message 1KiB \
+             --backlog 7 --idle-timeout 1s",
         );
         assert_eq!(
             (
@@ -485,67 +449,8 @@ mod tests {
             (Framing::Line, 1024)
         );
         assert_eq!(
-            (receive.limits.backlog, receive.limits.idle_timeout),
+            (receive.backlog, receive.limits.idle_timeout),
             (7, Some(Duration::from_secs(1)))
-        );
-    }
-
-    #[test]
-    fn frames_have_names() {
-        let until = |bytes: &[u8]| Framing::Until(Delimiter::new(bytes).unwrap());
-        for (words, expected) in [
-            (&["--frame", "chunk"][..], Framing::Chunk),
-            (&["--frame", "line"], Framing::Line),
-            (&["--frame", "fixed:65536"], Framing::Fixed(65_536)),
-            (
-                &["--frame", "fixed:2MiB", "--max-message", "2MiB"],
-                Framing::Fixed(2 << 20),
-            ),
-            (&["--frame", "prefix:u8"], Framing::Prefix(Width::U8)),
-            (&["--frame", "prefix:u16"], Framing::Prefix(Width::U16)),
-            (&["--frame", "prefix:u32"], Framing::Prefix(Width::U32)),
-            (&["--frame", "until:END"], until(b"END")),
-            (&["--frame", "until::"], until(b":")),
-            (
-                &["--frame", r"until:\0\xff\\收"],
-                until(b"\0\xff\\\xe6\x94\xb6"),
-            ),
-            (
-                &["--frame", r"until:收\r\n", "--encoding", "gbk"],
-                until(b"\xca\xd5\r\n"),
-            ),
-        ] {
-            assert_eq!(speech(words).framing, expected, "{words:?}");
-        }
-    }
-
-    #[test]
-    fn texts_are_written_in_the_encoding_of_the_wire() {
-        assert_eq!(
-            &*speech(&["--greeting", r"Hello, 收\r\n\xff"]).greeting,
-            b"Hello, \xe6\x94\xb6\r\n\xff"
-        );
-        assert_eq!(
-            &*speech(&["--greeting", "收", "--encoding", "gbk"]).greeting,
-            b"\xca\xd5"
-        );
-        assert_eq!(
-            &*speech(&["--greeting", "--"]).greeting,
-            b"--",
-            "a text may begin as an option does"
-        );
-        assert_eq!(
-            speech(&["--reply", "got {} from {peer} {{ok}}"]).reply,
-            Some(template("got {} from {peer} {{ok}}"))
-        );
-        // What escapes stand for is never a brace of the template.
-        assert_eq!(
-            speech(&["--reply", r"\x7b\x7d{}\x7bpeer\x7d"]).reply,
-            Some(template("{{}}{}{{peer}}"))
-        );
-        assert_eq!(
-            speech(&["--reply", r"\\{}\\{{"]).reply,
-            Some(template(r"\{}\{{"))
         );
     }
 
@@ -640,7 +545,11 @@ mod tests {
             ),
             (
                 &["--reply", &long[..256], "--frame", "prefix:u8"],
-                &["256 bytes", "prefix:u8 announces 255", "wider prefix"],
+                &[
+                    "256 bytes",
+                    "prefix:u8 announces at most 255",
+                    "wider prefix",
+                ],
             ),
             (
                 &["--frame", "lines"],
@@ -700,6 +609,28 @@ mod tests {
                 &["whole number with its unit"],
             ),
             (&["--drain-timeout", "99999999999h"], &["584 years"]),
+            (&["--message-timeout", "0s"], &["off means never"]),
+            (
+                &["--message-timeout", "30"],
+                &["whole number with its unit"],
+            ),
+            (&["--keepalive", "500ms"], &["whole seconds"]),
+            (&["--keepalive", "10h"], &["32,767"]),
+            (&["--keepalive", "0s"], &["off means never"]),
+            (&["--max-pending-output", "0"], &["zero"]),
+            (&["--max-pending-output", "1GB"], &["KiB"]),
+            (
+                &["--unixgram-rate", "0", "unixgram:/tmp/a"],
+                &["zero would answer nobody", "off"],
+            ),
+            (
+                &["--unixgram-rate", "5k", "unixgram:/tmp/a"],
+                &["whole number", "off"],
+            ),
+            (
+                &["--unixgram-rate", "5", TCP],
+                &["--unixgram-rate is for Unix datagrams", "leave it out"],
+            ),
         ] {
             let line = complaint(["serve"].iter().chain(words).copied());
             assert!(
@@ -711,6 +642,8 @@ mod tests {
             "receive tcp://h:1 --reply a",
             "receive tcp://h:1 --service echo",
             "receive tcp://h:1 --write-timeout 1s",
+            "receive tcp://h:1 --max-pending-output 1MiB",
+            "receive unixgram:a --unixgram-rate 1",
             "receive tcp://h:1 --close",
         ] {
             assert!(
@@ -720,7 +653,7 @@ mod tests {
         }
     }
 
-    /// Whoever speaks on by itself also ends by itself.
+    /// A service that speaks by itself also ends by itself.
     #[test]
     fn only_services_that_wait_for_us_are_closed() {
         for service in service::NAMES

@@ -1,16 +1,19 @@
 //! What the user says, on its way to the peer: lines, the word that ends them, and their encoding.
 //!
-//! Owns the piece of a line or of a character that is not complete yet. Pure: bytes in, bytes out. Must never change a byte where nothing was
-//! asked for: without `--until` and with UTF-8 a stream gets exactly the bytes of standard input.
+//! Owns the piece of a line or of a character that is not complete yet. Pure: bytes in, bytes out.
+//! Must never change a byte where nothing was asked for: without `--until` and with UTF-8 a stream
+//! gets exactly the bytes of standard input.
 //!
 //! Tests: below, `tests/connect.rs`.
 
 use crate::cli::charset::Charset;
 
-/// The longest line that can be a datagram, in bytes of the wire: the longest payload of UDP over IPv4.
+/// The longest line that can be a datagram, in bytes of the wire: the longest payload of UDP over
+/// IPv4.
 const DATAGRAM_MAX: usize = 65_507;
 
-/// The longest line that is kept for a datagram, in bytes of the input: an encoding may make it shorter, to a half at the most.
+/// The longest line that is kept for a datagram, in bytes of the input: an encoding may make it
+/// shorter, to a half at most.
 const LINE_MAX: usize = 4 * DATAGRAM_MAX;
 
 /// Whether there is more to come.
@@ -27,7 +30,7 @@ pub(super) enum Feeding {
 #[derive(Debug)]
 pub(super) struct StreamFeed {
     until: Option<Vec<u8>>,
-    text: Text,
+    text: LineText,
     /// The beginning of a line that may still be the word.
     held: Vec<u8>,
     /// Whether the line that is being read can no longer be the word.
@@ -38,7 +41,7 @@ impl StreamFeed {
     pub(super) fn new(until: Option<&str>, charset: Charset) -> StreamFeed {
         StreamFeed {
             until: until.map(|word| word.as_bytes().to_vec()),
-            text: Text::new(charset),
+            text: LineText::new(charset),
             held: Vec::new(),
             is_inside: false,
         }
@@ -101,7 +104,7 @@ impl StreamFeed {
 #[derive(Debug)]
 pub(super) struct LineFeed {
     until: Option<Vec<u8>>,
-    text: Text,
+    text: LineText,
     held: Vec<u8>,
 }
 
@@ -109,7 +112,7 @@ impl LineFeed {
     pub(super) fn new(until: Option<&str>, charset: Charset) -> LineFeed {
         LineFeed {
             until: until.map(|word| word.as_bytes().to_vec()),
-            text: Text::new(charset),
+            text: LineText::new(charset),
             held: Vec::new(),
         }
     }
@@ -176,7 +179,8 @@ impl LineFeed {
 
     fn too_long(&self, size: usize) -> String {
         format!(
-            "line {} has {size} bytes, and a datagram can have {DATAGRAM_MAX}; send it over a stream",
+            "line {} has {size} bytes, and a datagram can have {DATAGRAM_MAX}; send it over a \
+             stream",
             self.text.line
         )
     }
@@ -195,7 +199,7 @@ fn may_become(line: &[u8], word: &[u8]) -> bool {
 
 /// Characters of UTF-8 in, bytes of the wire out.
 #[derive(Debug)]
-struct Text {
+struct LineText {
     charset: Charset,
     /// The beginning of a character that is not complete.
     partial: Vec<u8>,
@@ -203,9 +207,9 @@ struct Text {
     line: u64,
 }
 
-impl Text {
-    fn new(charset: Charset) -> Text {
-        Text {
+impl LineText {
+    fn new(charset: Charset) -> LineText {
+        LineText {
             charset,
             partial: Vec::new(),
             line: 1,
@@ -422,13 +426,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cuts_change_nothing(text in "[exit\r\n收]{0,30}", cuts in prop::collection::vec(0usize..60, 0..6), label in prop::sample::select(vec!["utf-8", "gbk"])) {
+        fn cuts_change_nothing(
+            text in "[exit\r\n收]{0,30}",
+            cuts in prop::collection::vec(0usize..60, 0..6),
+            label in prop::sample::select(vec!["utf-8", "gbk"]),
+        ) {
             let bytes = text.as_bytes();
-            let mut at: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).chain([0, bytes.len()]).collect();
+            let cuts = cuts.into_iter().map(|cut| cut.min(bytes.len()));
+            let mut at: Vec<usize> = cuts.chain([0, bytes.len()]).collect();
             at.sort_unstable();
             let pieces: Vec<&[u8]> = at.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
-            prop_assert_eq!(stream(Some("exit"), label, &pieces), stream(Some("exit"), label, &[bytes]));
-            prop_assert_eq!(lines(Some("exit"), label, &pieces), lines(Some("exit"), label, &[bytes]));
+            let until = Some("exit");
+            prop_assert_eq!(stream(until, label, &pieces), stream(until, label, &[bytes]));
+            prop_assert_eq!(lines(until, label, &pieces), lines(until, label, &[bytes]));
         }
     }
 }

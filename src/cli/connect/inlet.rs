@@ -1,7 +1,8 @@
 //! Standard input that cannot stop the loop.
 //!
-//! Standard input may be a terminal, a pipe, a file or nothing; epoll refuses files, and to make a terminal non-blocking would change it for
-//! the shell that it is shared with. So a thread reads, and waits while the loop has not taken what it read.
+//! Standard input may be a terminal, a pipe, a file or nothing; epoll refuses files, and to make a
+//! terminal non-blocking would change it for the shell that it is shared with. So a thread reads,
+//! and waits while the loop has not taken what it read.
 //!
 //! ```text
 //!   standard input ──▶ reader thread ──▶ queue (QUEUE_BYTES) ── take ──▶ loop
@@ -24,16 +25,16 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// The near end of an inlet.
 #[derive(Clone, Debug)]
-pub(super) struct Inlet(Arc<Shared>);
+pub(super) struct Inlet(Arc<InletCore>);
 
 #[derive(Debug)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct InletCore {
+    queue: Mutex<Input>,
     taken: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct Input {
     waiting: Vec<u8>,
     /// How the input ended, if it has.
     end: Option<Result<(), String>>,
@@ -53,7 +54,7 @@ pub(super) enum Taken {
 impl Inlet {
     /// Reads `source` from now on, in a thread of its own.
     pub(super) fn new(source: impl Read + Send + 'static, bell: Bell) -> io::Result<Inlet> {
-        let inlet = Inlet(Arc::new(Shared {
+        let inlet = Inlet(Arc::new(InletCore {
             queue: Mutex::default(),
             taken: Condvar::new(),
         }));
@@ -102,7 +103,7 @@ impl Inlet {
     }
 
     /// A panic of the other thread leaves a queue that is still whole.
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, Input> {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -160,7 +161,8 @@ mod tests {
     fn nothing_is_read_ahead_of_a_loop_that_does_not_take() {
         let count = Arc::new(Mutex::new(0));
         let inlet = Inlet::new(Endless(count.clone()), Bell::silent()).unwrap();
-        // The reader stops with a full queue and one more read in its hands, and goes on when the loop takes.
+        // The reader stops with a full queue and one more read in its hands, and goes on when the
+        // loop takes.
         let mut taken = 0;
         for _ in 0..3 {
             while inlet.lock().waiting.len() < QUEUE_BYTES {

@@ -1,12 +1,15 @@
 //! `mynah connect`: from the configuration to a conversation, and how it ended.
 //!
-//! Owns the order of things: resolve, try each address in turn, talk, say how it ended. The conversation itself runs on the same reactor as the
-//! server's: a stream does not know which side opened it.
+//! Owns the order of things: resolve, try each address in turn, talk, say how it ended. The
+//! conversation itself runs on the same reactor as the server's: a stream does not know which side
+//! opened it.
 //!
 //! ```text
 //!   bell       wakes a service on the loop from a thread beside it
-//!   inlet      standard input, read by a thread           feed     lines, the word that ends them, the encoding
-//!   talk       the service of a stream                    screen   what goes to standard output, and in which form
+//!   inlet      standard input, read by a thread
+//!   feed       lines, the word that ends them, the encoding
+//!   screen     what goes to standard output, and in which form
+//!   talk       the service of a stream
 //!   post       the service of a datagram peer
 //! ```
 //!
@@ -21,7 +24,7 @@ mod talk;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -41,9 +44,10 @@ use super::charset::Charset;
 use super::outlet::Outlet;
 use super::reach::{Unreached, hint, reason_of, status_of, unconnected, words_of};
 use super::serve::resolve;
+use super::sink::{self, Descriptor};
 use super::status::{Failure, Status};
 
-/// Whom to talk to, and how.
+/// Which peers to talk to, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     /// One stream, or any number of datagram endpoints.
@@ -68,7 +72,7 @@ pub(crate) enum Local {
     Path(PathBuf),
 }
 
-/// What the services tell the one who waits for them.
+/// What the services report to the client.
 #[derive(Debug, Default)]
 struct Progress {
     is_open: bool,
@@ -104,7 +108,11 @@ impl Local {
         if text.contains('/') || text.starts_with('@') {
             return Ok(Local::Path(text.into()));
         }
-        Err("an address to speak from is IP, IP:PORT, [IPv6]:PORT, or a PATH with a slash or @NAME for Unix datagrams; names are not looked up".into())
+        Err(
+            "an address to speak from is IP, IP:PORT, [IPv6]:PORT, or a PATH with a slash or @NAME \
+             for Unix datagrams; names are not looked up"
+                .into(),
+        )
     }
 
     /// The same, as an address of the kind of `remote`; `None` where it is of another kind.
@@ -141,7 +149,7 @@ struct Client<'a> {
     reactor: Reactor<OsNet>,
     bell: Bell,
     outlet: Outlet,
-    /// Somebody sits there and wants to be told.
+    /// A user at a terminal wants to be told.
     is_interactive: bool,
 }
 
@@ -154,7 +162,7 @@ impl Client<'_> {
         let reactor = net
             .and_then(|net| Reactor::new(net, limits))
             .map_err(|error| failed("start the loop", error))?;
-        let outlet = Outlet::new("output", io::stdout())
+        let outlet = Outlet::bytes("output", Descriptor(io::stdout()))
             .map_err(|error| failed("start the output", error))?;
         let bell = Bell::new(reactor.handle());
         let is_interactive = io::stdin().is_terminal() && io::stderr().is_terminal();
@@ -199,7 +207,8 @@ impl Client<'_> {
             let feed = StreamFeed::new(self.config.until.as_deref(), self.config.charset);
             let talk = Talk::new(feed, self.screen(), self.bell.clone(), progress.clone());
             match self.reactor.connect(address, local, Box::new(talk)) {
-                // The backlog of a Unix socket is full, and nothing tells when it is not. There is no loop yet that could be kept waiting.
+                // The backlog of a Unix socket is full, and nothing tells when it is not. There is
+                // no loop yet that could be kept waiting.
                 Err(error)
                     if error.kind() == io::ErrorKind::WouldBlock
                         && self
@@ -225,7 +234,8 @@ impl Client<'_> {
                 self.tell(format_args!("connected to {address}{local}"));
             }
         }
-        // What came was for somebody who may read slowly, and stands before whatever is said of the end.
+        // What came was for somebody who may read slowly, and stands before whatever is said of the
+        // end.
         self.outlet.finish();
         Ok(())
     }
@@ -233,6 +243,7 @@ impl Client<'_> {
     /// How a conversation ended that had begun.
     fn conclude(&self, address: &Address, progress: &Progress) -> Result<Status, Failure> {
         let (sent, received) = (progress.sent, progress.received);
+        self.check_output()?;
         if progress.is_unread {
             return Ok(Status::Done);
         }
@@ -258,11 +269,23 @@ impl Client<'_> {
         }
     }
 
+    /// A reader that has seen enough (`| head -1`) is no failure; a full disk is one.
+    fn check_output(&self) -> Result<(), Failure> {
+        match self.outlet.failure() {
+            None => Ok(()),
+            Some(error) => Err(Failure::new(
+                Status::Failed,
+                format_args!("cannot write to standard output: {error}"),
+            )),
+        }
+    }
+
     /// Sends each line to every peer, and shows what comes back.
     fn post(&mut self, endpoints: &[Endpoint]) -> Result<Status, Failure> {
         let mut peers = Vec::new();
         for endpoint in endpoints {
-            // No datagram says whether its peer is there, so there is nothing to try in turn: the resolver's first choice it is.
+            // No datagram says whether its peer is there, so there is nothing to try in turn: the
+            // resolver's first choice it is.
             peers.extend(self.ways(endpoint)?.into_iter().next());
         }
         let progress = Rc::new(RefCell::new(Progress::default()));
@@ -318,6 +341,7 @@ impl Client<'_> {
         peers: &[(Address, Option<Address>)],
         progress: &mut Progress,
     ) -> Result<Status, Failure> {
+        self.check_output()?;
         if progress.is_unread {
             return Ok(Status::Done);
         }
@@ -360,7 +384,8 @@ impl Client<'_> {
         )
     }
 
-    /// The addresses of an endpoint, each with the one to speak from where one was asked for, which must be of the same kind.
+    /// The addresses of an endpoint, each with the one to speak from where one was asked for, which
+    /// must be of the same kind.
     fn ways(&self, endpoint: &Endpoint) -> Result<Vec<(Address, Option<Address>)>, Failure> {
         let addresses = resolve(std::slice::from_ref(endpoint))?;
         let Some(local) = &self.config.bind else {
@@ -374,7 +399,8 @@ impl Client<'_> {
             .filter_map(|address| local.beside(&address).map(|local| (address, Some(local))))
             .collect();
         if ways.is_empty() {
-            let why = "--bind gives an address that cannot speak to it; both must be IPv4, or IPv6, or Unix datagram sockets";
+            let why = "--bind gives an address that cannot speak to it; both must be IPv4, or \
+                IPv6, or Unix datagram sockets";
             return Err(Failure::new(
                 Status::Usage,
                 format_args!("{endpoint}: {why}"),
@@ -383,11 +409,12 @@ impl Client<'_> {
         Ok(ways)
     }
 
-    /// A word to somebody who sits at a terminal.
+    /// A line for a user at a terminal.
     fn tell(&self, words: std::fmt::Arguments<'_>) {
         if self.is_interactive {
-            // In one piece, or what is typed meanwhile stands in the middle of it. Whoever closed standard error does not want to know.
-            let _ = io::stderr().write_all(format!("mynah: {words}\n").as_bytes());
+            // In one piece, or what is typed meanwhile stands in the middle of it. If standard
+            // error is closed there is nobody left to tell.
+            let _ = sink::write_all(io::stderr(), format!("mynah: {words}\n").as_bytes());
         }
     }
 }
@@ -395,7 +422,8 @@ impl Client<'_> {
 /// How soon a Unix socket whose backlog is full is tried again.
 const BACKLOG_RETRY: Duration = Duration::from_millis(10);
 
-/// Whether nothing is left to be waited for: every peer has had its time, or nobody is there, or nobody reads.
+/// Whether nothing is left to be waited for: every peer has had its time, or nobody is there, or
+/// nobody reads.
 fn is_over(progress: &Progress, peers: usize) -> bool {
     progress.is_unread || progress.waited == peers || progress.refusals.len() == peers
 }

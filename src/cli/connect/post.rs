@@ -1,7 +1,9 @@
-//! A client's side of datagrams: each line of standard input goes to every peer, and what comes back is shown.
+//! A client's side of datagrams: each line of standard input goes to every peer, and what comes
+//! back is shown.
 //!
-//! Owns the lines that one peer has been sent and another not yet. Each peer has a socket of its own, so that a peer that takes nothing does not
-//! hold up the answers of the others; it does hold up new lines, because a line that is sent to some and lost for others is a lie.
+//! Owns the lines that one peer has been sent and another not yet. Each peer has a socket of its
+//! own, so that a peer that takes nothing does not hold up the answers of the others; it does hold
+//! up new lines, because a line that is sent to some and lost for others is a lie.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -47,8 +49,8 @@ impl Lines {
         }
     }
 
-    /// The next line for `peer`; takes more input when every peer has been sent all before it. Returns whether it took some: then the others
-    /// have something to do as well.
+    /// The next line for `peer`; takes more input when every peer has been sent all before it.
+    /// Returns whether it took some: then the others have something to do as well.
     fn next(&mut self, peer: usize) -> (Option<Rc<[u8]>>, bool) {
         let mut took = false;
         if !self.is_over && self.queues.iter().all(VecDeque::is_empty) {
@@ -122,7 +124,8 @@ impl Post {
         }
     }
 
-    /// Says what there is to say. Called when nothing that was said before waits any more, so that who finds nothing to say has been sent all.
+    /// Says what there is to say. Called when nothing that was said before waits any more, so that
+    /// who finds nothing to say has been sent all.
     fn speak(&mut self, cx: &mut Context<'_>) -> Action {
         let mut has_said = false;
         for _ in 0..DATAGRAMS {
@@ -164,7 +167,8 @@ const LONGEST: usize = 65_507;
 impl Service for Post {
     fn on_data(&mut self, _cx: &mut Context<'_>, input: &[u8]) -> Action {
         self.progress.borrow_mut().received += input.len() as u64;
-        // A datagram that a slow reader has no room for is lost, as in any receiver; but it is said.
+        // A datagram that a slow reader has no room for is lost, as in any receiver; but it is
+        // said.
         if self.screen.has_room(&self.bell) {
             self.screen.show_line(input);
         } else {
@@ -186,7 +190,7 @@ impl Service for Post {
                 self.until = Some(Time::NEVER);
                 self.progress.borrow_mut().waited += 1;
             }
-            // A ring came in the place of the alarm.
+            // A ring came instead of the alarm.
             Some(until) => cx.set_alarm(until),
             // Lines may still wait for a peer that is slow: the loop asks when they have left.
             None => return Action::More,
@@ -199,7 +203,8 @@ impl Service for Post {
         let error = error
             .raw_os_error()
             .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-        // The first says why; mio's poll(2) selector, for one, forgets a socket that had an error, and says so with the next call.
+        // The first says why; mio's poll(2) selector, for one, forgets a socket that had an error,
+        // and says so with the next call.
         self.progress
             .borrow_mut()
             .refusals

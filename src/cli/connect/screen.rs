@@ -1,17 +1,19 @@
 //! What the peer says, on its way to standard output.
 //!
-//! Owns the choice of form. Into a pipe or a file goes what came, byte for byte, or its text in UTF-8 where another encoding was asked for. To a
-//! terminal goes text alone, with control characters escaped: what a peer sends must not move a cursor or change a title.
+//! Owns the choice of form. Into a pipe or a file goes what came, byte for byte, or its text in
+//! UTF-8 where another encoding was asked for. To a terminal goes text alone, with control
+//! characters escaped: what a peer sends must not move a cursor or change a title.
 //!
 //! Tests: below, `tests/connect.rs`, `tests/terminal.rs`.
 
 use mynah::{Escaped, Hex};
 
 use super::bell::Bell;
-use crate::cli::charset::{Charset, Decoder, Piece};
+use crate::cli::charset::{Charset, Decoded, Decoder};
 use crate::cli::outlet::{Outlet, Pushed};
 
-/// Room that standard output must have for the service to go on reading: one full read, each byte of it escaped to four.
+/// Room that standard output must have for the service to go on reading: one full read, each byte
+/// of it escaped to four.
 const ROOM: usize = 4 * mynah::limits::READ_BUFFER;
 
 /// The way of one peer's bytes to standard output.
@@ -54,7 +56,7 @@ impl Screen {
 
     /// Whether nobody reads any more.
     pub(super) fn is_broken(&self) -> bool {
-        self.outlet.is_broken()
+        self.outlet.has_ended()
     }
 
     /// Shows a piece of a stream.
@@ -80,10 +82,7 @@ impl Screen {
 
     fn push(&self, shown: &[u8]) {
         let pushed = self.outlet.push(shown);
-        debug_assert!(
-            matches!(pushed, Pushed::Taken { .. }) || self.is_broken(),
-            "there was room"
-        );
+        debug_assert!(pushed != Pushed::Dropped, "there was room");
     }
 }
 
@@ -94,8 +93,8 @@ impl Form {
             Form::Text(decoder) => {
                 let mut shown = String::new();
                 decoder.decode(bytes, is_last, |piece| match piece {
-                    Piece::Text(text) => shown.push_str(text),
-                    Piece::Invalid(_) => shown.push(char::REPLACEMENT_CHARACTER),
+                    Decoded::Text(text) => shown.push_str(text),
+                    Decoded::Invalid(_) => shown.push(char::REPLACEMENT_CHARACTER),
                 });
                 shown.into_bytes()
             }
@@ -105,10 +104,10 @@ impl Form {
             } => {
                 let mut shown = String::new();
                 decoder.decode(bytes, is_last, |piece| match piece {
-                    Piece::Text(text) => text
+                    Decoded::Text(text) => text
                         .chars()
                         .for_each(|character| add_safely(&mut shown, character, has_return)),
-                    Piece::Invalid(bytes) => shown.push_str(&Hex(bytes).to_string()),
+                    Decoded::Invalid(bytes) => shown.push_str(&Hex(bytes).to_string()),
                 });
                 if is_last && std::mem::take(has_return) {
                     shown.push_str("\\r");
@@ -119,8 +118,8 @@ impl Form {
     }
 }
 
-/// Adds a character to what goes to a terminal. A line feed and a tab do what they are for; a carriage return does so as a part of a line end, and alone
-/// would let a line write over itself.
+/// Adds a character to what goes to a terminal. A line feed and a tab do what they are for; a
+/// carriage return does so as a part of a line end, and alone would let a line write over itself.
 fn add_safely(shown: &mut String, character: char, has_return: &mut bool) {
     if std::mem::take(has_return) && character != '\n' {
         shown.push_str("\\r");

@@ -1,14 +1,16 @@
 //! A client's side of a stream: standard input to the peer, the peer to standard output.
 //!
 //! ```text
-//!   standard input ─▶ Inlet ─▶ StreamFeed ─▶ peer        end of input: half-close
-//!   standard output ◀─ Outlet ◀─ Screen ◀─── peer        no room: the input is held, and the peer waits
+//!   standard input ─▶ Inlet ─▶ StreamFeed ─▶ peer      end of input: half-close
+//!   standard output ◀─ Outlet ◀─ Screen ◀─── peer      no room: the input is held, the peer waits
 //! ```
 //!
-//! A peer that ends its side first may have half-closed and still listen, or be gone. What was said before is not lost with it: input goes on to be
-//! sent, and when none has come for [`GRACE`], it is over.
+//! A peer that ends its side first may have half-closed and still listen, or be gone. What was said
+//! before is not lost with it: input goes on to be sent, and when none has come for [`GRACE`], it
+//! is over.
 //!
-//! Owns the bytes between. Runs on the loop as any service does; the threads of the inlet and the outlet ring when there is something to do.
+//! Owns the bytes between. Runs on the loop as any service does; the threads of the inlet and the
+//! outlet ring when there is something to do.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -26,8 +28,8 @@ use super::screen::Screen;
 /// Pieces of input that one call sends, so that an endless input leaves the loop to others.
 const PIECES: usize = 4;
 
-/// How long more input is waited for once the peer has ended its side. Long enough for what already stands in a pipe or a file, too short to annoy
-/// somebody at a terminal.
+/// How long more input is waited for once the peer has ended its side. Long enough for what already
+/// stands in a pipe or a file, too short to annoy somebody at a terminal.
 const GRACE: Duration = Duration::from_millis(200);
 
 /// The service.
@@ -88,7 +90,8 @@ impl Talk {
         Action::More
     }
 
-    /// Says what there is to say, and ends it where there was nothing for too long after the peer's end.
+    /// Says what there is to say, and ends it where there was nothing for too long after the peer's
+    /// end.
     fn speak_on(&mut self, cx: &mut Context<'_>) -> Action {
         let before = self.progress.borrow().sent;
         let action = self.speak(cx);

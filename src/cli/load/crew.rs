@@ -1,8 +1,9 @@
 //! The generators of a run, each on a thread, and one record of what they say.
 //!
-//! Owns the threads and the common clock. One generator by itself runs on the main thread: a process of one thread is cheaper, because its system calls
-//! need not share the table of descriptors, and a load generator that is cheaper disturbs less of what it measures. Where a log is written, it does not:
-//! packing a histogram would keep it from its messages each second.
+//! Owns the threads and the common clock. One generator by itself runs on the main thread: a
+//! process of one thread is cheaper, because its system calls need not share the table of
+//! descriptors, and a load generator that is cheaper disturbs less of what it measures. Where a log
+//! is written, it does not: packing a histogram would keep it from its messages each second.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
-use mynah::load::{Generator, Lanes, Law, News, Orders, Outcome, Plan, Tally, Unreached as Cause};
+use mynah::load::{Concluded, Generator, Lanes, Law, News, Orders, Plan, ReachError, Tally};
 use mynah::net::os::OsNet;
 use mynah::{Address, Endpoint, Handle, Limits, Reactor};
 
@@ -22,19 +23,22 @@ use crate::cli::status::{Failure, Status};
 /// How far ahead the start is set, so that every thread has heard of it.
 const LEAD: Duration = Duration::from_millis(20);
 
-/// How often is looked for an interrupt while the threads work: they sleep, and a signal wakes only one.
+/// How often is looked for an interrupt while the threads work: they sleep, and a signal wakes only
+/// one.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// For how long before a message is due its thread does not sleep. Sleeps are of whole milliseconds, and end up to about 0.1 ms late here.
+/// For how long before a message is due its thread does not sleep. Sleeps are of whole
+/// milliseconds, and end up to about 0.1 ms late here.
 const SPIN: Duration = Duration::from_millis(1);
 
-/// Who works, and at what.
+/// The threads of a run, and their task.
 pub(super) struct Crew<'a> {
     pub(super) endpoint: &'a Endpoint,
     pub(super) plan: &'a Arc<Plan>,
     pub(super) threads: u16,
     pub(super) stop: &'a Arc<AtomicBool>,
-    /// Whether to be told of a second takes long: then it is not the generator's thread that is kept by it.
+    /// Whether to be told of a second takes long: then it is not the generator's thread that is
+    /// kept by it.
     pub(super) is_watch_slow: bool,
 }
 
@@ -42,7 +46,7 @@ pub(super) struct Crew<'a> {
 pub(super) type Watch<'a> = dyn FnMut(&Second, &Tally) -> Result<(), Failure> + 'a;
 
 /// What a worker says.
-enum Word {
+enum Said {
     /// Its loop, to be woken.
     Hired(Handle),
     /// The first connection is made.
@@ -50,7 +54,7 @@ enum Word {
     /// No address led to the target.
     Unreached(Failure),
     News(News, Share),
-    Done(Box<Outcome>),
+    Done(Box<Concluded>),
 }
 
 /// How busy a thread has been.
@@ -71,13 +75,13 @@ impl Crew<'_> {
     ) -> Result<Record, Failure> {
         let clock = Instant::now();
         let orders = Orders::new(Arc::clone(self.stop));
-        let mut desk = Desk::new(self, clock, &orders, watch);
+        let mut collector = Collector::new(self, clock, &orders, watch);
         if self.threads == 1 && !self.is_watch_slow {
-            self.worker(0, addresses, clock, &orders, |word| desk.hear(0, word));
+            self.worker(0, addresses, clock, &orders, |word| collector.hear(0, word));
         } else {
-            self.work_abreast(addresses, clock, &orders, &mut desk);
+            self.work_abreast(addresses, clock, &orders, &mut collector);
         }
-        desk.conclude(self)
+        collector.conclude(self)
     }
 
     fn work_abreast(
@@ -85,7 +89,7 @@ impl Crew<'_> {
         addresses: &[Address],
         clock: Instant,
         orders: &Orders,
-        desk: &mut Desk<'_, '_>,
+        collector: &mut Collector<'_, '_>,
     ) {
         let (sender, words) = mpsc::channel();
         std::thread::scope(|scope| {
@@ -102,18 +106,18 @@ impl Crew<'_> {
             while at_work > 0 {
                 match words.recv_timeout(LOOK) {
                     Ok((index, word)) => {
-                        if let Word::Reached(address) = &word {
+                        if let Said::Reached(address) = &word {
                             if index == 0 {
                                 at_work = self.threads;
                                 (1..self.threads)
                                     .for_each(|index| hire(index, vec![address.clone()]));
                             }
                         }
-                        at_work -= u16::from(matches!(word, Word::Done(_) | Word::Unreached(_)));
-                        desk.hear(index, word);
+                        at_work -= u16::from(matches!(word, Said::Done(_) | Said::Unreached(_)));
+                        collector.hear(index, word);
                     }
                     Err(RecvTimeoutError::Timeout) if self.stop.load(Ordering::Acquire) => {
-                        desk.wake()
+                        collector.wake()
                     }
                     Err(_) => {}
                 }
@@ -128,45 +132,47 @@ impl Crew<'_> {
         addresses: &[Address],
         clock: Instant,
         orders: &Orders,
-        mut say: impl FnMut(Word),
+        mut say: impl FnMut(Said),
     ) {
         let mut tried = Vec::new();
         for address in addresses {
             let mut generator = match self.generator(index, address, clock) {
                 Ok((generator, handle)) => {
-                    say(Word::Hired(handle));
+                    say(Said::Hired(handle));
                     generator
                 }
                 Err(error) => {
-                    return say(Word::Unreached(Failure::new(
+                    return say(Said::Unreached(Failure::new(
                         Status::Failed,
                         format_args!("cannot start the loop: {error}"),
                     )));
                 }
             };
-            // A connection for each message is no connection to try: it would be one that the target counts and nobody uses.
+            // A connection for each message is no connection to try: it would be one that the
+            // target counts and nobody uses.
             match if self.plan.churn && index > 0 {
                 Ok(())
             } else {
                 generator.reach(orders)
             } {
                 Ok(()) => {
-                    say(Word::Reached(address.clone()));
+                    say(Said::Reached(address.clone()));
                     let outcome =
-                        generator.run(orders, |news| say(Word::News(news, Share::now(clock))));
-                    return say(Word::Done(Box::new(outcome)));
+                        generator.run(orders, |news| say(Said::News(news, Share::now(clock))));
+                    return say(Said::Done(Box::new(outcome)));
                 }
-                Err(Cause::Unbegun(error)) => tried.push(Unreached::unbegun(address, &error)),
-                Err(Cause::Closed(reason)) => {
+                Err(ReachError::Unbegun(error)) => tried.push(Unreached::unbegun(address, &error)),
+                Err(ReachError::Closed(reason)) => {
                     tried.push(Unreached::closed(address, reason, self.plan.timeout))
                 }
             }
         }
-        say(Word::Unreached(unconnected(self.endpoint, &tried)));
+        say(Said::Unreached(unconnected(self.endpoint, &tried)));
     }
 
-    /// Whether to wait for the time of a message without sleep. Where the threads have all processors, polling takes them from a target on the same
-    /// machine: two threads and an echo on two processors, 30,000 messages a second, had a p90 of 1.1 ms in the place of 0.04.
+    /// Whether to wait for the time of a message without sleep. Where the threads have all
+    /// processors, polling takes them from a target on the same machine: two threads and an echo on
+    /// two processors, 30,000 messages a second, had a p90 of 1.1 ms instead of 0.04.
     fn may_spin(&self) -> bool {
         matches!(self.plan.law, Law::Open { .. })
             && super::machine::processors() > usize::from(self.threads)
@@ -210,7 +216,7 @@ impl Share {
 }
 
 /// What was heard of the workers.
-struct Desk<'a, 'w> {
+struct Collector<'a, 'w> {
     clock: Instant,
     orders: &'a Orders,
     watch: &'a mut Watch<'w>,
@@ -232,17 +238,17 @@ struct Worker {
     ended: Share,
     told: usize,
     has_ended: bool,
-    outcome: Option<Box<Outcome>>,
+    outcome: Option<Box<Concluded>>,
 }
 
-impl<'a, 'w> Desk<'a, 'w> {
+impl<'a, 'w> Collector<'a, 'w> {
     fn new(
         crew: &Crew<'_>,
         clock: Instant,
         orders: &'a Orders,
         watch: &'a mut Watch<'w>,
-    ) -> Desk<'a, 'w> {
-        Desk {
+    ) -> Collector<'a, 'w> {
+        Collector {
             clock,
             orders,
             watch,
@@ -257,34 +263,34 @@ impl<'a, 'w> Desk<'a, 'w> {
         }
     }
 
-    fn hear(&mut self, index: u16, word: Word) {
+    fn hear(&mut self, index: u16, word: Said) {
         let worker = &mut self.workers[usize::from(index)];
         match word {
-            Word::Hired(handle) => self.handles.push(handle),
-            Word::Reached(address) => self.address = Some(address),
-            Word::Unreached(failure) => self.fail(failure),
-            Word::News(News::Ready, _) => {
+            Said::Hired(handle) => self.handles.push(handle),
+            Said::Reached(address) => self.address = Some(address),
+            Said::Unreached(failure) => self.fail(failure),
+            Said::News(News::Ready, _) => {
                 worker.is_ready = true;
                 if self.workers.iter().all(|worker| worker.is_ready) {
                     self.orders.start(self.clock.elapsed() + LEAD);
                     self.wake();
                 }
             }
-            Word::News(News::Begun(tally), share) => {
+            Said::News(News::Begun(tally), share) => {
                 worker.begun = share;
                 self.started = SystemTime::now();
                 self.total.add(&tally);
             }
-            Word::News(News::Interval(tally), _) => {
+            Said::News(News::Interval(tally), _) => {
                 worker.told += 1;
                 let second = worker.told - 1;
                 self.add(second, &tally);
             }
-            Word::News(News::Ended, share) => {
+            Said::News(News::Ended, share) => {
                 (worker.ended, worker.has_ended) = (share, true);
                 self.tell_whole();
             }
-            Word::Done(outcome) => worker.outcome = Some(outcome),
+            Said::Done(outcome) => worker.outcome = Some(outcome),
         }
     }
 
@@ -339,12 +345,12 @@ impl<'a, 'w> Desk<'a, 'w> {
         self.handles.iter().for_each(Handle::nudge);
     }
 
-    /// What all this came to.
+    /// The record of the run.
     fn conclude(mut self, crew: &Crew<'_>) -> Result<Record, Failure> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        let outcomes: Vec<Box<Outcome>> = self
+        let outcomes: Vec<Box<Concluded>> = self
             .workers
             .iter_mut()
             .filter_map(|worker| worker.outcome.take())
@@ -369,7 +375,7 @@ impl<'a, 'w> Desk<'a, 'w> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        let busy = |worker: &Worker, outcome: &Outcome| {
+        let busy = |worker: &Worker, outcome: &Concluded| {
             let worked = worker
                 .ended
                 .cpu

@@ -1,8 +1,10 @@
-//! Logs of HdrHistogram: the histogram of each second, in the format that its viewers and other libraries read.
+//! Logs of HdrHistogram: the histogram of each second, in the format that its viewers and other
+//! libraries read.
 //!
-//! Owns the form of the log. Times are in nanoseconds, and the maximum that stands beside each histogram is in milliseconds. Histograms without a tag
-//! are response times; those with the tag `service` are service times. What a log has no place for (errors, the rate) stands in comments, which other
-//! readers pass over.
+//! Owns the form of the log. Times are in nanoseconds, and the maximum that stands beside each
+//! histogram is in milliseconds. Histograms without a tag are response times; those with the tag
+//! `service` are service times. What a log has no place for (errors, the rate) stands in comments,
+//! which other readers pass over.
 
 use std::io::{self, BufWriter, Write};
 use std::time::{Duration, SystemTime};
@@ -75,7 +77,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes histograms that were read from elsewhere.
-    pub(crate) fn write_log(mut self, log: &Log) -> io::Result<()> {
+    pub(crate) fn write_log(mut self, log: &HdrLog) -> io::Result<()> {
         self.write_interval(
             log.started,
             Duration::ZERO,
@@ -107,8 +109,8 @@ impl<W: Write> Writer<W> {
     ) -> io::Result<()> {
         let mut serializer = V2DeflateSerializer::new();
         let mut piece = Vec::new();
-        // The crate ties a writer to its builder for the whole of a log; a log that is written as it comes takes one for each interval, and keeps
-        // the header of the first.
+        // The crate ties a writer to its builder for the whole of a log; a log that is written as
+        // it comes takes one for each interval, and keeps the header of the first.
         let mut builder = IntervalLogWriterBuilder::new();
         builder
             .add_comment(&self.comment)
@@ -141,7 +143,7 @@ impl<W: Write> Writer<W> {
 
 /// A log that was read, its intervals merged.
 #[derive(Debug)]
-pub(crate) struct Log {
+pub(crate) struct HdrLog {
     pub(crate) response: Times,
     pub(crate) service: Times,
     pub(crate) started: SystemTime,
@@ -158,14 +160,14 @@ pub(crate) struct Counts {
     pub(crate) lost: u64,
 }
 
-impl Log {
+impl HdrLog {
     /// Reads a log, by whomever it was written.
     ///
     /// # Errors
     ///
     /// What is wrong with it, in words.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Log, String> {
-        let mut log = Log {
+    pub(crate) fn read(bytes: &[u8]) -> Result<HdrLog, String> {
+        let mut log = HdrLog {
             response: Times::default(),
             service: Times::default(),
             started: SystemTime::UNIX_EPOCH,
@@ -258,8 +260,8 @@ mod tests {
 
     use super::*;
 
-    fn log(times: &[u64], seconds: u64) -> Log {
-        let mut log = Log {
+    fn log(times: &[u64], seconds: u64) -> HdrLog {
+        let mut log = HdrLog {
             response: Times::default(),
             service: Times::default(),
             started: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
@@ -277,7 +279,7 @@ mod tests {
         log
     }
 
-    fn written(log: &Log) -> Vec<u8> {
+    fn written(log: &HdrLog) -> Vec<u8> {
         let mut bytes = Vec::new();
         Writer::new(&mut bytes, "a test").write_log(log).unwrap();
         bytes
@@ -290,31 +292,41 @@ mod tests {
         /// What was measured in parts, written and read, is what would have been measured in one.
         #[test]
         fn logs_merge_to_the_histogram_of_everything(
-            parts in prop::collection::vec(prop::collection::vec(1u64..4_000_000_000_000, 1..50), 1..5),
+            parts in prop::collection::vec(
+                prop::collection::vec(1u64..4_000_000_000_000, 1..50),
+                1..5,
+            ),
         ) {
             let whole = log(&parts.concat(), 1);
             let (mut response, mut service) = (Times::default(), Times::default());
             for part in &parts {
-                let part = Log::read(&written(&log(part, 1))).unwrap();
+                let part = HdrLog::read(&written(&log(part, 1))).unwrap();
                 response.add(&part.response);
                 service.add(&part.service);
             }
-            prop_assert_eq!(response, Log::read(&written(&whole)).unwrap().response);
+            prop_assert_eq!(response, HdrLog::read(&written(&whole)).unwrap().response);
             for percentile in [0.0, 50.0, 99.0, 100.0] {
-                prop_assert_eq!(service.percentile(percentile).map(round), whole.service.percentile(percentile).map(round));
+                let (merged, whole) = (&service, &whole.service);
+                prop_assert_eq!(
+                    merged.percentile(percentile).map(round),
+                    whole.percentile(percentile).map(round)
+                );
             }
         }
 
         /// No file breaks the reader.
         #[test]
-        fn whatever_is_read_is_a_log_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0usize..400) {
-            let _ = Log::read(&bytes);
+        fn whatever_is_read_is_a_log_or_an_error(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            cut in 0usize..400,
+        ) {
+            let _ = HdrLog::read(&bytes);
             let whole = written(&log(&[1, 2, 3], 1));
             let mut damaged = whole.clone();
             let at = cut % damaged.len();
             damaged[at] = damaged[at].wrapping_add(1);
-            let _ = Log::read(&damaged);
-            let _ = Log::read(&whole[..at]);
+            let _ = HdrLog::read(&damaged);
+            let _ = HdrLog::read(&whole[..at]);
         }
     }
 
@@ -326,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_log_says_when_and_how_much() {
-        let read = Log::read(&written(&log(&[1_000, 2_000], 4))).unwrap();
+        let read = HdrLog::read(&written(&log(&[1_000, 2_000], 4))).unwrap();
         assert_eq!(
             (read.span, read.started),
             (

@@ -1,11 +1,12 @@
 //! The report for programs: one schema, with its version, all settings, and the unit in every name.
 //!
-//! A field is never renamed, and never means something else; what is added leaves the version as it is. `tests/load_reports.rs` holds it to that.
+//! A field is never renamed, and never means something else; what is added leaves the version as it
+//! is. `tests/load_reports.rs` holds it to that.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use mynah::load::{Check, Found, Goal, Law, Plan, Rate, Response, Times};
+use mynah::load::{Check, Found, Goal, Law, Pace, Plan, Response, Times};
 use serde::Serialize;
 
 use super::Setting;
@@ -32,7 +33,7 @@ struct Report<'a> {
     #[serde(flatten)]
     head: Head<'a>,
     #[serde(flatten)]
-    run: Run,
+    run: RunValues,
     requirements: Vec<Requirement>,
 }
 
@@ -67,25 +68,25 @@ struct Settings<'a> {
 }
 
 #[derive(Serialize)]
-struct Run {
+struct RunValues {
     started_unix_seconds: f64,
     measured_seconds: f64,
     stopped_early: bool,
     bottleneck: Option<String>,
     shortfall: Option<String>,
     rate_per_second: f64,
-    messages: Messages,
-    bytes: Bytes,
-    connections: Connections,
-    datagrams: Option<Datagrams>,
+    messages: MessageCounts,
+    bytes: ByteCounts,
+    connections: ConnectionCounts,
+    datagrams: Option<DatagramCounts>,
     times_nanoseconds: Kinds,
     errors: Errors,
-    generator: Generator,
+    generator: GeneratorShare,
     intervals: Vec<Interval>,
 }
 
 #[derive(Serialize)]
-struct Messages {
+struct MessageCounts {
     sent: u64,
     answered: u64,
     completed: u64,
@@ -95,19 +96,19 @@ struct Messages {
 }
 
 #[derive(Serialize)]
-struct Bytes {
+struct ByteCounts {
     sent: u64,
     received: u64,
 }
 
 #[derive(Serialize)]
-struct Connections {
+struct ConnectionCounts {
     opened: u64,
     open_at_end: u64,
 }
 
 #[derive(Serialize)]
-struct Datagrams {
+struct DatagramCounts {
     lost: u64,
     late: u64,
     duplicate: u64,
@@ -141,17 +142,17 @@ struct Summary {
 #[derive(Serialize)]
 struct Errors {
     total: u64,
-    kinds: BTreeMap<&'static str, Kind>,
+    kinds: BTreeMap<&'static str, ErrorCount>,
 }
 
 #[derive(Serialize)]
-struct Kind {
+struct ErrorCount {
     count: u64,
     first: String,
 }
 
 #[derive(Serialize)]
-struct Generator {
+struct GeneratorShare {
     busy_share: f64,
     lateness_p99_nanoseconds: Option<u64>,
 }
@@ -180,7 +181,8 @@ struct SearchReport<'a> {
     #[serde(flatten)]
     head: Head<'a>,
     goal: String,
-    /// The highest rate that keeps the goal, and the lowest that does not; `null` where none was found.
+    /// The highest rate that keeps the goal, and the lowest that does not; `null` where none was
+    /// found.
     holds_per_second: Option<f64>,
     fails_per_second: Option<f64>,
     /// Whether it broke because the generator was too slow.
@@ -194,7 +196,7 @@ struct Trial {
     offered_per_second: f64,
     kept: bool,
     #[serde(flatten)]
-    run: Run,
+    run: RunValues,
 }
 
 /// The report of a run.
@@ -228,7 +230,7 @@ pub(super) fn render_search(setting: &Setting, plan: &Plan, searched: &Searched)
         Some(Found::Never(fails)) => (None, Some(fails.get())),
         None => (None, None),
     };
-    let trial = |(rate, kept, record): &(Rate, bool, Record)| Trial {
+    let trial = |(rate, kept, record): &(Pace, bool, Record)| Trial {
         offered_per_second: rate.get(),
         kept: *kept,
         run: run(record),
@@ -306,14 +308,14 @@ fn settings<'a>(setting: &'a Setting, plan: &Plan) -> Settings<'a> {
         warmup_seconds: seconds(plan.warmup),
         duration_seconds: plan.duration.map(seconds),
         requests: plan.requests,
-        connect_rate_per_second: plan.connect_rate.map(Rate::get),
+        connect_rate_per_second: plan.connect_rate.map(Pace::get),
         sources: plan.sources.iter().map(ToString::to_string).collect(),
     }
 }
 
-fn run(record: &Record) -> Run {
+fn run(record: &Record) -> RunValues {
     let tally = &record.tally;
-    Run {
+    RunValues {
         started_unix_seconds: record
             .started
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -324,7 +326,7 @@ fn run(record: &Record) -> Run {
         bottleneck: record.bottleneck(),
         shortfall: record.shortfall(),
         rate_per_second: record.rate(),
-        messages: Messages {
+        messages: MessageCounts {
             sent: tally.sent,
             answered: tally.answered,
             completed: tally.completed,
@@ -332,15 +334,15 @@ fn run(record: &Record) -> Run {
             unsent: tally.unsent,
             wrong_bytes: tally.wrong_bytes,
         },
-        bytes: Bytes {
+        bytes: ByteCounts {
             sent: tally.bytes_sent,
             received: tally.bytes_received,
         },
-        connections: Connections {
+        connections: ConnectionCounts {
             opened: tally.opened,
             open_at_end: record.open,
         },
-        datagrams: (record.is_datagram && record.has_answers).then(|| Datagrams {
+        datagrams: (record.is_datagram && record.has_answers).then(|| DatagramCounts {
             lost: tally.lost(),
             late: tally.late,
             duplicate: tally.duplicate,
@@ -361,7 +363,7 @@ fn run(record: &Record) -> Run {
                 .map(|(trouble, count, first)| {
                     (
                         trouble.name(),
-                        Kind {
+                        ErrorCount {
                             count,
                             first: first.to_owned(),
                         },
@@ -369,7 +371,7 @@ fn run(record: &Record) -> Run {
                 })
                 .collect(),
         },
-        generator: Generator {
+        generator: GeneratorShare {
             busy_share: record.busy,
             lateness_p99_nanoseconds: tally.lateness.percentile(99.0).map(nanos),
         },

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mynah::load::{Plan, Tally};
 
 use super::record::Second;
-use super::table;
+use super::units;
 
 /// The line; nothing where there is no terminal.
 pub(super) struct Live {
@@ -48,21 +48,21 @@ impl Live {
         } else {
             self.errors + second.errors
         };
-        let time = |time: Option<Duration>| time.map_or("-".to_owned(), table::time);
+        let time = |time: Option<Duration>| time.map_or("-".to_owned(), units::time);
         let left = self
             .duration
             .map(|duration| duration.saturating_sub(second.at + second.length));
         let lost = if tally.given_up > 0 {
-            format!("   {} lost", table::count(tally.lost()))
+            format!("   {} lost", units::count(tally.lost()))
         } else {
             String::new()
         };
         self.bar.set_message(format!(
             "{}/s   p50 {}   p99 {}   {} errors{lost}{}",
-            table::rate(second.rate),
+            units::rate(second.rate),
             time(second.p50),
             time(second.p99),
-            table::count(self.errors),
+            units::count(self.errors),
             left.map_or(String::new(), |left| format!(
                 "   {} s left",
                 left.as_secs()

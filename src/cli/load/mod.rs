@@ -1,12 +1,15 @@
 //! `mynah load`: from the configuration to a run, what is reported of it, and what it is worth.
 //!
-//! Owns the order of things: resolve, run or search, report, judge. The load itself is the library's ([`mynah::load`]).
+//! Owns the order of things: resolve, run or search, report, judge. The load itself is the
+//! library's ([`mynah::load`]).
 //!
 //! ```text
 //!   crew       threads, each with a generator; their news become one record
-//!   record     what a run came to, and what it says of itself      live    the line on a terminal
-//!   table      for who reads      json    for programs             page    for who looks
-//!   hdr        logs of HdrHistogram, to be merged                  machine where all this was measured
+//!   record     the results of a run, and what they say about the generator
+//!   table      the report as text      json    for programs      page    with plots
+//!   hdr        logs of HdrHistogram, to be merged
+//!   live       the line on a terminal  units   numbers as people read them
+//!   machine    where all this was measured
 //! ```
 //!
 //! Tests: `tests/load.rs`, `tests/load_truth.rs`, `tests/load_reports.rs`.
@@ -17,8 +20,9 @@ mod json;
 mod live;
 mod machine;
 mod page;
-mod record;
+pub(crate) mod record;
 pub(crate) mod table;
+pub(crate) mod units;
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -26,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mynah::load::{Check, Found, Goal, Law, Plan, Search, Trouble};
+use mynah::load::{Check, Found, Goal, Law, PaceSearch, Plan, Trouble};
 use mynah::{Address, Endpoint};
 
 use self::crew::Crew;
@@ -35,6 +39,7 @@ use self::live::Live;
 use self::record::{Record, Searched};
 use super::descriptors::{SPARE_DESCRIPTORS, raise_descriptor_limit};
 use super::serve::resolve;
+use super::sink;
 use super::status::{Failure, Status};
 
 /// What to load, how, and what to say of it.
@@ -107,7 +112,8 @@ fn speakable(config: &Config, mut addresses: Vec<Address>) -> Result<Vec<Address
     let found = addresses.len();
     addresses.retain(is_alike);
     if addresses.is_empty() && found > 0 {
-        let why = "--source gives an address that cannot speak to it; both must be IPv4, or IPv6; see --help";
+        let why = "--source gives an address that cannot speak to it; both must be IPv4, or IPv6; \
+            see --help";
         return Err(Failure::new(
             Status::Usage,
             format_args!("{}: {why}", config.endpoint),
@@ -245,8 +251,8 @@ fn find(
     };
     let closed = trial(&shared, &mut live)?;
     check_answered(&closed)?;
-    let scale = mynah::load::Rate::per_second(closed.rate() / 2.0);
-    let (mut search, mut trials) = (Search::new(scale), Vec::new());
+    let scale = mynah::load::Pace::per_second(closed.rate() / 2.0);
+    let (mut search, mut trials) = (PaceSearch::new(scale), Vec::new());
     let found = loop {
         if stop.load(Ordering::Acquire) {
             break None;
@@ -330,7 +336,8 @@ pub(crate) fn create(option: &str, path: Option<&Path>) -> Result<Option<File>, 
     path.map(open).transpose()
 }
 
-/// Writes a report for programs to its file, where there is one, and the table to standard output; or to standard output alone, where it was asked for.
+/// Writes a report for programs to its file, where there is one, and the table to standard output;
+/// or to standard output alone, where it was asked for.
 pub(crate) fn tell(
     path: Option<&Path>,
     file: Option<&mut File>,
@@ -364,11 +371,7 @@ fn write_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
 
 /// Prints a report.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut output = io::stdout().lock();
-    match output
-        .write_all(text.as_bytes())
-        .and_then(|()| output.flush())
-    {
+    match sink::write_all(io::stdout(), text.as_bytes()) {
         // A reader that has seen enough (`mynah load … | head -1`) is no failure.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
             Status::Failed,
@@ -386,7 +389,8 @@ fn check_descriptors(connections: u64) -> Result<(), Failure> {
         return Ok(());
     }
     let why = format!(
-        "{connections} connections do not fit into {descriptors} descriptors: ask for {most} at most, or raise the hard limit (ulimit -Hn)"
+        "{connections} connections do not fit into {descriptors} descriptors: ask for {most} at \
+         most, or raise the hard limit (ulimit -Hn)"
     );
     Err(Failure::new(Status::Failed, why))
 }

@@ -1,4 +1,5 @@
-//! The report for who looks: one page that needs nothing but a browser, with the plots drawn into it.
+//! The report with plots: one page that needs nothing but a browser, with the plots drawn into
+//! it.
 //!
 //! Must never fetch anything, and never show what came from outside other than as text.
 
@@ -13,7 +14,8 @@ use plotters::prelude::*;
 use super::Setting;
 use super::machine::Machine;
 use super::record::{Record, Second};
-use super::table::{self, PERCENTILES, count, rate, time};
+use super::table::{self, PERCENTILES};
+use super::units::{count, rate, time};
 
 /// Of a plot, in the units of the page; it is shown as wide as there is room.
 const SIZE: (u32, u32) = (960, 330);
@@ -30,17 +32,22 @@ const STYLE: &str = "
   main { max-width: 1020px; margin: 0 auto; padding: 28px 20px 60px }
   h1 { font-size: 21px; margin: 0 0 2px } h2 { font-size: 16px; margin: 0 0 10px }
   .sub { color: #5b6672; margin: 0 0 18px }
-  .note { background: #fff4e0; border-left: 4px solid #d98a1a; padding: 10px 14px; margin: 0 0 14px; border-radius: 4px }
-  .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 0 0 18px }
+  .note { background: #fff4e0; border-left: 4px solid #d98a1a; padding: 10px 14px;
+    margin: 0 0 14px; border-radius: 4px }
+  .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px;
+    margin: 0 0 18px }
   .card, section { background: #fff; border: 1px solid #dfe4e9; border-radius: 8px }
-  .card { padding: 12px 14px } .card b { display: block; font-size: 22px; font-weight: 600; white-space: nowrap }
+  .card { padding: 12px 14px }
+  .card b { display: block; font-size: 22px; font-weight: 600; white-space: nowrap }
   .card span { color: #5b6672; font-size: 13px } .bad b { color: #b3261e }
   section { padding: 16px 18px; margin: 0 0 18px; overflow-x: auto }
   svg { width: 100%; height: auto; display: block }
   table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-  td, th { padding: 5px 10px; text-align: right; border-bottom: 1px solid #edf0f3; white-space: nowrap; font-weight: normal }
+  td, th { padding: 5px 10px; text-align: right; border-bottom: 1px solid #edf0f3;
+    white-space: nowrap; font-weight: normal }
   th { color: #5b6672 } td:first-child, th:first-child { text-align: left }
-  table.words td { text-align: left; white-space: normal } table.words td:first-child { width: 11em; color: #5b6672; white-space: nowrap }
+  table.words td { text-align: left; white-space: normal }
+  table.words td:first-child { width: 11em; color: #5b6672; white-space: nowrap }
   tr:last-child td { border-bottom: 0 }
 ";
 
@@ -50,8 +57,10 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
     let title = format!("load on {}", record.address);
     let _ = write!(
         page,
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{}</h1>\n<p class=\"sub\">{}</p>\n",
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n\
+         <h1>{}</h1>\n<p class=\"sub\">{}</p>\n",
         escaped(&title),
         escaped(&title),
         escaped(&table::headline(setting, plan, record))
@@ -254,7 +263,8 @@ fn escaped(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// Nines: how rare a time is that is longer, on a scale where 90 %, 99 % and 99.9 % are equally far apart.
+/// Nines: how rare a time is that is longer, on a scale where 90 %, 99 % and 99.9 % are equally far
+/// apart.
 #[derive(Clone)]
 struct Nines(Range<f64>);
 
@@ -388,7 +398,8 @@ fn plot_times(record: &Record) -> String {
 }
 
 fn plot_rate(record: &Record) -> String {
-    // What was left at the end is no full second; a sliver of one would stand for a rate that nobody saw.
+    // What was left at the end is no full second; a sliver of one would stand for a rate that
+    // nobody saw.
     let whole = record
         .seconds
         .iter()

@@ -1,12 +1,13 @@
-//! What a run came to.
+//! The results of a run.
 //!
-//! Owns the sums, and the judgement on the generator itself: a number that says more of the generator than of the target must say so.
+//! Owns the sums, and the judgement on the generator itself: a number that says more of the
+//! generator than of the target must say so.
 
 use std::time::{Duration, SystemTime};
 
-use mynah::load::{Found, Goal, Measured, Rate, Tally, Times};
+use mynah::load::{Found, Goal, Measured, Pace, Tally, Times};
 
-use super::table;
+use super::units;
 
 /// A run.
 #[derive(Debug)]
@@ -49,10 +50,10 @@ pub(crate) struct Second {
 #[derive(Debug)]
 pub(super) struct Searched {
     pub(super) goal: Goal,
-    /// What the closed loop came to, which tells the scale.
+    /// The run of the closed loop, which gives the scale.
     pub(super) closed: Record,
     /// Each trial: its rate, whether the goal was kept, and the run.
-    pub(super) trials: Vec<(Rate, bool, Record)>,
+    pub(super) trials: Vec<(Pace, bool, Record)>,
     /// `None`: it was interrupted.
     pub(super) found: Option<Found>,
 }
@@ -101,7 +102,7 @@ impl Searched {
 impl Record {
     /// The times of messages that there are, as they are called.
     pub(super) fn message_times(&self) -> Vec<(&'static str, &Times)> {
-        table::there(&[
+        there(&[
             ("response time", &self.tally.response),
             ("service time", &self.tally.service),
         ])
@@ -111,7 +112,7 @@ impl Record {
     pub(super) fn times(&self) -> Vec<(&'static str, &Times)> {
         [
             self.message_times(),
-            table::there(&[
+            there(&[
                 ("connect", &self.tally.connect),
                 ("first byte", &self.tally.first_byte),
             ]),
@@ -146,16 +147,19 @@ impl Record {
             .filter(|late| self.is_open_loop && *late > LATE);
         match (late, self.busy) {
             (Some(late), busy) if busy > BUSY => Some(format!(
-                "the generator was the bottleneck: busy for {:.0} % of the time, it sent 1 % of its messages {} late or more; add --threads",
+                "the generator was the bottleneck: busy for {:.0} % of the time, it sent 1 % of \
+                 its messages {} late or more; add --threads",
                 100.0 * busy,
-                table::time(late)
+                units::time(late)
             )),
             (Some(late), _) => Some(format!(
-                "the generator was the bottleneck: it sent 1 % of its messages {} late or more, for want of a processor; give it one of its own",
-                table::time(late)
+                "the generator was the bottleneck: it sent 1 % of its messages {} late or more, \
+                 for want of a processor; give it one of its own",
+                units::time(late)
             )),
             (None, busy) if busy > BUSY => Some(format!(
-                "the generator was the bottleneck: busy for {:.0} % of the time; the target may be faster than this; add --threads",
+                "the generator was the bottleneck: busy for {:.0} % of the time; the target may \
+                 be faster than this; add --threads",
                 100.0 * busy
             )),
             (None, _) => None,
@@ -165,11 +169,12 @@ impl Record {
     /// What the target, or the plan, could not keep up with.
     pub(crate) fn shortfall(&self) -> Option<String> {
         let (unsent, all) = (
-            table::count(self.tally.unsent),
-            table::count(self.tally.unsent + self.tally.sent),
+            units::count(self.tally.unsent),
+            units::count(self.tally.unsent + self.tally.sent),
         );
         let why = if self.is_open_loop {
-            "could not be sent before the end, and their times are missing; the target is too slow for the rate, or -c and --depth are too low"
+            "could not be sent before the end, and their times are missing; the target is too \
+             slow for the rate, or -c and --depth are too low"
         } else {
             "were not sent: the target had gone"
         };
@@ -203,9 +208,9 @@ impl Record {
         );
         match value {
             None => "nothing was measured".to_owned(),
-            Some(seconds) if is_time => table::time(Duration::from_secs_f64(seconds)),
-            Some(rate) if measured == Measured::Rate => format!("{}/s", table::rate(rate)),
-            Some(count) => table::count(count as u64),
+            Some(seconds) if is_time => units::time(Duration::from_secs_f64(seconds)),
+            Some(rate) if measured == Measured::Rate => format!("{}/s", units::rate(rate)),
+            Some(count) => units::count(count as u64),
         }
     }
 
@@ -216,4 +221,13 @@ impl Record {
         // A message that has no time would leave the worst ones out of the percentiles.
         goal.is_reached(self.measure(goal.measured())) && failed == 0 && !self.was_stopped
     }
+}
+
+/// Those kinds of times that were measured.
+pub(crate) fn there<'t>(times: &[(&'static str, &'t Times)]) -> Vec<(&'static str, &'t Times)> {
+    times
+        .iter()
+        .copied()
+        .filter(|(_, times)| times.count() > 0)
+        .collect()
 }

@@ -1,4 +1,4 @@
-//! The report for who reads: what matters most first, one number a cell, the unit beside it.
+//! The report as text: what matters most first, one number a cell, the unit beside it.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use mynah::load::{Check, Found, Law, Plan, Response, Tally, Times};
 
 use super::Setting;
 use super::record::{Record, Searched};
+use super::units::{self, count, rate, size, time};
 
 /// The percentiles of the table.
 pub(crate) const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
@@ -86,7 +87,7 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
 /// A run in a line.
 pub(super) fn headline(setting: &Setting, plan: &Plan, record: &Record) -> String {
     let law = match plan.law {
-        Law::Open { rate } => format!("open loop at {}/s", self::rate(rate.get())),
+        Law::Open { rate } => format!("open loop at {}/s", units::rate(rate.get())),
         Law::Closed { think } if think.is_zero() => "closed loop".to_owned(),
         Law::Closed { think } => format!("closed loop, {} between messages", time(think)),
     };
@@ -159,15 +160,6 @@ pub(crate) fn measures(times: &Times) -> impl Iterator<Item = (String, Option<Du
     ])
 }
 
-/// Those kinds of times of which there are any.
-pub(crate) fn there<'t>(times: &[(&'static str, &'t Times)]) -> Vec<(&'static str, &'t Times)> {
-    times
-        .iter()
-        .copied()
-        .filter(|(_, times)| times.count() > 0)
-        .collect()
-}
-
 /// A table of times.
 pub(crate) fn times_table(text: &mut String, rows: &[(&str, &Times)]) {
     if rows.is_empty() {
@@ -231,12 +223,14 @@ pub(super) fn render_search(setting: &Setting, plan: &Plan, searched: &Searched)
     if searched.is_limited() {
         let _ = writeln!(
             text,
-            "NOTE: the generator was too slow where it broke: the target may keep it at a higher rate; add --threads, or processors"
+            "NOTE: the generator was too slow where it broke: the target may keep it at a higher \
+             rate; add --threads, or processors"
         );
     }
     let _ = writeln!(
         text,
-        "{}: {} × {} B, two of three trials decide, {} each after {} of warm-up{}; the closed loop came to {}/s\n",
+        "{}: {} × {} B, two of three trials decide, {} each after {} of warm-up{}; the closed \
+         loop came to {}/s\n",
         closed.address,
         count(plan.connections),
         count(plan.payload.size() as u64),
@@ -256,7 +250,7 @@ pub(super) fn render_search(setting: &Setting, plan: &Plan, searched: &Searched)
     );
     for (tried, has_held, record) in trials {
         let response = &record.tally.response;
-        let cell = |time: Option<Duration>| time.map_or("-".to_owned(), self::time);
+        let cell = |time: Option<Duration>| time.map_or("-".to_owned(), units::time);
         let note = if record.bottleneck().is_some() {
             "  generator too slow"
         } else {
@@ -274,100 +268,4 @@ pub(super) fn render_search(setting: &Setting, plan: &Plan, searched: &Searched)
         );
     }
     text
-}
-
-/// A time, to three digits: `123 us`.
-pub(crate) fn time(time: Duration) -> String {
-    let nanos = time.as_nanos() as f64;
-    let (value, unit) = match time.as_nanos() {
-        0..1_000 => (nanos, "ns"),
-        1_000..1_000_000 => (nanos / 1e3, "us"),
-        1_000_000..1_000_000_000 => (nanos / 1e6, "ms"),
-        _ => (nanos / 1e9, "s"),
-    };
-    format!("{} {unit}", digits(value))
-}
-
-/// Three digits, without zeros that say nothing.
-fn digits(value: f64) -> String {
-    let text = match value {
-        value if value >= 100.0 => format!("{value:.0}"),
-        value if value >= 10.0 => format!("{value:.1}"),
-        value => format!("{value:.2}"),
-    };
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        text
-    }
-}
-
-/// A rate: whole where it is large.
-pub(crate) fn rate(rate: f64) -> String {
-    if rate >= 100.0 {
-        count(rate.round() as u64)
-    } else {
-        digits(rate)
-    }
-}
-
-/// A number with its thousands apart.
-pub(crate) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Bytes, to three digits.
-fn size(bytes: f64) -> String {
-    let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "KB")];
-    let (size, unit) = units
-        .into_iter()
-        .find(|(size, _)| bytes >= *size)
-        .unwrap_or((1.0, "B"));
-    format!("{} {unit}", digits(bytes / size))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_have_three_digits_and_their_unit() {
-        for (nanos, expected) in [
-            (0, "0 ns"),
-            (999, "999 ns"),
-            (1_000, "1 us"),
-            (12_340, "12.3 us"),
-            (345_678, "346 us"),
-            (1_500_000, "1.5 ms"),
-            (10_000_000_000, "10 s"),
-        ] {
-            assert_eq!(time(Duration::from_nanos(nanos)), expected);
-        }
-        assert_eq!(
-            [count(0), count(999), count(1_000), count(1_234_567)],
-            ["0", "999", "1,000", "1,234,567"]
-        );
-        assert_eq!(
-            [rate(0.5), rate(99.95), rate(123_456.7)],
-            ["0.5", "100", "123,457"]
-        );
-        assert_eq!(
-            [
-                size(0.0),
-                size(999.0),
-                size(1_500.0),
-                size(9.1e6),
-                size(2.34e9)
-            ],
-            ["0 B", "999 B", "1.5 KB", "9.1 MB", "2.34 GB"]
-        );
-    }
 }

@@ -1,0 +1,74 @@
+//! What a run is: how many connections send what, when, and for how long.
+//!
+//! Owns the terms of a run and nothing of its progress. It never changes while the run lasts: the
+//! generators share it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::pacer::Pace;
+use super::payload::Payload;
+use super::response::Response;
+
+/// When the next message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Law {
+    /// After an earlier one was answered.
+    Closed {
+        /// The pause between the answer and the next message. Zero: at once.
+        think: Duration,
+    },
+    /// At a rate, whatever the target does.
+    Open {
+        /// The rate of all connections together.
+        rate: Pace,
+    },
+}
+
+/// What an answer is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Nothing.
+    None,
+    /// What was sent.
+    Echo,
+    /// A text.
+    Text(Box<[u8]>),
+}
+
+/// One run, as all generators together are to perform it.
+#[derive(Debug)]
+pub struct Plan {
+    /// Connections, or datagram sockets.
+    pub connections: u64,
+    /// Local addresses that the connections take in turn. Empty: the system chooses.
+    pub sources: Vec<IpAddr>,
+    /// What is sent.
+    pub payload: Payload,
+    /// What an answer is.
+    pub response: Response,
+    /// What an answer is compared with.
+    pub check: Check,
+    /// Whether each datagram begins with its number, in [`HEADER`] bytes.
+    pub is_numbered: bool,
+    /// When messages go.
+    pub law: Law,
+    /// Messages in flight on one connection, at most.
+    pub depth: usize,
+    /// Whether each message has a connection of its own.
+    pub churn: bool,
+    /// When an answer, or a connection, is given up. `None`: never.
+    pub timeout: Option<Duration>,
+    /// Connections begun in a second, at most.
+    pub connect_rate: Option<Pace>,
+    /// The time before the window, which is not measured.
+    pub warmup: Duration,
+    /// The length of the window. `None`: until all messages were sent.
+    pub duration: Option<Duration>,
+    /// Messages in the window, of all connections together. `None`: no limit.
+    pub requests: Option<u64>,
+}
+
+/// Bytes at the beginning of a datagram that identify it: a mark of its socket, its number, and a
+/// checksum over both, so that a damaged one is not taken for another.
+pub const HEADER: usize = 16;
