@@ -1,6 +1,6 @@
 //! What must hold after every turn, when everything has settled, and after the drain.
 
-use mynah::limits::{DATAGRAM_BUDGET, DATAGRAM_COST, TURN_BUDGET};
+use mynah::limits::{DATAGRAM_COST, TURN_BUDGET};
 use mynah::net::sim::{COALESCED, PeerEnd};
 use mynah::stream::outbox::LIMIT;
 use mynah::{CloseReason, Ending, Lifecycle, Refusal, Time};
@@ -9,10 +9,9 @@ use super::client::{Expected, excuses};
 use super::datagrams::unanswered;
 use super::{LISTENERS, Run};
 
-/// The most datagrams that one turn may handle. A turn looks at its budget between two sources, so
-/// the last one may spend its own budget beyond it, and the whole message in which that ran out.
-pub(crate) const DATAGRAMS: u64 =
-    TURN_BUDGET as u64 / DATAGRAM_COST as u64 + (DATAGRAM_BUDGET + COALESCED) as u64;
+/// The most datagrams that one turn may handle: what its budget allows, and the whole message of the
+/// kernel in which that ran out.
+pub(crate) const DATAGRAMS: u64 = TURN_BUDGET as u64 / DATAGRAM_COST as u64 + COALESCED as u64;
 
 /// Connections that other listeners may accept while clients wait on one, before it has its turn.
 const OTHERS: usize = 20;
