@@ -2,7 +2,7 @@
 //!
 //! A datagram says where it comes from, and anybody can write anything there. A server that
 //! believes it is a weapon: somebody can make it shout at a third party, at another server that
-//! shouts back, or at itself. This module owns the rules against that. [`judge`] is a pure function
+//! shouts back, or at itself. This module owns the rules against that. `judge` is a pure function
 //! over source and destination, for UDP and Unix sockets alike, and each refusal has a counter of
 //! its own. It must never refuse a peer that is merely unusual: an honest client sends from a port
 //! of its own choice.

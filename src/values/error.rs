@@ -2,7 +2,7 @@
 //!
 //! * [`CloseReason`]: the peer, or nobody. One connection ends, and its reason is logged and
 //!   counted.
-//! * [`AcceptError`]: the machine. Accepting goes on or pauses; it never ends.
+//! * `AcceptError`: the machine. Accepting goes on or pauses; it never ends.
 //! * [`StartError`]: the user, before anything runs. It says what was tried, on which address, why
 //!   it failed, and what to do.
 //!
