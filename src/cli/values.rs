@@ -94,10 +94,12 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
         "KiB" => 1 << 10,
         "MB" => 1_000_000,
         "MiB" => 1 << 20,
+        "GB" => 1_000_000_000,
+        "GiB" => 1 << 30,
         _ => {
             return Err(
-                "a size is a whole number of bytes, or with its unit B, KB, KiB, MB or MiB, \
-                        such as 64KiB"
+                "a size is a whole number of bytes, or with its unit B, KB, KiB, MB, MiB, GB or \
+                 GiB, such as 64KiB"
                     .into(),
             );
         }
@@ -198,7 +200,8 @@ mod tests {
             ("1 KiB", Err("whole number of bytes")),
             ("1.5MiB", Err("whole number of bytes")),
             ("-1", Err("whole number of bytes")),
-            ("1GiB", Err("whole number of bytes")),
+            ("1GiB", Ok(1_073_741_824)),
+            ("1TiB", Err("whole number of bytes")),
             ("9223372036854775808", Err("more than any memory")),
             ("99999999999999999999", Err("more than any memory")),
             ("9223372036854775807MiB", Err("more than any memory")),

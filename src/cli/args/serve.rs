@@ -27,7 +27,7 @@ use crate::cli::values::{
 ///
 /// TEXT, TEMPLATE and the TEXT of --frame take the escapes \n \r \t \0 \\ \xHH; \xHH is a byte
 /// that is sent as it is, whatever the encoding. SIZE is a whole number of bytes, or with its unit:
-/// B, KB, KiB, MB, MiB. D is a whole number with its unit, us, ms, s, m or h, or off.
+/// B, KB, KiB, MB, MiB, GB, GiB. D is a whole number with its unit, us, ms, s, m or h, or off.
 ///
 /// Exit status: 0 nothing was cut, 1 something was cut or another failure, 2 wrong usage, 7 a name
 /// does not resolve.
@@ -588,7 +588,7 @@ pub(super) mod tests {
             ),
             (&["--max-message", "0"], &["'--max-message <SIZE>'", "zero"]),
             (
-                &["--max-message", "1GB"],
+                &["--max-message", "1TB"],
                 &["'--max-message <SIZE>'", "KiB"],
             ),
             (
