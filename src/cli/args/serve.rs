@@ -618,7 +618,7 @@ pub(super) mod tests {
             (&["--keepalive", "10h"], &["32,767"]),
             (&["--keepalive", "0s"], &["off means never"]),
             (&["--max-pending-output", "0"], &["zero"]),
-            (&["--max-pending-output", "1GB"], &["KiB"]),
+            (&["--max-pending-output", "1TB"], &["KiB"]),
             (
                 &["--unixgram-rate", "0", "unixgram:/tmp/a"],
                 &["zero would answer nobody", "off"],
