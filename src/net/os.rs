@@ -137,6 +137,15 @@ macro_rules! either {
     };
 }
 
+/// What few events say.
+#[cold]
+fn rare(event: &mio::event::Event) -> Ready {
+    Ready::ERROR.when(event.is_error())
+        | Ready::PRIORITY.when(event.is_priority())
+        | Ready::READ_CLOSED.when(event.is_read_closed())
+        | Ready::WRITE_CLOSED.when(event.is_write_closed())
+}
+
 impl Net for OsNet {
     type Listener = Listener;
     type Stream = Stream;
@@ -167,17 +176,15 @@ impl Net for OsNet {
     #[inline]
     fn events(&self) -> impl Iterator<Item = Event> {
         self.events.iter().map(|event| {
-            let mut ready = Ready::READABLE.when(event.is_readable())
+            let ready = Ready::READABLE.when(event.is_readable())
                 | Ready::WRITABLE.when(event.is_writable());
+            let token = event.token().into();
             // A write side that closed alone is announced as writable, and the write will tell: to
             // look for it here would cost every event. Errors and urgent marks share one test.
             if event.is_error() | event.is_priority() || event.is_read_closed() {
-                ready |= Ready::ERROR.when(event.is_error());
-                ready |= Ready::PRIORITY.when(event.is_priority());
-                ready |= Ready::READ_CLOSED.when(event.is_read_closed());
-                ready |= Ready::WRITE_CLOSED.when(event.is_write_closed());
+                return Event::new(token, ready | rare(event));
             }
-            Event::new(event.token().into(), ready)
+            Event { token, ready }
         })
     }
 

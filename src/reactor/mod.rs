@@ -221,6 +221,17 @@ impl<N: Net> Reactor<N> {
                 ));
             }
         }
+        for (token, entry) in self.sources.iter() {
+            let Source::Connection(connection) = &entry.source else {
+                continue;
+            };
+            let deadline = connection.deadline(&self.turn);
+            if !entry.is_queued() && !entry.is_armed_for(deadline) {
+                return Err(format!(
+                    "lost deadline: {token} {connection:?} is not armed for {deadline}"
+                ));
+            }
+        }
         let connecting = self
             .sources
             .iter()
@@ -338,11 +349,11 @@ impl<N: Net> Reactor<N> {
             return self.run_other(token);
         };
         let outcome = connection.drive(&mut entry.ready, &mut self.turn);
-        let deadline = connection.deadline(&self.turn);
         // After nearly every message the connection waits, and its alarm is set already.
-        if outcome == Outcome::Waiting && entry.is_armed_for(deadline) {
+        if outcome == Outcome::Waiting && !connection.take_retimed() {
             return;
         }
+        let deadline = connection.deadline(&self.turn);
         self.settle(token, outcome, deadline);
     }
 

@@ -76,6 +76,7 @@ impl<N: Net> Connection<N> {
             role,
             is_held: false,
             holds: false,
+            is_retimed: true,
         };
         Connection {
             line,
@@ -102,8 +103,14 @@ impl<N: Net> Connection<N> {
         self.exchange(ready, turn).unwrap_or_else(Outcome::Done)
     }
 
-    /// When this connection wants to be called although nothing happened.
+    /// Whether [`deadline`](Connection::deadline) may be nearer than it was when this was last
+    /// asked.
     #[inline]
+    pub(crate) fn take_retimed(&mut self) -> bool {
+        std::mem::take(&mut self.line.is_retimed)
+    }
+
+    /// When this connection wants to be called although nothing happened.
     pub(crate) fn deadline(&self, turn: &Turn<N>) -> Time {
         self.deadlines(turn).next()
     }
@@ -264,7 +271,7 @@ impl<N: Net> Connection<N> {
             self.call(ready, turn, |service, cx, buffer| {
                 service.on_data(cx, &buffer[..count])
             })?;
-            if self.line.holds {
+            if self.line.is_retimed || self.line.holds {
                 self.note_held();
             }
         }
@@ -346,6 +353,7 @@ impl<N: Net> Connection<N> {
 
     #[cold]
     fn note_held(&mut self) {
+        self.line.is_retimed = true;
         self.line.holds = self.halves.tx == Tx::Open && self.service.pending() > 0;
     }
 
@@ -386,6 +394,7 @@ impl<N: Net> Connection<N> {
 
     #[cold]
     fn obey(&mut self, action: Action, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<()> {
+        self.line.is_retimed = true;
         match action {
             Action::Continue => Ok(()),
             Action::More => {
@@ -404,6 +413,7 @@ impl<N: Net> Connection<N> {
     /// Sends pending output until it is gone or refused.
     #[inline(never)]
     fn flush(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<()> {
+        self.line.is_retimed = true;
         while ready.contains(Ready::WRITABLE) && !self.line.outbox.is_empty() {
             let pending = self.line.outbox.pending();
             let size = pending.len();
@@ -493,6 +503,7 @@ impl<N: Net> Connection<N> {
 
     /// Changes the halves, and keeps the count of those that only linger.
     fn step(&mut self, event: Event, turn: &mut Turn<N>) {
+        self.line.is_retimed = true;
         let only_lingered = self.halves.only_lingers();
         self.halves.take(event);
         turn.lingering += usize::from(self.halves.only_lingers() && !only_lingered);

@@ -34,6 +34,10 @@ pub(super) struct Line<N: Net> {
     /// Whether the service itself holds output. See
     /// [`Service::pending`](crate::service::Service::pending).
     pub(super) holds: bool,
+    /// Whether a deadline may have come nearer since the loop last asked. Traffic alone pushes
+    /// deadlines back, and an alarm that comes too early costs nothing but a look; so after nearly
+    /// every message there is nothing to ask.
+    pub(super) is_retimed: bool,
 }
 
 impl<N: Net> Line<N> {
@@ -144,6 +148,7 @@ impl<N: Net> StreamWire<'_, N> {
         if self.failed.is_some() {
             return;
         }
+        self.line.is_retimed = true;
         let net = &mut *self.net;
         let pushed = self
             .line
@@ -227,5 +232,6 @@ impl<N: Net> Wire for StreamWire<'_, N> {
 
     fn set_alarm(&mut self, at: Time) {
         self.line.alarm = at;
+        self.line.is_retimed = true;
     }
 }

@@ -24,6 +24,7 @@ impl<N: Net> Connection<N> {
     }
 
     fn try_drive_alarmed(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<Outcome> {
+        self.line.is_retimed = true;
         // The service's alarm is no verdict on the peer: there is nothing to ask the socket first,
         // and a flood must not put it off.
         if self.line.alarm <= turn.now && self.halves.has_service() {
