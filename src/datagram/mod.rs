@@ -276,7 +276,7 @@ impl<N: Net> Datagram<N> {
         };
         *has_more |= action == Action::More;
         let (bytes, count) = common.replies.size();
-        turn.charge(DATAGRAM_COST * count as u32, bytes);
+        turn.charge(DATAGRAM_COST * count as i32, bytes);
         self.out
             .dispatch(ready, turn, &mut common.replies, &[], |_| &*remote);
         self.tell_refusal();

@@ -109,7 +109,7 @@ impl<N: Net> Datagram<N> {
         let mut budget = Budget::within(turn);
         let outcome = self.receive_bursts(ready, turn, common, &mut budget);
         self.keep_rest(common, lent.unwrap_or_default());
-        turn.charge(DATAGRAM_COST * budget.datagrams as u32, budget.bytes);
+        turn.charge(DATAGRAM_COST * budget.datagrams as i32, budget.bytes);
         outcome
     }
 

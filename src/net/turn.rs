@@ -21,8 +21,8 @@ pub(crate) struct Turn<N: Net> {
     pub(crate) stats: Stats,
     /// Every read goes here first, and in the normal case its bytes go from here to a socket.
     pub(crate) buffer: Box<[u8]>,
-    /// Work that this turn may still do: see [`TURN_BUDGET`].
-    pub(crate) budget: u32,
+    /// Work that this turn may still do: see [`TURN_BUDGET`]. Negative after a source that overdrew it.
+    pub(crate) budget: i32,
     /// Memory that all connections together hold for output that their peers have not taken.
     pub(crate) pending: usize,
     /// Connections whose end of stream has been sent and that only linger. A drain does not count them
@@ -48,9 +48,8 @@ impl<N: Net> Turn<N> {
 
     /// Takes `units` of work and the handling of `bytes` off what this turn may still do.
     #[inline]
-    pub(crate) fn charge(&mut self, units: u32, bytes: usize) {
-        let units = units + (bytes / BYTES_PER_UNIT) as u32;
-        self.budget = self.budget.saturating_sub(units);
+    pub(crate) fn charge(&mut self, units: i32, bytes: usize) {
+        self.budget -= units + (bytes / BYTES_PER_UNIT) as i32;
     }
 }
 

@@ -107,7 +107,8 @@ impl<N: Net> Connection<N> {
     /// asked.
     #[inline]
     pub(crate) fn take_retimed(&mut self) -> bool {
-        std::mem::take(&mut self.line.is_retimed)
+        // What the service holds may go with any call, so the loop keeps asking.
+        std::mem::replace(&mut self.line.is_retimed, self.line.holds)
     }
 
     /// When this connection wants to be called although nothing happened.
@@ -199,6 +200,10 @@ impl<N: Net> Connection<N> {
                 return Ok(Outcome::More);
             }
             budget = self.read(ready, turn, budget)?;
+            // After nearly every message: it was answered, and nothing is left to do or to look at.
+            if !self.line.is_retimed && !ready.intersects(Ready::READABLE | Ready::ERROR) {
+                return Ok(Outcome::Waiting);
+            }
         }
         if ready.contains(Ready::ERROR) && !self.may_read() {
             self.heed_error(ready, turn)?;
@@ -271,7 +276,7 @@ impl<N: Net> Connection<N> {
             self.call(ready, turn, |service, cx, buffer| {
                 service.on_data(cx, &buffer[..count])
             })?;
-            if self.line.is_retimed || self.line.holds {
+            if self.line.is_retimed {
                 self.note_held();
             }
         }

@@ -37,19 +37,19 @@ pub const ACCEPT_BUDGET: usize = 32;
 ///
 /// With 1,000 connections that are all ready at once, a turn runs 200 of them, so a poll that does not
 /// sleep comes on top for each 200 messages: 0.3 µs in about 1,300.
-pub const TURN_BUDGET: u32 = 1000;
+pub const TURN_BUDGET: i32 = 1000;
 
 /// Work units of one run of a source, beside its bytes: about what a wake-up, a read and a write cost.
-pub const RUN_COST: u32 = 5;
+pub const RUN_COST: i32 = 5;
 
 /// Bytes that count as one work unit: an echo of 64 KiB costs about 30 µs.
 pub const BYTES_PER_UNIT: usize = 2048;
 
 /// Work units of one accepted connection, from its accept to its close: see [`ACCEPT_BUDGET`].
-pub const ACCEPT_COST: u32 = 29;
+pub const ACCEPT_COST: i32 = 29;
 
 /// Work units of one datagram: receiving it, its service and its reply.
-pub const DATAGRAM_COST: u32 = 3;
+pub const DATAGRAM_COST: i32 = 3;
 
 /// Deadlines that one turn takes off the heap. Those that are left keep the loop from sleeping.
 ///
