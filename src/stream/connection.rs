@@ -386,7 +386,7 @@ impl<N: Net> Connection<N> {
         );
         let failed = wire.failed;
         if !self.line.outbox.is_empty() {
-            self.line.outbox.settle(&mut turn.pending);
+            self.account(turn);
         }
         if let Some(reason) = failed {
             return self.fail_output(ready, turn, reason);
@@ -394,6 +394,16 @@ impl<N: Net> Connection<N> {
         match action {
             Action::Continue => Ok(()),
             action => self.obey(action, ready, turn),
+        }
+    }
+
+    /// Brings the account of all pending output up to date. Past its limit the turn ends with this
+    /// run, so that the loop makes room before anybody adds more.
+    #[cold]
+    fn account(&mut self, turn: &mut Turn<N>) {
+        self.line.outbox.settle(&mut turn.pending);
+        if turn.pending > turn.limits.max_pending_output {
+            turn.budget = 0;
         }
     }
 
