@@ -217,8 +217,8 @@ pub use values::stats::{Closed, Stats};
 pub use values::time::Time;
 pub use values::token::{Generation, Token};
 
-/// An idle connection takes 128 bytes: this, its row in the table of sources (16), and its entry in the
-/// heap of alarms (16). In a debug build mio's sockets are longer.
+/// An idle connection takes 128 bytes: this, its row in the table of sources (16), and its entry in
+/// the heap of alarms (16). In a debug build mio's sockets are longer.
 #[cfg(not(debug_assertions))]
 const _: () = assert!(size_of::<stream::connection::Connection<net::os::OsNet>>() <= 96);
 

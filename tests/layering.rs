@@ -48,13 +48,15 @@ const EVERYTHING: &[&str] = &["*"];
 const CORE: &[&str] = &["values", "net", "service", "stream", "datagram", "reactor"];
 
 /// Lines of a file of the core rooms, with its unit tests.
-const LONGEST_FILE: usize = 690;
+const LONGEST_FILE: usize = 670;
 
 /// Columns of a line.
 const WIDEST_LINE: usize = 100;
 
 /// The rooms whose lines are no wider.
-const WRAPPED: &[&str] = &["cli", "load", "main"];
+const WRAPPED: &[&str] = &[
+    "cli", "datagram", "lib", "load", "main", "net", "reactor", "service", "stream", "values",
+];
 
 /// One source file, without comments and unit tests.
 struct Source {

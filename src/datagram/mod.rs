@@ -210,10 +210,10 @@ impl<N: Net> Datagram<N> {
         }
     }
 
-    /// The service panicked in [`run`](Datagram::run). The message of the kernel that it was answering is
-    /// lost, with the replies that were not sent yet, and counted. A server goes on with a new service
-    /// and the rest of the burst. A client has lost its conversation with its service, so it must be
-    /// closed.
+    /// The service panicked in [`run`](Datagram::run). The message of the kernel that it was
+    /// answering is lost, with the replies that were not sent yet, and counted. A server goes on
+    /// with a new service and the rest of the burst. A client has lost its conversation with its
+    /// service, so it must be closed.
     #[cold]
     pub(crate) fn recover(&mut self, turn: &mut Turn<N>, common: &mut Common) -> Outcome {
         let unanswered = common.inbound.abandon_part();

@@ -115,18 +115,18 @@ pub trait Net: Debug {
     /// `Interrupted`, and whatever else the selector may say. There are no events then.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
 
-    /// Rests for so long without listening to anything: after a wait that failed, so that a selector that is
-    /// broken does not make the loop spin.
+    /// Rests for so long without listening to anything: after a wait that failed, so that a
+    /// selector that is broken does not make the loop spin.
     fn pause(&mut self, duration: Duration);
 
     /// The events of the last wait.
     fn events(&self) -> impl Iterator<Item = Event>;
 
-    /// Whether a read that returned less than was asked for proves that nothing is left, so that the
-    /// next arrival gives an event of its own. True for TCP on epoll, unless the event also said
-    /// read-closed, error or priority. False on Unix streams, where control messages and urgent
-    /// marks end a read early; false on kqueue, which does not tell of urgent marks; and false with
-    /// mio's poll(2) selector, which re-arms on `WouldBlock` alone.
+    /// Whether a read that returned less than was asked for proves that nothing is left, so that
+    /// the next arrival gives an event of its own. True for TCP on epoll, unless the event also
+    /// said read-closed, error or priority. False on Unix streams, where control messages and
+    /// urgent marks end a read early; false on kqueue, which does not tell of urgent marks; and
+    /// false with mio's poll(2) selector, which re-arms on `WouldBlock` alone.
     fn short_read_drains(&self, stream: &Self::Stream) -> bool;
 
     /// Whether a write that took less than was asked for proves that the socket is full, so that

@@ -1,7 +1,8 @@
 //! What a source borrows for its part of a turn, and what it says when it has run.
 //!
-//! Owns the network, the time of this turn, its budget, the counters and the one read buffer. The reactor
-//! lends all of it to one source at a time, so no source needs a buffer of its own. It decides nothing.
+//! Owns the network, the time of this turn, its budget, the counters and the one read buffer. The
+//! reactor lends all of it to one source at a time, so no source needs a buffer of its own. It
+//! decides nothing.
 
 use crate::net::Net;
 use crate::values::error::CloseReason;
@@ -21,12 +22,13 @@ pub(crate) struct Turn<N: Net> {
     pub(crate) stats: Stats,
     /// Every read goes here first, and in the normal case its bytes go from here to a socket.
     pub(crate) buffer: Box<[u8]>,
-    /// Work that this turn may still do: see [`TURN_BUDGET`]. Negative after a source that overdrew it.
+    /// Work that this turn may still do: see [`TURN_BUDGET`]. Negative after a source that overdrew
+    /// it.
     pub(crate) budget: i32,
     /// Memory that all connections together hold for output that their peers have not taken.
     pub(crate) pending: usize,
-    /// Connections whose end of stream has been sent and that only linger. A drain does not count them
-    /// against the connection limit.
+    /// Connections whose end of stream has been sent and that only linger. A drain does not count
+    /// them against the connection limit.
     pub(crate) lingering: usize,
 }
 

@@ -1,12 +1,12 @@
 //! The line of the listeners, and what they accept.
 //!
-//! Owns the order in which listeners may accept while connections or descriptors run out. It never accepts
-//! itself: the listener does.
+//! Owns the order in which listeners may accept while connections or descriptors run out. It never
+//! accepts itself: the listener does.
 //!
-//! A listener that cannot accept is *parked*. A slot or a descriptor that becomes free gives no event, so
-//! whatever ends a connection wakes the parked listeners. While any is parked, listeners accept in line and
-//! one connection at a time; one that has accepted goes to the end of the line. So no endpoint starves
-//! beside a busier one.
+//! A listener that cannot accept is *parked*. A slot or a descriptor that becomes free gives no
+//! event, so whatever ends a connection wakes the parked listeners. While any is parked, listeners
+//! accept in line and one connection at a time; one that has accepted goes to the end of the line.
+//! So no endpoint starves beside a busier one.
 
 use log::{debug, warn};
 
@@ -61,8 +61,8 @@ impl<N: Net> Reactor<N> {
         self.adopt();
     }
 
-    /// Connections that may still be accepted. In a drain those that only linger do not count: they have
-    /// had everything, and clients in the backlog are waiting.
+    /// Connections that may still be accepted. In a drain those that only linger do not count: they
+    /// have had everything, and clients in the backlog are waiting.
     pub(super) fn room(&self) -> usize {
         let live = self.turn.stats.live() as usize;
         let lingering = if self.turn.draining {
@@ -94,7 +94,8 @@ impl<N: Net> Reactor<N> {
             }
             debug!("{token} {peer}: accepted");
             let connection = Connection::new(stream, peer, service, Role::Server, self.turn.now);
-            // A fresh socket takes bytes, and what has arrived gives an event once it is registered.
+            // A fresh socket takes bytes, and what has arrived gives an event once it is
+            // registered.
             self.sources
                 .insert(Ready::WRITABLE, Source::Connection(connection));
             self.turn.stats.accepted += 1;
@@ -115,8 +116,8 @@ impl<N: Net> Reactor<N> {
         self.settle(token, outcome, deadline);
     }
 
-    /// The selector takes no more sources (epoll_ctl: ENOSPC, ENOMEM): the listener waits as it does for a
-    /// descriptor.
+    /// The selector takes no more sources (epoll_ctl: ENOSPC, ENOMEM): the listener waits as it
+    /// does for a descriptor.
     #[cold]
     fn starve(&mut self, error: &std::io::Error) {
         let Some(entry) = self.sources.get_mut(self.accepting) else {

@@ -1,6 +1,7 @@
 //! How sources go: one that is over, a drain, the end of the server.
 //!
-//! Owns the door through which every source leaves, and the judgement on what an end cost the peers.
+//! Owns the door through which every source leaves, and the judgement on what an end cost the
+//! peers.
 
 use log::{debug, info, warn};
 
@@ -124,7 +125,8 @@ impl<N: Net> Reactor<N> {
         Ending::Cut(self.cut)
     }
 
-    /// Connections go first: each of them frees a descriptor, with which a listener can see who waits.
+    /// Connections go first: each of them frees a descriptor, with which a listener can see who
+    /// waits.
     fn close_sources(&mut self) {
         for token in self.sources.tokens() {
             self.close_conversation(token);

@@ -1,7 +1,7 @@
 //! What another thread may hold of a reactor.
 //!
-//! Owns the inbox. It never touches the reactor's state: a command is left in the inbox, the waker ends the
-//! wait, and the loop takes the command between two turns.
+//! Owns the inbox. It never touches the reactor's state: a command is left in the inbox, the waker
+//! ends the wait, and the loop takes the command between two turns.
 
 use std::fmt;
 use std::sync::Arc;
@@ -56,16 +56,17 @@ impl Handle {
         self.send(Command::Stop);
     }
 
-    /// Makes the reactor call [`Service::on_alarm`](crate::service::Service::on_alarm) of the source that
-    /// `token` names, if it is still there. So another thread tells a service that there is something to do.
+    /// Makes the reactor call [`Service::on_alarm`](crate::service::Service::on_alarm) of the
+    /// source that `token` names, if it is still there. So another thread tells a service that
+    /// there is something to do.
     pub fn wake(&self, token: Token) {
         self.send(Command::Wake(token));
     }
 
     /// The counters as they stand between two turns. Waits for the current turn to end.
     ///
-    /// `None` once the reactor has stopped, and on the reactor's own thread, which would wait for itself for
-    /// ever: [`Reactor::stats`](crate::Reactor::stats) is for that.
+    /// `None` once the reactor has stopped, and on the reactor's own thread, which would wait for
+    /// itself for ever: [`Reactor::stats`](crate::Reactor::stats) is for that.
     pub fn stats(&self) -> Option<Stats> {
         if thread::current().id() == self.home {
             return None;

@@ -1,7 +1,7 @@
 //! The loop.
 //!
-//! Owns everything: the sources, what they borrow one at a time, the lifecycle. It contains the only wait of
-//! the program. It never runs a source while it marks: the whole design rests on that.
+//! Owns everything: the sources, what they borrow one at a time, the lifecycle. It contains the
+//! only wait of the program. It never runs a source while it marks: the whole design rests on that.
 //!
 //! ```text
 //!  turn:
@@ -17,25 +17,27 @@
 //!   6  the limit of pending output, commands of handles, the lifecycle
 //! ```
 //!
-//! Every event is marked before any source runs, so it meets the source it was meant for: a slot that is
-//! freed and reused in phase 5 cannot be hit by an event of the same batch. The generation defends what
-//! outlives a turn.
+//! Every event is marked before any source runs, so it meets the source it was meant for: a slot
+//! that is freed and reused in phase 5 cannot be hit by an event of the same batch. The generation
+//! defends what outlives a turn.
 //!
-//! A turn runs each source once and within a budget, so a peer that floods gets its share and no more. A
-//! source with work left is in the queue, so the wait of the next turn does not sleep but still asks the
-//! kernel for newcomers. The budget of the whole turn bounds how long the kernel is not asked, whatever the
-//! mix of sources.
+//! A turn runs each source once and within a budget, so a peer that floods gets its share and no
+//! more. A source with work left is in the queue, so the wait of the next turn does not sleep but
+//! still asks the kernel for newcomers. The budget of the whole turn bounds how long the kernel is
+//! not asked, whatever the mix of sources.
 //!
-//! A service that panics costs its own source: phase 5 catches the panic, names the source and goes on with
-//! the next one.
+//! A service that panics costs its own source: phase 5 catches the panic, names the source and goes
+//! on with the next one.
 //!
-//! The other files of this room: `sources.rs` (the table), `run_queue.rs`, `timer.rs`, `sleep.rs` (how long
-//! to wait), `source.rs` (the kinds of sources), `opening.rs` (how they come), `accepting.rs` (the line of the
-//! listeners), `ending.rs` (how they go), `lifecycle.rs` and `handle.rs`.
+//! The other files of this room: `sources.rs` (the table), `run_queue.rs`, `timer.rs`, `sleep.rs`
+//! (how long to wait), `source.rs` (the kinds of sources), `opening.rs` (how they come),
+//! `accepting.rs` (the line of the listeners), `ending.rs` (how they go), `lifecycle.rs` and
+//! `handle.rs`.
 //!
 //! Tests: `tests/simulation/` drives this very loop over the simulator.
 
 mod accepting;
+mod audit;
 mod ending;
 pub(crate) mod handle;
 pub(crate) mod lifecycle;
@@ -77,7 +79,8 @@ use crate::values::token::{MAX_SOURCES, Token};
 /// Slots that are left for everything that is not a connection.
 const MAX_CONNECTIONS: usize = MAX_SOURCES - 1024;
 
-/// Rows of the table that are set aside at the start, at most; past these it grows as any vector does.
+/// Rows of the table that are set aside at the start, at most; past these it grows as any vector
+/// does.
 const ROWS_SET_ASIDE: usize = 64 * 1024;
 
 /// A server: bind endpoints, then [`run`](Reactor::run).
@@ -153,8 +156,8 @@ impl<N: Net> Reactor<N> {
         self.turn_by(Time::NEVER)
     }
 
-    /// One turn, whose wait ends at `at` at the latest: for a caller that drives the loop and has times of
-    /// its own to keep.
+    /// One turn, whose wait ends at `at` at the latest: for a caller that drives the loop and has
+    /// times of its own to keep.
     pub fn turn_by(&mut self, at: Time) -> Lifecycle {
         let (before, spins) = (self.turn.now, self.wait(at));
         self.turn.now = self.turn.net.now();
@@ -175,8 +178,8 @@ impl<N: Net> Reactor<N> {
         self.lifecycle
     }
 
-    /// Calls [`Service::on_alarm`](crate::service::Service::on_alarm) of the source that `token` names with
-    /// the next turn, if it is still there.
+    /// Calls [`Service::on_alarm`](crate::service::Service::on_alarm) of the source that `token`
+    /// names with the next turn, if it is still there.
     pub fn wake(&mut self, token: Token) {
         let now = self.turn.now;
         let entry = self.sources.get_mut(token);
@@ -206,61 +209,8 @@ impl<N: Net> Reactor<N> {
         self.connections().map(pending).sum()
     }
 
-    /// Looks for what must never be: a source that could act on a bit that is set and is not queued, and
-    /// accounts that do not balance.
-    ///
-    /// # Errors
-    ///
-    /// Names the first that it finds. O(n); for tests.
-    pub fn audit(&self) -> Result<(), String> {
-        for (token, entry) in self.sources.iter() {
-            if entry.source.is_runnable(entry.ready) && !entry.is_queued() {
-                let (ready, source) = (entry.ready, &entry.source);
-                return Err(format!(
-                    "lost edge: {token} {ready} {source:?} is not queued"
-                ));
-            }
-        }
-        for (token, entry) in self.sources.iter() {
-            let Source::Connection(connection) = &entry.source else {
-                continue;
-            };
-            let deadline = connection.deadline(&self.turn);
-            if !entry.is_queued() && !entry.is_armed_for(deadline) {
-                return Err(format!(
-                    "lost deadline: {token} {connection:?} is not armed for {deadline}"
-                ));
-            }
-        }
-        let connecting = self
-            .sources
-            .iter()
-            .filter(|(_, entry)| matches!(entry.source, Source::Connecting(_)));
-        let live = (self.connections().count() + connecting.count()) as u64;
-        if live != self.turn.stats.live() {
-            let counted = self.turn.stats.live();
-            return Err(format!(
-                "{live} connections are open, the counters say {counted}"
-            ));
-        }
-        let pending: usize = self
-            .connections()
-            .map(|(_, connection)| connection.pending_memory())
-            .sum();
-        let lingering = self
-            .connections()
-            .filter(|(_, connection)| connection.only_lingers())
-            .count();
-        let counted = (self.turn.pending, self.turn.lingering);
-        if (pending, lingering) != counted {
-            return Err(format!(
-                "{pending} bytes are pending and {lingering} connections linger, the turn says {counted:?}"
-            ));
-        }
-        Ok(())
-    }
-
-    /// Phases 1 and 2. Returns whether it did not sleep because a deadline is near, and for no other reason.
+    /// Phases 1 and 2. Returns whether it did not sleep because a deadline is near, and for no
+    /// other reason.
     fn wait(&mut self, at: Time) -> bool {
         let alarm = self.sources.next_alarm();
         let deadline = alarm.min(self.lifecycle.deadline()).min(at);
@@ -297,8 +247,8 @@ impl<N: Net> Reactor<N> {
         }
     }
 
-    /// Phase 4. Out of line, as is phase 5: each is a loop over all events and shares no register with the
-    /// other.
+    /// Phase 4. Out of line, as is phase 5: each is a loop over all events and shares no register
+    /// with the other.
     #[inline(never)]
     fn mark(&mut self) -> u64 {
         let mut events = 0;
@@ -317,7 +267,8 @@ impl<N: Net> Reactor<N> {
         events
     }
 
-    /// Phase 5. A panic costs the source that was running; the others of this turn run all the same.
+    /// Phase 5. A panic costs the source that was running; the others of this turn run all the
+    /// same.
     fn run_queued(&mut self) {
         self.sources.begin_turn();
         self.turn.budget = TURN_BUDGET;
@@ -396,7 +347,8 @@ impl<N: Net> Reactor<N> {
         }
     }
 
-    /// Does `work`, which calls services. A panic costs the source that was running, and the work goes on.
+    /// Does `work`, which calls services. A panic costs the source that was running, and the work
+    /// goes on.
     fn guarded(&mut self, work: fn(&mut Reactor<N>)) {
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(self))) {
             // A value that was thrown may panic again when it is dropped.
@@ -405,12 +357,14 @@ impl<N: Net> Reactor<N> {
         }
     }
 
-    /// A service has panicked. Its connection is reset; a datagram socket goes on with a fresh service.
+    /// A service has panicked. Its connection is reset; a datagram socket goes on with a fresh
+    /// service.
     #[cold]
     fn contain(&mut self) {
         self.turn.stats.panics += 1;
         if !self.batch.is_empty() {
-            // Connections that were accepted and have no place yet: their listener goes on with them.
+            // Connections that were accepted and have no place yet: their listener goes on with
+            // them.
             self.sources.mark(self.accepting, Ready::READABLE);
         }
         let token = self.running;
@@ -433,8 +387,9 @@ impl<N: Net> Reactor<N> {
         }
     }
 
-    /// Phase 6: resets the connections whose output has been stalled the longest, until all of it together
-    /// is well below the limit again. The slack makes the search, which looks at every connection, rare.
+    /// Phase 6: resets the connections whose output has been stalled the longest, until all of it
+    /// together is well below the limit again. The slack makes the search, which looks at every
+    /// connection, rare.
     #[cold]
     fn relieve(&mut self) {
         let limit = self.turn.limits.max_pending_output;

@@ -21,8 +21,9 @@ use crate::values::time::Time;
 use crate::values::token::Token;
 
 impl<N: Net> Reactor<N> {
-    /// Serves streams at `address`, with at most `backlog` connections pending, each by a service that
-    /// `make` makes. Returns the address in use, with the port that was chosen where 0 was asked for.
+    /// Serves streams at `address`, with at most `backlog` connections pending, each by a service
+    /// that `make` makes. Returns the address in use, with the port that was chosen where 0 was
+    /// asked for.
     ///
     /// # Errors
     ///
@@ -56,8 +57,8 @@ impl<N: Net> Reactor<N> {
         Ok(bound)
     }
 
-    /// Begins a connection to the stream address `remote`, from `local` where one is given, and drives
-    /// `service` on it as on any that was accepted: [`Service::on_open`] when it is made,
+    /// Begins a connection to the stream address `remote`, from `local` where one is given, and
+    /// drives `service` on it as on any that was accepted: [`Service::on_open`] when it is made,
     /// [`Service::on_close`] with the reason if it never is.
     ///
     /// # Errors
@@ -81,8 +82,8 @@ impl<N: Net> Reactor<N> {
         Ok(token)
     }
 
-    /// Drives `service` on a datagram socket that talks to `remote` alone, from `local` where one is given.
-    /// It speaks when it is called: see [`Handle::wake`](crate::Handle::wake).
+    /// Drives `service` on a datagram socket that talks to `remote` alone, from `local` where one
+    /// is given. It speaks when it is called: see [`Handle::wake`](crate::Handle::wake).
     ///
     /// # Errors
     ///
@@ -99,8 +100,8 @@ impl<N: Net> Reactor<N> {
         Ok(self.insert_datagram(datagram))
     }
 
-    /// From now on SIGTERM and SIGINT begin a drain, and the second of them stops at once; SIGUSR1 logs the
-    /// statistics, and SIGHUP does not end the process.
+    /// From now on SIGTERM and SIGINT begin a drain, and the second of them stops at once; SIGUSR1
+    /// logs the statistics, and SIGHUP does not end the process.
     ///
     /// # Errors
     ///

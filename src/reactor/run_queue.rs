@@ -3,12 +3,12 @@
 //! Owns the order in which sources run. It never holds a source twice: a flag beside the source
 //! (`sources.rs`) says whether it is queued, so the queue is never longer than the table.
 //!
-//! While anything stands here the loop does not sleep: a source that stopped at its budget gets no new
-//! event from an edge-triggered selector, so this queue alone remembers it.
+//! While anything stands here the loop does not sleep: a source that stopped at its budget gets no
+//! new event from an edge-triggered selector, so this queue alone remembers it.
 //!
-//! It is two plain lists that change places when a turn begins: one is filled while the other is read.
-//! That costs a third of the instructions of a ring. A turn that ends at its budget leaves the rest of its
-//! list where it is, at the head of the next one.
+//! It is two plain lists that change places when a turn begins: one is filled while the other is
+//! read. That costs a third of the instructions of a ring. A turn that ends at its budget leaves
+//! the rest of its list where it is, at the head of the next one.
 
 use crate::values::token::Token;
 
@@ -30,8 +30,8 @@ impl RunQueue {
         self.next.push(token);
     }
 
-    /// Closes the list of this turn: the sources that the last turn did not reach, and then those that
-    /// were queued since.
+    /// Closes the list of this turn: the sources that the last turn did not reach, and then those
+    /// that were queued since.
     #[inline]
     pub(crate) fn begin_turn(&mut self) {
         if self.has_rest() {

@@ -1,12 +1,13 @@
 //! How long the loop may sleep.
 //!
-//! Owns the choice between sleeping, spinning before a deadline and polling on after an event, and the rest
-//! after a selector that fails. It never waits itself: it says how long.
+//! Owns the choice between sleeping, spinning before a deadline and polling on after an event, and
+//! the rest after a selector that fails. It never waits itself: it says how long.
 //!
-//! * **Busy polling** ([`Limits::busy_poll`]): for some time after an event the loop does not sleep, so the
-//!   next event finds it awake.
-//! * **Spinning** ([`Limits::spin`]): a sleep takes whole milliseconds and ends some tens of microseconds
-//!   late. A loop that must meet its deadlines sleeps until shortly before one, and polls up to it.
+//! * **Busy polling** ([`Limits::busy_poll`]): for some time after an event the loop does not
+//!   sleep, so the next event finds it awake.
+//! * **Spinning** ([`Limits::spin`]): a sleep takes whole milliseconds and ends some tens of
+//!   microseconds late. A loop that must meet its deadlines sleeps until shortly before one, and
+//!   polls up to it.
 
 use std::time::Duration;
 
@@ -70,8 +71,9 @@ impl Sleep {
         Wait { timeout, spins }
     }
 
-    /// A wait has failed. Returns how long to rest: a selector that is broken returns at once, and a loop
-    /// that asked it again at once would burn a processor. Returns also whether it was the first failure.
+    /// A wait has failed. Returns how long to rest: a selector that is broken returns at once, and
+    /// a loop that asked it again at once would burn a processor. Returns also whether it was the
+    /// first failure.
     #[cold]
     pub(crate) fn failed(&mut self) -> (Duration, bool) {
         let rest = FIRST_REST
@@ -101,8 +103,8 @@ impl Sleep {
     }
 }
 
-/// How long to sleep with so much left to a deadline: whole milliseconds, which is what the selector takes,
-/// and no longer than up to `spin` before it.
+/// How long to sleep with so much left to a deadline: whole milliseconds, which is what the
+/// selector takes, and no longer than up to `spin` before it.
 fn sleep_before(left: Duration, spin: Duration) -> Duration {
     match spin {
         Duration::ZERO => left,

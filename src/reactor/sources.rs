@@ -1,7 +1,9 @@
-//! The table of everything that the loop waits for: listeners, connections, datagram sockets, signals and the waker alike.
+//! The table of everything that the loop waits for: listeners, connections, datagram sockets,
+//! signals and the waker alike.
 //!
-//! Owns each source with its generation, its readiness and its alarm. Must never do I/O and never run a source. It is the place where
-//! an event meets its source: [`Sources::mark`] compares the generation, sets the bits and queues the source once.
+//! Owns each source with its generation, its readiness and its alarm. It never does I/O and never
+//! runs a source. It is the place where an event meets its source: [`Sources::mark`] compares the
+//! generation, sets the bits and queues the source once.
 //!
 //! Tests: below, `tests/simulation/`.
 
@@ -32,7 +34,8 @@ impl<S> Entry<S> {
         self.queued
     }
 
-    /// Whether its alarm fires at `at` or earlier: then there is nothing to ask of [`Sources::arm`].
+    /// Whether its alarm fires at `at` or earlier: then there is nothing to ask of
+    /// [`Sources::arm`].
     #[inline]
     pub(crate) fn is_armed_for(&self, at: Time) -> bool {
         self.alarm_at <= at
@@ -58,8 +61,9 @@ pub(crate) enum Marked {
 }
 
 impl<S> Sources<S> {
-    /// A table with room set aside for `capacity` sources: address space, not memory, because pages are touched as rows are used. A table that
-    /// grows instead leaves its outgrown copies behind in the heap, and copies itself while connections wait.
+    /// A table with room set aside for `capacity` sources: address space, not memory, because pages
+    /// are touched as rows are used. A table that grows instead leaves its outgrown copies behind
+    /// in the heap, and copies itself while connections wait.
     pub(crate) fn with_capacity(capacity: usize) -> Sources<S> {
         Sources {
             entries: Slab::with_capacity(capacity),
@@ -69,7 +73,8 @@ impl<S> Sources<S> {
         }
     }
 
-    /// The name that the next inserted source will have. A source is registered under it before it is inserted.
+    /// The name that the next inserted source will have. A source is registered under it before it
+    /// is inserted.
     pub(crate) fn next_token(&self) -> Token {
         Token::new(self.entries.vacant_key(), self.generation)
     }
@@ -113,7 +118,8 @@ impl<S> Sources<S> {
         }
     }
 
-    /// Takes a source out. Events, queue entries and alarms that still name it find nothing from now on.
+    /// Takes a source out. Events, queue entries and alarms that still name it find nothing from
+    /// now on.
     pub(crate) fn remove(&mut self, token: Token) -> Option<S> {
         self.get_mut(token)?;
         Some(self.entries.remove(token.slot()).source)
@@ -145,13 +151,15 @@ impl<S> Sources<S> {
         self.queue.has_rest()
     }
 
-    /// Takes the next source of this turn off the queue. It may have left since it was queued: see [`Sources::enter`].
+    /// Takes the next source of this turn off the queue. It may have left since it was queued: see
+    /// [`Sources::enter`].
     #[inline]
     pub(crate) fn dequeue(&mut self) -> Option<Token> {
         self.queue.pop()
     }
 
-    /// The row of a source that was taken off the queue, if it is still there; from now on it can be queued again.
+    /// The row of a source that was taken off the queue, if it is still there; from now on it can
+    /// be queued again.
     #[inline]
     pub(crate) fn enter(&mut self, token: Token) -> Option<&mut Entry<S>> {
         let entry = self.get_mut(token)?;
@@ -159,7 +167,8 @@ impl<S> Sources<S> {
         Some(entry)
     }
 
-    /// Asks for an alarm at `at` or earlier. An alarm that is set for an earlier time is left: when it fires, the source asks again.
+    /// Asks for an alarm at `at` or earlier. An alarm that is set for an earlier time is left: when
+    /// it fires, the source asks again.
     #[cold]
     pub(crate) fn arm(&mut self, token: Token, at: Time) {
         let Some(entry) = self.get_mut(token).filter(|entry| !entry.is_armed_for(at)) else {
@@ -174,8 +183,9 @@ impl<S> Sources<S> {
         });
     }
 
-    /// Marks sources whose alarms are due, at most `most` of them, in the order of their deadlines. Those
-    /// that are left stay in the heap, where [`Sources::next_alarm`] keeps the loop from sleeping.
+    /// Marks sources whose alarms are due, at most `most` of them, in the order of their deadlines.
+    /// Those that are left stay in the heap, where [`Sources::next_alarm`] keeps the loop from
+    /// sleeping.
     pub(crate) fn mark_due(&mut self, now: Time, most: usize) {
         for _ in 0..most {
             let Some((token, at)) = self.timer.pop_due(now) else {

@@ -1,23 +1,26 @@
-//! Time, and the deadlines of all sources.
+//! The deadlines of all sources.
 //!
-//! Owns a heap of (deadline, token). Must never read a clock, and must never decide what a deadline means: it only says which
-//! tokens are due.
+//! Owns a heap of (deadline, token). It never reads a clock and never decides what a deadline means:
+//! it only says which tokens are due.
 //!
-//! A source has **one** alarm, and it is never cancelled. Activity only stores the time of it, with the source; when the alarm
-//! fires, the source computes its true deadline and either acts or asks for a later alarm. So a message costs no heap operation at
-//! all, however many timeouts are on. A nearer deadline pushes a second entry, and the first is then *superseded*: it no longer
-//! equals the `alarm_at` beside the source and is skipped. Superseded entries and those of sources that are gone are swept out
-//! whenever they outnumber the live ones, so the heap stays below twice the number of sources however long the timeouts are.
+//! A source has **one** alarm, and it is never cancelled. Traffic only moves the time that is stored
+//! with the source. When the alarm fires, the source computes its true deadline, and either acts or
+//! asks for a later alarm. So a message costs no heap operation, however many timeouts are on. A
+//! nearer deadline pushes a second entry, and the first is then *superseded*: it no longer equals
+//! the `alarm_at` beside the source, and is skipped. Superseded entries are swept out when they
+//! outnumber the live ones, so the heap stays below twice the number of sources.
 //!
-//! Cost: O(log n) for each alarm that is set or fires, on std's heap. `benches/timer.rs` shows 100,000 sources; a timer wheel
-//! would have to beat that to earn its lines. Resolution: mio rounds the wait up to whole milliseconds.
+//! Cost: O(log n) for each alarm that is set or fires, on std's heap. `benches/timer.rs` shows
+//! 100,000 sources; a timer wheel would have to beat that to earn its lines. Resolution: mio rounds
+//! the wait up to whole milliseconds.
 //!
 //! Tests: below, against a sorted model.
 
-use crate::values::time::Time;
-use crate::values::token::Token;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+
+use crate::values::time::Time;
+use crate::values::token::Token;
 
 /// The heap of alarms.
 #[derive(Debug, Default)]
@@ -36,8 +39,9 @@ impl Timer {
         }
     }
 
-    /// Adds an alarm. `sources` is how many sources there are, and `is_live(token, at)` whether that entry is still its source's
-    /// alarm; both serve to sweep out the superseded ones, at amortised constant cost.
+    /// Adds an alarm. `sources` is how many sources there are, and `is_live(token, at)` whether
+    /// that entry is still its source's alarm; both serve to sweep out the superseded ones, at
+    /// amortised constant cost.
     pub fn set(
         &mut self,
         token: Token,
@@ -63,7 +67,8 @@ impl Timer {
         Some((token, at))
     }
 
-    /// The earliest alarm, or [`Time::NEVER`]. It may be superseded; the loop then wakes once for nothing.
+    /// The earliest alarm, or [`Time::NEVER`]. It may be superseded; the loop then wakes once for
+    /// nothing.
     #[inline]
     pub fn next(&self) -> Time {
         self.heap.peek().map_or(Time::NEVER, |Reverse((at, _))| *at)
@@ -91,9 +96,12 @@ mod tests {
     }
 
     proptest! {
-        /// Sources set, push forward and lose alarms in any order; what fires, and when, is what a plain table says.
+        /// Sources set, push forward and lose alarms in any order; what fires, and when, is what a
+        /// plain table says.
         #[test]
-        fn alarms_fire_as_in_a_sorted_table(steps in prop::collection::vec((0usize..20, 0u64..1000, 0u8..8), 1..400)) {
+        fn alarms_fire_as_in_a_sorted_table(
+            steps in prop::collection::vec((0usize..20, 0u64..1000, 0u8..8), 1..400),
+        ) {
             let mut timer = Timer::default();
             let mut live: HashMap<Token, Time> = HashMap::new();
             let mut now = Time::ZERO;
@@ -103,7 +111,9 @@ mod tests {
                     0 => { live.remove(&token); }
                     1 => {
                         now = now + Duration::from_nanos(delay);
-                        let mut expected: Vec<(Time, Token)> = live.iter().filter(|(_, at)| **at <= now).map(|(t, at)| (*at, *t)).collect();
+                        let due = live.iter().filter(|(_, at)| **at <= now);
+                        let mut expected: Vec<(Time, Token)> =
+                            due.map(|(token, at)| (*at, *token)).collect();
                         expected.sort();
                         let mut fired = Vec::new();
                         while let Some((token, at)) = timer.pop_due(now) {
@@ -123,8 +133,10 @@ mod tests {
                         }
                     }
                 }
-                prop_assert!(live.values().min().is_none_or(|at| timer.next() <= *at), "an alarm was lost");
-                prop_assert!(timer.len() <= SWEEP_FLOOR.max(2 * 20) + 1, "the heap grew to {}", timer.len());
+                let first = live.values().min();
+                prop_assert!(first.is_none_or(|at| timer.next() <= *at), "an alarm was lost");
+                let most = SWEEP_FLOOR.max(2 * 20) + 1;
+                prop_assert!(timer.len() <= most, "the heap grew to {}", timer.len());
             }
         }
     }

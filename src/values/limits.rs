@@ -2,44 +2,49 @@
 //!
 //! Owns numbers alone. It enforces none of them: each is met where its comment says.
 //!
-//! Budgets come in two kinds. A source has one for each run, so that it goes behind the others in time. The
-//! turn has one for all of them together ([`TURN_BUDGET`]), so that the loop asks the kernel for news at
-//! least once in about a millisecond, whatever the mix of sources.
+//! Budgets come in two kinds. A source has one for each run, so that it goes behind the others in
+//! time. The turn has one for all of them together ([`TURN_BUDGET`]), so that the loop asks the
+//! kernel for news at least once in about a millisecond, whatever the mix of sources.
 
 use std::time::Duration;
 
-/// The shared read buffer, in bytes, and so the most that one read takes. One for the whole reactor.
+/// The shared read buffer, in bytes, and so the most that one read takes. One for the whole
+/// reactor.
 ///
-/// An echo of a full read must fit into an outbox, so a longer buffer would cost every peer that does not
-/// read as much more; 128 KiB for both was no faster (0.99 times a C loop with 64 KiB, side by side). It
-/// must hold the longest UDP datagram (65,507 bytes over IPv4, 65,527 over IPv6) with a byte to spare.
+/// An echo of a full read must fit into an outbox, so a longer buffer would cost every peer that
+/// does not read as much more; 128 KiB for both was no faster (0.99 times a C loop with 64 KiB,
+/// side by side). It must hold the longest UDP datagram (65,507 bytes over IPv4, 65,527 over IPv6)
+/// with a byte to spare.
 pub const READ_BUFFER: usize = 64 * 1024;
 
 const _: () = assert!(READ_BUFFER > 65_527, "the longest datagram must fit");
 
-/// Bytes that one connection may read in one run before it goes to the back of the queue: two full reads.
+/// Bytes that one connection may read in one run before it goes to the back of the queue: two full
+/// reads.
 ///
-/// With a budget of one full read, a peer whose message fills it goes to the back of the queue although
-/// nothing more has come, at the price of a wait that does not sleep. Four connections of 64 KiB messages
-/// beside a C loop, median of 25 rounds: processor time a message 1.017 with one read, 1.001 with two,
-/// 0.999 with four. 100 quiet clients beside four floods wait 0.15, 0.29 and 0.77 ms at the median, 0.53,
-/// 0.65 and 1.5 ms at the 99th percentile.
+/// With a budget of one full read, a peer whose message fills it goes to the back of the queue
+/// although nothing more has come, at the price of a wait that does not sleep. Four connections of
+/// 64 KiB messages beside a C loop, median of 25 rounds: processor time a message 1.017 with one
+/// read, 1.001 with two, 0.999 with four. 100 quiet clients beside four floods wait 0.15, 0.29 and
+/// 0.77 ms at the median, 0.53, 0.65 and 1.5 ms at the 99th percentile.
 pub const READ_BUDGET: usize = 2 * READ_BUFFER;
 
 /// Connections that one listener may accept in one run.
 ///
-/// A connection costs about 29 µs of processor from its accept to its close (measured with connect, echo,
-/// close, 32 at once), so a storm of newcomers holds the others up by less than a millisecond.
+/// A connection costs about 29 µs of processor from its accept to its close (measured with connect,
+/// echo, close, 32 at once), so a storm of newcomers holds the others up by less than a
+/// millisecond.
 pub const ACCEPT_BUDGET: usize = 32;
 
-/// Work that one turn may do, in units of about a microsecond. What was not reached keeps its place at the
-/// head of the queue.
+/// Work that one turn may do, in units of about a microsecond. What was not reached keeps its place
+/// at the head of the queue.
 ///
-/// With 1,000 connections that are all ready at once, a turn runs 200 of them, so a poll that does not
-/// sleep comes on top for each 200 messages: 0.3 µs in about 1,300.
+/// With 1,000 connections that are all ready at once, a turn runs 200 of them, so a poll that does
+/// not sleep comes on top for each 200 messages: 0.3 µs in about 1,300.
 pub const TURN_BUDGET: i32 = 1000;
 
-/// Work units of one run of a source, beside its bytes: about what a wake-up, a read and a write cost.
+/// Work units of one run of a source, beside its bytes: about what a wake-up, a read and a write
+/// cost.
 pub const RUN_COST: i32 = 5;
 
 /// Bytes that count as one work unit: an echo of 64 KiB costs about 30 µs.
@@ -53,42 +58,43 @@ pub const DATAGRAM_COST: i32 = 3;
 
 /// Deadlines that one turn takes off the heap. Those that are left keep the loop from sleeping.
 ///
-/// A connection that expires costs about 16 µs, most of it in `close`: 9,000 that expired together held one
-/// turn for 142 ms.
+/// A connection that expires costs about 16 µs, most of it in `close`: 9,000 that expired together
+/// held one turn for 142 ms.
 pub const DEADLINE_BUDGET: usize = 64;
 
-/// Datagrams that one socket may answer in one run. The run finishes the message of the kernel that it
-/// began, which may be 128 datagrams.
+/// Datagrams that one socket may answer in one run. The run finishes the message of the kernel that
+/// it began, which may be 128 datagrams.
 ///
-/// A small datagram costs 2.4 µs with an echo and about 12 µs with `--print --reply`. Beside a flood of
-/// messages of 128 × 1 B with `--print --reply` a quiet TCP client waited 0.3 ms at the median and 2 to
-/// 3.5 ms at the 99th percentile on a busy machine, where it had waited 11 and 16 ms with a budget of 64
-/// messages. To cut messages at the budget cost 15 % of the rate of 64-byte datagrams, 60 in a message.
+/// A small datagram costs 2.4 µs with an echo and about 12 µs with `--print --reply`. Beside a
+/// flood of messages of 128 × 1 B with `--print --reply` a quiet TCP client waited 0.3 ms at the
+/// median and 2 to 3.5 ms at the 99th percentile on a busy machine, where it had waited 11 and 16
+/// ms with a budget of 64 messages. To cut messages at the budget cost 15 % of the rate of 64-byte
+/// datagrams, 60 in a message.
 pub const DATAGRAM_BUDGET: usize = 128;
 
-/// Bytes of datagrams that one socket may answer in one run. A datagram of 64 KiB costs about 15 µs, so that
-/// is a quarter of a millisecond.
+/// Bytes of datagrams that one socket may answer in one run. A datagram of 64 KiB costs about 15
+/// µs, so that is a quarter of a millisecond.
 pub const DATAGRAM_BYTES: usize = 1024 * 1024;
 
-/// Bytes of replies that may wait for one blocked datagram socket: four of the longest datagrams, or 256
-/// small ones.
+/// Bytes of replies that may wait for one blocked datagram socket: four of the longest datagrams,
+/// or 256 small ones.
 pub const DATAGRAM_QUEUE: usize = 256 * 1024;
 
-/// How soon a blocked reply to a Unix datagram peer is tried again: the peer's full queue gives no event
-/// when it empties.
+/// How soon a blocked reply to a Unix datagram peer is tried again: the peer's full queue gives no
+/// event when it empties.
 pub const DATAGRAM_RETRY: Duration = Duration::from_millis(10);
 
-/// How rarely that is tried while nothing moves. 300 peers that never read cost 12 % of a processor at
-/// 10 ms each.
+/// How rarely that is tried while nothing moves. 300 peers that never read cost 12 % of a processor
+/// at 10 ms each.
 pub const DATAGRAM_RETRY_MOST: Duration = Duration::from_millis(80);
 
-/// How soon a listener that found no descriptors or memory, or a datagram socket that gives nothing but
-/// errors, tries again by itself. A descriptor that this process frees is noticed at once; this is for
-/// those that others free.
+/// How soon a listener that found no descriptors or memory, or a datagram socket that gives nothing
+/// but errors, tries again by itself. A descriptor that this process frees is noticed at once; this
+/// is for those that others free.
 pub const STARVED_RETRY: Duration = Duration::from_millis(100);
 
-/// Unread input that is thrown away after our FIN, so that closing does not turn into a reset that destroys
-/// what was sent (RFC 1122, 4.2.2.13). Past this bound the peer is not listening.
+/// Unread input that is thrown away after our FIN, so that closing does not turn into a reset that
+/// destroys what was sent (RFC 1122, 4.2.2.13). Past this bound the peer is not listening.
 pub const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// How long that goes on after our FIN.
@@ -102,40 +108,41 @@ pub const DRAIN_QUIET: Duration = Duration::from_secs(1);
 pub struct Limits {
     /// Connections open at once. At this number accepting pauses and clients wait in the backlog.
     pub max_connections: usize,
-    /// A connection of our own that is not made within this time is given up. `None`: when the operating
-    /// system gives up.
+    /// A connection of our own that is not made within this time is given up. `None`: when the
+    /// operating system gives up.
     pub connect_timeout: Option<Duration>,
     /// A connection on which no byte has moved in either direction for this long is closed.
     pub idle_timeout: Option<Duration>,
-    /// A connection whose pending output makes no progress for this long is reset. Progress is a byte
-    /// that the socket takes from us, or that the peer takes from the socket. The second is looked for
-    /// in each half of this time. Over TCP it shows only when the peer's kernel opens its window, which
-    /// it does for a large part of its receive buffer at once: a peer that reads less than that in half
-    /// of this time is not seen to read.
+    /// A connection whose pending output makes no progress for this long is reset. Progress is a
+    /// byte that the socket takes from us, or that the peer takes from the socket. The second is
+    /// looked for in each half of this time. Over TCP it shows only when the peer's kernel opens
+    /// its window, which it does for a large part of its receive buffer at once: a peer that reads
+    /// less than that in half of this time is not seen to read.
     pub write_timeout: Option<Duration>,
     /// How long a drain may take before the rest is cut. `None` waits for the last peer.
     pub drain_timeout: Option<Duration>,
     /// Memory that the pending output of all connections together may take, in bytes. Past it, the
     /// connections whose output has been stalled the longest are reset.
     pub max_pending_output: usize,
-    /// Whether a reply may be longer than the UDP datagram it answers. If so, a sender that forges its
-    /// address turns few bytes into many for its victim.
+    /// Whether a reply may be longer than the UDP datagram it answers. If so, a sender that forges
+    /// its address turns few bytes into many for its victim.
     pub allow_amplification: bool,
     /// Replies to the UDP datagrams of one source in one second, at most. `None`: no cap.
     pub udp_rate: Option<u32>,
-    /// Replies to the datagrams of one Unix peer in one second, at most: it bounds what two servers that
-    /// were made to answer each other can do. `None`: no cap.
+    /// Replies to the datagrams of one Unix peer in one second, at most: it bounds what two servers
+    /// that were made to answer each other can do. `None`: no cap.
     pub unixgram_rate: Option<u32>,
-    /// For how long after the last event the loop polls on without sleeping. `None`: it sleeps at once.
+    /// For how long after the last event the loop polls on without sleeping. `None`: it sleeps at
+    /// once.
     pub busy_poll: Option<Duration>,
-    /// For how long before a deadline the loop polls without sleeping. A sleep takes whole milliseconds and
-    /// ends some tens of microseconds late: nothing to a timeout, too much for a load generator that keeps a
-    /// pace. Zero: it sleeps up to its deadlines.
+    /// For how long before a deadline the loop polls without sleeping. A sleep takes whole
+    /// milliseconds and ends some tens of microseconds late: nothing to a timeout, too much for a
+    /// load generator that keeps a pace. Zero: it sleeps up to its deadlines.
     pub spin: Duration,
 }
 
-/// As the program's options without arguments, except for the number of connections and the pending output,
-/// which the program takes from the limits of its process.
+/// As the program's options without arguments, except for the number of connections and the pending
+/// output, which the program takes from the limits of its process.
 impl Default for Limits {
     fn default() -> Limits {
         Limits {

@@ -1,7 +1,7 @@
 //! Plain counters.
 //!
-//! Owns what a reactor has counted. Every limit has a counter. The tests use them as their oracle, so they
-//! balance after every turn: `accepted + connects = live + Σ closed`.
+//! Owns what a reactor has counted. Every limit has a counter. The tests use them as their oracle,
+//! so they balance after every turn: `accepted + connects = live + Σ closed`.
 
 use std::fmt;
 use std::ops::Index;
@@ -37,8 +37,8 @@ counters! {
     turns_cut,
     /// Events that the selector delivered.
     events,
-    /// Events for a source that was gone, or whose slot had a new owner. Harmless: the generation is there
-    /// to tell.
+    /// Events for a source that was gone, or whose slot had a new owner. Harmless: the generation
+    /// is there to tell.
     stale_events,
     /// Waits that failed with something other than an interruption.
     wait_errors,
@@ -48,12 +48,13 @@ counters! {
     accepted,
     /// Connections that we began ourselves, made or not.
     connects,
-    /// Connections that the selector did not take, and that were reset at once; not part of `accepted`.
+    /// Connections that the selector did not take, and that were reset at once; not part of
+    /// `accepted`.
     unregistered,
     /// Clients that stood in a backlog when it was closed, and were reset.
     backlog_cut,
-    /// Nanoseconds spent polling before a deadline and finding nothing: the processor looks busy then, and
-    /// is not.
+    /// Nanoseconds spent polling before a deadline and finding nothing: the processor looks busy
+    /// then, and is not.
     spun_nanos,
     /// Accepts that failed with an error of the connection or the network.
     accept_errors,
