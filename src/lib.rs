@@ -82,12 +82,17 @@
 //! | `values/limits.rs` | every bound, with the measurement that chose it |
 //! | `stream/outbox.rs` | why a server does not read from a client that has pending output |
 //! | `stream/wire.rs` | how a reply goes straight to the socket, and when it is copied |
-//! | `stream/connection.rs` | the states of the two halves, and why a close must linger |
+//! | `stream/halves.rs` | the states of both halves, and the one table of legal steps |
+//! | `stream/deadlines.rs` | every deadline of a connection, and what an expired one means |
+//! | `stream/role.rs` | what a client does differently from a server |
+//! | `stream/connection.rs` | the order of writing and reading, and why a close must linger |
+//! | `stream/connection/ending.rs` | how a connection that is overdue, or cut, is judged |
 //! | `stream/listener.rs` | how accepting pauses at a limit, and what ends the pause |
 //! | `reactor/sources.rs` | how an event finds its source, or turns out to be stale |
 //! | `reactor/run_queue.rs` | why a source that used up its budget must be remembered here |
 //! | `reactor/timer.rs` | one alarm for each source, pushed back without touching the heap |
 //! | `reactor/sleep.rs` | how long the loop may sleep |
+//! | `reactor/opening.rs` | how sources come |
 //! | `reactor/source.rs` | the kinds of sources, and what the loop asks each of them |
 //! | `reactor/accepting.rs` | who accepts next when slots or descriptors run out |
 //! | `reactor/ending.rs` | the one way out for every source, and what a drain waits for |

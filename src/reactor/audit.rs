@@ -7,8 +7,8 @@ use super::source::Source;
 use crate::net::Net;
 
 impl<N: Net> Reactor<N> {
-    /// Looks for what must never be: a source that could act on a bit that is set and is not queued,
-    /// a deadline that no alarm is set for, accounts that do not balance.
+    /// Looks for what must never be: a source that could act on a bit that is set and is not
+    /// queued, a deadline that no alarm is set for, accounts that do not balance.
     ///
     /// # Errors
     ///

@@ -5,8 +5,8 @@
 //!  Running ───────────────▶ Draining ────────────────────────────────────────▶ Stopped
 //! ```
 //!
-//! Owns where the server stands on its way out. Pure: it is told the time and what is left, and says
-//! what follows. It never touches a source; the reactor does, at the end of a turn.
+//! Owns where the server stands on its way out. Pure: it is told the time and what is left, and
+//! says what follows. It never touches a source; the reactor does, at the end of a turn.
 
 use std::time::Duration;
 

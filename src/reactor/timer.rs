@@ -1,14 +1,14 @@
 //! The deadlines of all sources.
 //!
-//! Owns a heap of (deadline, token). It never reads a clock and never decides what a deadline means:
-//! it only says which tokens are due.
+//! Owns a heap of (deadline, token). It never reads a clock and never decides what a deadline
+//! means: it only says which tokens are due.
 //!
-//! A source has **one** alarm, and it is never cancelled. Traffic only moves the time that is stored
-//! with the source. When the alarm fires, the source computes its true deadline, and either acts or
-//! asks for a later alarm. So a message costs no heap operation, however many timeouts are on. A
-//! nearer deadline pushes a second entry, and the first is then *superseded*: it no longer equals
-//! the `alarm_at` beside the source, and is skipped. Superseded entries are swept out when they
-//! outnumber the live ones, so the heap stays below twice the number of sources.
+//! A source has **one** alarm, and it is never cancelled. Traffic only moves the time that is
+//! stored with the source. When the alarm fires, the source computes its true deadline, and either
+//! acts or asks for a later alarm. So a message costs no heap operation, however many timeouts are
+//! on. A nearer deadline pushes a second entry, and the first is then *superseded*: it no longer
+//! equals the `alarm_at` beside the source, and is skipped. Superseded entries are swept out when
+//! they outnumber the live ones, so the heap stays below twice the number of sources.
 //!
 //! Cost: O(log n) for each alarm that is set or fires, on std's heap. `benches/timer.rs` shows
 //! 100,000 sources; a timer wheel would have to beat that to earn its lines. Resolution: mio rounds
