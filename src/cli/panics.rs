@@ -3,7 +3,7 @@
 //! Owns the form of that line: one, escaped, through the log. The default hook would write raw text
 //! past the outlet, and the message of a panic may hold what a peer sent.
 //!
-//! Tests: below. The loop contains the panic of a service; see `tests/simulation.rs`.
+//! Tests: below. The loop contains the panic of a service; see `tests/simulation/`.
 
 use std::any::Any;
 use std::panic;

@@ -27,7 +27,7 @@
 //! at most once an interval, with a count.
 //!
 //! Tests: `tests/descriptors.rs`, `tests/connection_limit.rs`, `tests/drain.rs`,
-//! `tests/simulation.rs`.
+//! `tests/simulation/`.
 
 use std::fmt;
 use std::io;
