@@ -9,12 +9,13 @@ mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
-    Background, Server, TCP, assert_echoes, assert_within, connect_small, eventually, loopback,
-    pattern, stuff,
+    Background, Scratch, Server, TCP, assert_echoes, assert_within, connect_small, eventually,
+    loopback, pattern, stuff,
 };
 use mynah::service::{Action, Context, Service};
 use mynah::{Address, CloseReason, Limits};
@@ -239,4 +240,27 @@ fn timeouts_that_are_off_or_huge_do_nothing() {
         stream.read_exact(&mut vec![0; taken]).unwrap();
         assert_echoes(&stream, b"still here");
     }
+}
+
+/// What the peer takes from the kernel's buffer is progress, although the socket takes nothing from us
+/// meanwhile: three quarters of the buffer must be empty before it says that it has room.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_slow_reader_takes_from_the_kernel_is_progress() {
+    let scratch = Scratch::new();
+    let server = Server::start(&[&scratch.endpoint("unix", "echo"), "--write-timeout", "1s"]);
+    let mut stream = UnixStream::connect(scratch.path("echo")).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    eventually("the connection is stuck", || {
+        let sent = stream.write(&[b'x'; 65_536]);
+        (server.count_in_log("accepted") == 1 && sent.is_err()).then_some(())
+    });
+    stream.set_nonblocking(false).unwrap();
+    // Longer than the timeout, and less than the kernel must lose before it says that it has room.
+    for _ in 0..18 {
+        stream.read_exact(&mut [0; 8_000]).unwrap();
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(server.count_in_log("write timeout"), 0);
+    server.wait_for_log("write timeout");
 }
