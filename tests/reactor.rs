@@ -282,3 +282,36 @@ fn a_handle_on_the_thread_of_its_loop_does_not_wait_for_ever() {
     reactor.turn();
     assert_eq!(handle.stats(), None);
 }
+
+/// A selector that takes no more sockets costs the client that was accepted, who is told so by a
+/// reset, and not the listener.
+#[test]
+fn a_connection_that_cannot_be_watched_is_reset_and_the_listener_tries_again() {
+    let mut seen = 0;
+    for seed in 0..200 {
+        let faulty = Conditions {
+            faults: 3,
+            ..calm()
+        };
+        let net = SimNet::new(seed, faulty);
+        let mut reactor = Reactor::new(net, Limits::default()).unwrap();
+        listen(&mut reactor, echo());
+        let peer = reactor.net_mut().peer_connect(0).unwrap();
+        while reactor.stats().unregistered + reactor.stats().accepted == 0 {
+            reactor.turn();
+        }
+        if reactor.stats().unregistered == 0 {
+            continue;
+        }
+        seen += 1;
+        assert_eq!(reactor.net_mut().peer_end(peer), PeerEnd::Reset);
+        assert_eq!(
+            reactor.stats().accept_starved > 0,
+            true,
+            "the listener rests"
+        );
+        reactor.net_mut().set_conditions(calm());
+        connect(&mut reactor, 0, 1);
+    }
+    assert!(seen > 10, "{seen} times");
+}
