@@ -306,12 +306,20 @@ mod tests {
     use crate::values::token::Token;
 
     /// An echo that panics when it is told to.
-    struct Fragile;
+    #[derive(Default)]
+    struct Fragile {
+        has_panicked: bool,
+    }
 
     impl Service for Fragile {
         fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
+            assert!(
+                !self.has_panicked,
+                "a service is not called again after it panicked"
+            );
+            self.has_panicked = input == b"panic";
             cx.reply(input);
-            assert!(input != b"panic", "as it was told");
+            assert!(!self.has_panicked, "as it was told");
             Action::Continue
         }
     }
@@ -368,7 +376,7 @@ mod tests {
     fn a_server_goes_on_with_a_new_service_after_a_panic() {
         for seed in 0..50 {
             let mut bench = Bench::new(seed, |net, socket, bound| {
-                Datagram::server(net, socket, bound, Box::new(|_| Box::new(Fragile)))
+                Datagram::server(net, socket, bound, Box::new(|_| Box::<Fragile>::default()))
             });
             for bytes in [&b"before"[..], b"before", b"panic", b"behind", b"behind"] {
                 bench.deliver(bytes);
@@ -393,7 +401,7 @@ mod tests {
     #[test]
     fn a_client_ends_after_a_panic() {
         let mut bench = Bench::new(0, |net, socket, bound| {
-            Datagram::client(net, socket, bound, Box::new(Fragile))
+            Datagram::client(net, socket, bound, Box::<Fragile>::default())
         });
         bench.deliver(b"panic");
         assert_eq!(bench.run(), Outcome::Done(CloseReason::Panicked));
