@@ -75,8 +75,8 @@ pub(super) struct Serve {
     /// Send one source at most N answers to UDP datagrams in a second [default: no cap]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     udp_rate: Option<u32>,
-    /// Send one Unix datagram peer at most N answers in a second, or off; the cap ends a loop of
-    /// two servers that answer each other [default: 50000]
+    /// Send one Unix datagram peer at most N answers in a second, or off; the cap bounds what a
+    /// loop of two servers that answer each other costs [default: 50000]
     #[arg(long, value_name = "N", value_parser = rate_cap)]
     unixgram_rate: Option<RateCap>,
     /// Reset a connection whose pending output makes no progress for D
