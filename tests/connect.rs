@@ -587,6 +587,16 @@ fn lines_to_a_stuck_unix_datagram_peer_wait() {
     }
 }
 
+/// The end of the input may be there before anything was taken of it.
+#[test]
+fn a_last_line_without_an_end_is_sent_as_a_datagram() {
+    let server = Server::start(&[UDP]);
+    for _ in 0..20 {
+        let (status, got, said) = converse(&[&server.endpoints[0]], b"no end");
+        assert_eq!((status, &got[..], said.as_str()), (0, &b"no end\n"[..], ""));
+    }
+}
+
 /// Whoever is in the group answers as itself, and is heard although it is not whom we spoke to.
 #[test]
 fn a_multicast_group_is_joined_and_spoken_to_on_the_interface_asked_for() {

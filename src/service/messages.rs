@@ -18,7 +18,8 @@
 //!   no more than any other.
 //! * The beginning of a message is kept for `message_timeout` after the last byte of it came. A
 //!   slow but steady sender of a long message is therefore served; one that stops inside a message
-//!   loses its buffer, and the connection with it.
+//!   loses its buffer, and the connection with it. While output is pending it is we who do not
+//!   read, and the time does not count.
 //! * Without a template an inner service answers, and gets the bytes as they came. Framing then
 //!   serves the tap and the limits alone.
 //! * On a datagram socket one datagram is one message, whatever the framing, and its answer is one
@@ -39,6 +40,7 @@ use super::framing::{Around, Frame, Framing, Next, Search};
 use super::template::{Template, Values};
 use super::{Action, Context, Factory, Host, Service, Shape};
 use crate::values::error::CloseReason;
+use crate::values::limits::READ_BUFFER;
 use crate::values::peer::Peer;
 use crate::values::time::Time;
 
@@ -124,6 +126,9 @@ pub struct Messages {
     said: usize,
     is_held: bool,
     alarms: Alarms,
+    /// The time of an unfinished message is over. It ends the conversation if nothing stands in the
+    /// socket either.
+    is_overdue: bool,
     /// The peer has ended its side.
     is_ended: bool,
     /// The last answer is on its way.
@@ -189,6 +194,7 @@ impl Messages {
             said: 0,
             is_held: false,
             alarms: Alarms::default(),
+            is_overdue: false,
             is_ended: false,
             is_closing: false,
         }
@@ -201,6 +207,7 @@ impl Messages {
     /// Works off `input` behind what is kept, and keeps what is left.
     fn work(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
         let action = self.work_and_keep(cx, input);
+        self.is_overdue = false;
         let is_inside = !self.kept.is_empty() && !self.is_held && !self.is_ended;
         let due = match is_inside {
             true => cx.now.after(self.shared.rules.message_timeout),
@@ -553,6 +560,17 @@ impl Service for Messages {
 
     fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
         if self.alarms.fired(cx.now) {
+            if cx.room() < READ_BUFFER {
+                // It is we who read nothing while output is pending: the peer has its time anew.
+                self.alarms
+                    .set_own(cx, cx.now.after(self.shared.rules.message_timeout));
+                return Action::Continue;
+            }
+            if !std::mem::replace(&mut self.is_overdue, true) {
+                // What has come meanwhile is read behind this call, and ends the matter.
+                self.alarms.set_own(cx, cx.now);
+                return Action::Continue;
+            }
             debug!(
                 "{}: {} bytes of a message, and no more came in time",
                 cx.peer,

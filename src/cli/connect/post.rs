@@ -53,17 +53,23 @@ impl Lines {
     /// Returns whether it took some: then the others have something to do as well.
     fn next(&mut self, peer: usize) -> (Option<Rc<[u8]>>, bool) {
         let mut took = false;
-        if !self.is_over && self.queues.iter().all(VecDeque::is_empty) {
-            took = true;
-            if let Err(complaint) = self.take() {
-                self.progress.borrow_mut().complaint = Some(complaint);
-                self.is_over = true;
+        // Until there is a line: the end of the input may stand right behind the beginning of one, and
+        // nothing tells of it again.
+        while !self.is_over && self.queues.iter().all(VecDeque::is_empty) {
+            match self.take() {
+                Ok(true) => took = true,
+                Ok(false) => break,
+                Err(complaint) => {
+                    self.progress.borrow_mut().complaint = Some(complaint);
+                    self.is_over = true;
+                }
             }
         }
         (self.queues[peer].pop_front(), took)
     }
 
-    fn take(&mut self) -> Result<(), String> {
+    /// Takes input. Returns whether there was any, or its end.
+    fn take(&mut self) -> Result<bool, String> {
         let queues = &mut self.queues;
         let give = |line: Vec<u8>| {
             let line: Rc<[u8]> = line.into();
@@ -72,15 +78,16 @@ impl Lines {
                 .for_each(|queue| queue.push_back(line.clone()));
         };
         match self.inlet.take() {
-            Taken::Nothing => Ok(()),
+            Taken::Nothing => Ok(false),
             Taken::Bytes(bytes) => {
                 self.is_over = self.feed.push(&bytes, give)? == Feeding::Stopped;
-                Ok(())
+                Ok(true)
             }
             Taken::End(end) => {
                 self.is_over = true;
                 self.feed.end(give)?;
-                end.map_err(|error| format!("cannot read standard input: {error}"))
+                end.map_err(|error| format!("cannot read standard input: {error}"))?;
+                Ok(true)
             }
         }
     }
