@@ -5,8 +5,10 @@
 //! pieces, over a wire that takes random amounts, keeps the rest up to a bound, and fails the test
 //! if anybody says more than there is room for.
 
+use std::cell::Cell;
 use std::io::IoSlice;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use mynah::Dice;
@@ -666,6 +668,96 @@ fn a_slow_but_steady_message_is_answered_and_between_messages_there_is_time() {
         pass(&mut reactor, Duration::from_secs(60));
     }
     assert_eq!(reactor.stats().live(), 1);
+}
+
+/// While output is pending the server does not read: that is no reason to give the peer up.
+#[test]
+fn a_slow_reader_is_not_late_with_its_messages() {
+    let (mut reactor, client) = impatient();
+    let lines = b"0123456789abcde\n".repeat(3_000);
+    let (mut sent, mut got) = (0, Vec::new());
+    while got.len() < lines.len() {
+        sent += reactor.net_mut().peer_send(client, &lines[sent..]);
+        pass(&mut reactor, Duration::from_secs(7));
+        let end = reactor.net_mut().peer_end(client);
+        assert_eq!(end, sim::PeerEnd::Open, "after {} bytes", got.len());
+        got.extend(reactor.net_mut().peer_read(client, 4_000));
+    }
+    assert!(got == lines);
+}
+
+/// What peers begin and do not finish is memory too.
+#[test]
+fn unfinished_messages_count_against_the_limit_of_pending_output() {
+    let limits = Limits {
+        max_pending_output: 20_000,
+        ..Limits::default()
+    };
+    let conversation = rules(Framing::Line, 10_000, &[Part::Message], false);
+    let make = Messages::factory(conversation, Box::new(|_| Box::new(Discard)), None);
+    let net = SimNet::new(1, sim::Conditions::default());
+    let mut reactor = Reactor::new(net, limits).unwrap();
+    let address = Address::Tcp("127.0.0.1:7".parse().unwrap());
+    reactor.listen(&address, 100, make).unwrap();
+    for _ in 0..20 {
+        let client = reactor.net_mut().peer_connect(0).unwrap();
+        reactor.net_mut().peer_send(client, &[b'x'; 3_000]);
+        pass(&mut reactor, Duration::from_millis(100));
+        reactor.audit().unwrap();
+    }
+    assert!(reactor.stats().live() <= 6, "{}", reactor.stats());
+    assert!(reactor.stats().closed[CloseReason::OutputLimit] >= 14);
+}
+
+/// Counts what it is shown.
+struct Counted(Rc<Cell<usize>>);
+
+impl Tap for Counted {
+    fn message(&mut self, _peer: &Peer, _message: &[u8], _is_whole: bool) {
+        self.0.set(self.0.get() + 1);
+    }
+
+    fn end(&mut self, _peer: &Peer) {}
+}
+
+/// One read can hold a message for each byte. They take several turns, and the peer gets its echo all
+/// the same.
+#[test]
+fn many_tiny_messages_do_not_make_a_long_turn() {
+    let shown = Rc::new(Cell::new(0));
+    let counter = shown.clone();
+    let conversation = service::Conversation {
+        reply: None,
+        ..rules(Framing::Line, 100, &[], false)
+    };
+    let tap: service::TapFactory = Box::new(move || Box::new(Counted(counter.clone())));
+    let make = Messages::factory(conversation, Box::new(|_| Box::new(Echo)), Some(tap));
+    let conditions = sim::Conditions {
+        buffer: 1 << 17,
+        ..sim::Conditions::default()
+    };
+    let mut reactor = Reactor::new(SimNet::new(1, conditions), Limits::default()).unwrap();
+    let address = Address::Tcp("127.0.0.1:7".parse().unwrap());
+    reactor.listen(&address, 1, make).unwrap();
+    let client = reactor.net_mut().peer_connect(0).unwrap();
+    assert_eq!(
+        reactor.net_mut().peer_send(client, &[b'\n'; 20_000]),
+        20_000
+    );
+    reactor.net_mut().peer_finish(client);
+    let mut got = 0;
+    while reactor.net_mut().peer_end(client) == sim::PeerEnd::Open {
+        let before = shown.get();
+        reactor.turn();
+        let most = 2 * mynah::limits::TAPPED_BUDGET;
+        assert!(
+            shown.get() - before <= most,
+            "{} in one turn",
+            shown.get() - before
+        );
+        got += reactor.net_mut().peer_read(client, usize::MAX).len();
+    }
+    assert_eq!((shown.get(), got), (20_000, 20_000));
 }
 
 /// Does not like the second message.

@@ -7,8 +7,12 @@ use std::time::Duration;
 
 use mynah::limits::{DEADLINE_BUDGET, RUN_COST, TURN_BUDGET};
 use mynah::net::sim::{Conditions, PeerEnd, SimNet};
-use mynah::service::{Action, Context, Echo, Factory, Service};
-use mynah::{Address, CloseReason, Limits, Reactor};
+use mynah::service::{
+    Action, Context, Conversation, Echo, Factory, Framing, Host, Messages, Service, Template,
+    TemplateError,
+};
+use mynah::values::path::Path;
+use mynah::{Address, CloseReason, Ending, Limits, Peer, Reactor};
 
 const TCP: &str = "127.0.0.1:7";
 
@@ -314,4 +318,92 @@ fn a_connection_that_cannot_be_watched_is_reset_and_the_listener_tries_again() {
         connect(&mut reactor, 0, 1);
     }
     assert!(seen > 10, "{seen} times");
+}
+
+/// What the kernel still holds for a peer that does not read may be lost with the next byte that it
+/// sends.
+#[test]
+fn output_that_a_peer_has_not_taken_counts_as_cut() {
+    let limits = Limits {
+        drain_timeout: Some(Duration::from_secs(3)),
+        ..Limits::default()
+    };
+    let mut reactor = reactor(limits, calm());
+    listen(&mut reactor, echo());
+    let [peer] = connect(&mut reactor, 0, 1)[..] else {
+        panic!("one peer")
+    };
+    reactor.net_mut().peer_send(peer, b"hello");
+    turn_until(&mut reactor, "the answer", |reactor| {
+        reactor.stats().bytes_out == 5
+    });
+    reactor.handle().terminate();
+    assert_eq!(reactor.run(), Ending::Cut(1));
+    assert_eq!(reactor.stats().untaken, 1);
+    assert_eq!(
+        reactor.net_mut().peer_read(peer, 10),
+        b"hello",
+        "it was not reset"
+    );
+}
+
+/// Replies are made of a template, so each is weighed against the room for it.
+fn template() -> Factory {
+    let reply = Template::parse::<TemplateError>("{}", |_, text| Ok(text.as_bytes().to_vec()));
+    let conversation = Conversation {
+        framing: Framing::Chunk,
+        max_message: 65_536,
+        message_timeout: None,
+        greeting: Box::default(),
+        reply: Some(reply.unwrap()),
+        close: false,
+        host: Host::new("here", 1),
+    };
+    Messages::factory(conversation, Box::new(|_| Box::new(Echo)), None)
+}
+
+fn peer(port: u16) -> Peer {
+    Peer::V4([127, 0, 0, 1].into(), port)
+}
+
+/// However many datagrams of a burst were answered before, and whatever waits for others.
+#[test]
+fn every_datagram_of_a_burst_is_answered_by_a_template() {
+    let mut reactor = reactor(Limits::default(), calm());
+    reactor
+        .bind(&Address::Udp(TCP.parse().unwrap()), template())
+        .unwrap();
+    for _ in 0..255 {
+        reactor
+            .net_mut()
+            .deliver(0, Path::plain(peer(5000)), vec![7; 500]);
+    }
+    turn_until(&mut reactor, "every answer", |reactor| {
+        reactor.stats().datagrams_in == 255 && reactor.net_mut().is_blocked()
+    });
+    assert_eq!(reactor.stats().datagrams_out, 255, "{}", reactor.stats());
+}
+
+#[test]
+fn a_unix_peer_that_does_not_read_does_not_silence_the_server_for_others() {
+    let mut reactor = reactor(Limits::default(), calm());
+    reactor
+        .bind(&Address::Unixgram("/sim".into()), template())
+        .unwrap();
+    reactor.net_mut().set_stuck(0, &peer(5000), true);
+    for _ in 0..400 {
+        reactor
+            .net_mut()
+            .deliver(0, Path::plain(peer(5000)), vec![7; 10]);
+    }
+    for _ in 0..50 {
+        reactor.turn();
+    }
+    reactor
+        .net_mut()
+        .deliver(0, Path::plain(peer(6000)), b"hello".to_vec());
+    turn_until(&mut reactor, "the answer", |reactor| {
+        reactor.stats().datagrams_out == 1
+    });
+    assert_eq!(reactor.net_mut().datagrams_sent(0)[0].1, b"hello");
 }

@@ -18,6 +18,7 @@ mod print;
 mod reach;
 pub(crate) mod report;
 pub(crate) mod serve;
+mod signals;
 mod sink;
 mod status;
 mod text;

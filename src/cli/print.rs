@@ -29,6 +29,8 @@ pub(crate) struct Printer {
     charset: Charset,
     count: Rc<Cell<Count>>,
     drops: Rc<Cell<Rarely>>,
+    /// Whether the log says that nothing more is printed.
+    has_ended: Rc<Cell<bool>>,
 }
 
 /// What came. Displays as `12 messages, 340 bytes`.
@@ -46,6 +48,7 @@ impl Printer {
             charset,
             count: Rc::default(),
             drops: Rc::default(),
+            has_ended: Rc::default(),
         })
     }
 
@@ -82,8 +85,18 @@ impl Printer {
 
     fn line(&self, peer: &Peer, text: &str) {
         let pushed = self.outlet.push(format!("{peer}: {text}\n").as_bytes());
-        if pushed == Pushed::Dropped {
-            self.warn_of_drops();
+        match pushed {
+            Pushed::Taken => {}
+            Pushed::Dropped => self.warn_of_drops(),
+            Pushed::Unwanted => self.warn_of_end(),
+        }
+    }
+
+    /// Says once that nothing more is printed.
+    #[cold]
+    fn warn_of_end(&self) {
+        if !self.has_ended.replace(true) {
+            warn!("standard output was closed by its reader; nothing more is printed");
         }
     }
 
@@ -176,6 +189,7 @@ mod tests {
             charset: Charset::parse(label).unwrap(),
             count: Rc::default(),
             drops: Rc::default(),
+            has_ended: Rc::default(),
         };
         print(&mut *printer.tap(), &Peer::unnamed());
         let (count, missing) = printer.close();

@@ -14,6 +14,7 @@ use super::descriptors::{SPARE_DESCRIPTORS, raise_descriptor_limit};
 use super::log::Log;
 use super::memory;
 use super::print::Printer;
+use super::signals;
 use super::sink;
 use super::status::{Failure, Status};
 
@@ -54,6 +55,9 @@ pub(crate) struct Speech {
 
 /// Serves until a signal ends it.
 pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
+    signals::survive_file_limit()
+        .and_then(|()| signals::survive_operator())
+        .map_err(|error| failed("catch signals", &error))?;
     let names: Vec<Vec<Address>> = config
         .endpoints
         .iter()

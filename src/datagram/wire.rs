@@ -89,6 +89,9 @@ impl Rights<'_> {
     }
 }
 
+/// The longest payload of UDP over IPv4, in bytes.
+const LONGEST: usize = 65_507;
+
 impl<N: Net> DatagramWire<'_, N> {
     #[inline]
     fn say(&mut self, pieces: &[IoSlice<'_>]) {
@@ -110,12 +113,16 @@ impl<N: Net> Wire for DatagramWire<'_, N> {
         self.say(pieces);
     }
 
-    /// The longest payload of UDP over IPv4, or what the queue can still hold.
+    /// The longest payload of UDP over IPv4. A client is held back by what waits already; an answer
+    /// is not, because the queue may be full of replies to a peer that does not read them.
     fn room(&self) -> usize {
+        if let Rights::One { .. } = self.rights {
+            return LONGEST;
+        }
         let (bytes, count) = self.replies.size();
         DATAGRAM_QUEUE
             .saturating_sub(self.queued + bytes + count * charge(0))
-            .min(65_507)
+            .min(LONGEST)
     }
 
     fn hold_input(&mut self, _is_held: bool) {}

@@ -25,7 +25,8 @@ pub(crate) struct Turn<N: Net> {
     /// Work that this turn may still do: see [`TURN_BUDGET`]. Negative after a source that overdrew
     /// it.
     pub(crate) budget: i32,
-    /// Memory that all connections together hold for output that their peers have not taken.
+    /// Memory that all connections together hold for output that their peers have not taken, and
+    /// for messages that are not finished.
     pub(crate) pending: usize,
     /// Connections whose end of stream has been sent and that only linger. A drain does not count
     /// them against the connection limit.
@@ -45,6 +46,14 @@ impl<N: Net> Turn<N> {
             budget: TURN_BUDGET,
             pending: 0,
             lingering: 0,
+        }
+    }
+
+    /// Past the limit of pending output the turn ends with this run, so that the loop makes room
+    /// before anybody adds more.
+    pub(crate) fn check_pending(&mut self) {
+        if self.pending > self.limits.max_pending_output {
+            self.budget = 0;
         }
     }
 

@@ -144,7 +144,12 @@ impl<N: Net> Reactor<N> {
         };
         let reason = match &mut entry.source {
             Source::Connection(connection) => {
-                connection.last_look(&mut entry.ready, &mut self.turn)
+                let reason = connection.last_look(&mut entry.ready, &mut self.turn);
+                if reason != CloseReason::Cut && connection.has_untaken(&self.turn) {
+                    self.turn.stats.untaken += 1;
+                    self.cut += 1;
+                }
+                reason
             }
             Source::Connecting(_) => CloseReason::Cut,
             Source::Datagram(datagram) => {

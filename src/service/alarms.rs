@@ -51,6 +51,11 @@ impl Alarms {
         self.arm(cx);
     }
 
+    /// Sets the alarm of the wire once more.
+    pub(super) fn tell(&self, cx: &mut Context<'_>) {
+        cx.set_alarm(self.set);
+    }
+
     /// The alarm of the wire has come, and is cleared with it. Returns whether it was the outer
     /// service's.
     pub(super) fn fired(&mut self, now: Time) -> bool {

@@ -40,7 +40,7 @@ use super::framing::{Around, Frame, Framing, Next, Search};
 use super::template::{Template, Values};
 use super::{Action, Context, Factory, Host, Service, Shape};
 use crate::values::error::CloseReason;
-use crate::values::limits::READ_BUFFER;
+use crate::values::limits::{MESSAGE_BUDGET, READ_BUFFER, TAPPED_BUDGET};
 use crate::values::peer::Peer;
 use crate::values::time::Time;
 
@@ -206,6 +206,7 @@ impl Messages {
 
     /// Works off `input` behind what is kept, and keeps what is left.
     fn work(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
+        let kept_before = self.kept.capacity();
         let action = self.work_and_keep(cx, input);
         self.is_overdue = false;
         let is_inside = !self.kept.is_empty() && !self.is_held && !self.is_ended;
@@ -214,6 +215,10 @@ impl Messages {
             false => Time::NEVER,
         };
         self.alarms.set_own(cx, due);
+        if self.kept.capacity() != kept_before {
+            // The loop then asks how much is kept.
+            self.alarms.tell(cx);
+        }
         action
     }
 
@@ -276,7 +281,11 @@ impl Messages {
         let scratch = &mut *shared.scratch.borrow_mut();
         // A tap or a service that panicked has left its answers here. They are not this peer's.
         scratch.batch.clear();
-        let (mut consumed, mut said) = (0, 0);
+        let (mut consumed, mut said, mut messages) = (0, 0, 0);
+        let most = match self.tap {
+            Some(_) => TAPPED_BUDGET,
+            None => MESSAGE_BUDGET,
+        };
         let worked = loop {
             if !self.unsaid.is_empty() {
                 said += self.say_unsaid(cx);
@@ -284,6 +293,10 @@ impl Messages {
             if !self.unsaid.is_empty() || said + scratch.batch.len() >= SAY_BUDGET {
                 break Worked::Stalled;
             }
+            if messages == most && consumed < bytes.len() {
+                break Worked::Stalled;
+            }
+            messages += 1;
             if self.is_closing {
                 break Worked::Over(Action::FINISH);
             }
@@ -472,17 +485,37 @@ impl Messages {
         Action::Continue
     }
 
-    /// Shows the tap what the inner service is about to get. Returns how the conversation ends, if
-    /// a limit of messages ends it.
-    fn watch(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Option<Action> {
+    /// Shows the tap what the inner service is about to get: now, or with later calls if there are
+    /// many messages. The inner service does not wait for that. An end is that of a limit of messages.
+    fn watch(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
         if self.shared.rules.framing == Framing::Chunk {
             self.note(cx, input);
-            return None;
+            return Action::Continue;
         }
-        match self.work(cx, input) {
-            Action::Continue | Action::More => None,
-            ended => Some(ended),
+        self.work(cx, input)
+    }
+
+    /// The inner service's answer to the peer's end of stream, once the tap has seen all.
+    fn end_inner(&mut self, cx: &mut Context<'_>) -> Action {
+        self.tap_ends();
+        self.alarms.lend(cx, |cx| self.inner.on_eof(cx))
+    }
+
+    /// Whether the unfinished message is late, now that its time is over. If not, it has its time
+    /// anew.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        if cx.room() < READ_BUFFER {
+            // It is we who read nothing while output is pending.
+            let again = cx.now.after(self.shared.rules.message_timeout);
+            self.alarms.set_own(cx, again);
+            return false;
         }
+        if !std::mem::replace(&mut self.is_overdue, true) {
+            // What has come meanwhile is read behind this call, and settles it.
+            self.alarms.set_own(cx, cx.now);
+            return false;
+        }
+        true
     }
 
     /// Bytes of answers that there was no room for, and of messages whose answers are still to be
@@ -496,6 +529,16 @@ impl Messages {
         if let (Some(tap), Some(peer)) = (&mut self.tap, self.tapped.take()) {
             tap.end(&peer);
         }
+    }
+}
+
+/// What follows from what the tap's view and the inner service ask for.
+fn join(watched: Action, action: Action) -> Action {
+    match (watched, action) {
+        (Action::Continue, action) => action,
+        (Action::More, Action::Continue) => Action::More,
+        (Action::More, action) => action,
+        (ended, _) => ended,
     }
 }
 
@@ -532,45 +575,40 @@ impl Service for Messages {
         if self.answers() {
             return self.work(cx, input);
         }
-        let ended = self.watch(cx, input);
+        let watched = self.watch(cx, input);
         let action = self.alarms.lend(cx, |cx| self.inner.on_data(cx, input));
-        ended.unwrap_or(action)
+        join(watched, action)
     }
 
     fn on_eof(&mut self, cx: &mut Context<'_>) -> Action {
         self.is_ended = true;
-        let worked = self.work(cx, b"");
-        if worked != Action::More {
-            self.tap_ends();
-        }
-        if self.answers() {
-            worked
-        } else {
-            self.alarms.lend(cx, |cx| self.inner.on_eof(cx))
+        match self.work(cx, b"") {
+            Action::More => Action::More,
+            worked if self.answers() => {
+                self.tap_ends();
+                worked
+            }
+            _ => self.end_inner(cx),
         }
     }
 
     fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
         if self.answers() {
-            self.work(cx, b"")
-        } else {
-            self.alarms.lend(cx, |cx| self.inner.on_writable(cx))
+            return self.work(cx, b"");
         }
+        let mut watched = Action::Continue;
+        if self.is_held {
+            watched = self.work(cx, b"");
+            if self.is_ended && watched != Action::More {
+                return self.end_inner(cx);
+            }
+        }
+        let action = self.alarms.lend(cx, |cx| self.inner.on_writable(cx));
+        join(watched, action)
     }
 
     fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
-        if self.alarms.fired(cx.now) {
-            if cx.room() < READ_BUFFER {
-                // It is we who read nothing while output is pending: the peer has its time anew.
-                self.alarms
-                    .set_own(cx, cx.now.after(self.shared.rules.message_timeout));
-                return Action::Continue;
-            }
-            if !std::mem::replace(&mut self.is_overdue, true) {
-                // What has come meanwhile is read behind this call, and ends the matter.
-                self.alarms.set_own(cx, cx.now);
-                return Action::Continue;
-            }
+        if self.alarms.fired(cx.now) && self.is_late(cx) {
             debug!(
                 "{}: {} bytes of a message, and no more came in time",
                 cx.peer,
@@ -598,6 +636,10 @@ impl Service for Messages {
 
     fn pending(&self) -> usize {
         self.unanswered() + self.inner.pending()
+    }
+
+    fn memory(&self) -> usize {
+        self.kept.capacity() + self.unsaid.capacity() + self.inner.memory()
     }
 
     fn on_error(&mut self, error: &io::Error) {

@@ -116,6 +116,13 @@ pub trait Service {
         0
     }
 
+    /// Bytes of memory that the service keeps because of what the peer sent or does not take: they
+    /// count against [`Limits::max_pending_output`](crate::Limits::max_pending_output). Asked for
+    /// when [`pending`](Service::pending) is.
+    fn memory(&self) -> usize {
+        0
+    }
+
     /// A datagram socket reported an error: a datagram was refused, now or, as ICMP tells late,
     /// some time ago. A stream's errors end in [`on_close`](Service::on_close) instead.
     fn on_error(&mut self, error: &io::Error) {

@@ -40,7 +40,7 @@ use crate::net::turn::{Outcome, Turn};
 use crate::service::{Action, Context, Service};
 use crate::stream::outbox::{self, Outbox};
 use crate::values::error::CloseReason;
-use crate::values::limits::{READ_BUDGET, READ_BUFFER};
+use crate::values::limits::{MORE_COST, READ_BUDGET, READ_BUFFER};
 use crate::values::peer::Peer;
 use crate::values::ready::Ready;
 use crate::values::time::Time;
@@ -76,6 +76,7 @@ impl<N: Net> Connection<N> {
             role,
             is_held: false,
             holds: false,
+            kept: 0,
             is_retimed: true,
         };
         Connection {
@@ -163,12 +164,15 @@ impl<N: Net> Connection<N> {
     /// Bytes of memory that the outbox holds: what [`Turn::pending`] must count for this
     /// connection.
     pub(crate) fn pending_memory(&self) -> usize {
-        self.line.outbox.memory()
+        self.line.outbox.memory() + self.line.kept as usize
     }
 
     /// Since when the outbox has made no progress; [`Time::NEVER`] while it is empty.
     pub(crate) fn stalled_since(&self) -> Time {
-        self.line.outbox.stalled_since()
+        match self.line.kept {
+            0 => self.line.outbox.stalled_since(),
+            _ => self.line.outbox.stalled_since().min(self.line.moved),
+        }
     }
 
     /// Whether [`Turn::lingering`] counts this connection.
@@ -277,7 +281,7 @@ impl<N: Net> Connection<N> {
                 service.on_data(cx, &buffer[..count])
             })?;
             if self.line.is_retimed {
-                self.note_held();
+                self.note_held(turn);
             }
         }
         Ok(budget - count)
@@ -352,14 +356,18 @@ impl<N: Net> Connection<N> {
         event: &mut dyn FnMut(&mut dyn Service, &mut Context<'_>) -> Action,
     ) -> Flow<()> {
         self.call(ready, turn, |service, cx, _| event(service, cx))?;
-        self.note_held();
+        self.note_held(turn);
         Ok(())
     }
 
     #[cold]
-    fn note_held(&mut self) {
+    fn note_held(&mut self, turn: &mut Turn<N>) {
         self.line.is_retimed = true;
         self.line.holds = self.halves.tx == Tx::Open && self.service.pending() > 0;
+        let kept = u32::try_from(self.service.memory()).unwrap_or(u32::MAX);
+        let before = std::mem::replace(&mut self.line.kept, kept);
+        turn.pending = turn.pending + kept as usize - before as usize;
+        turn.check_pending();
     }
 
     /// Calls the service, and does what it asks for.
@@ -397,14 +405,11 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Brings the account of all pending output up to date. Past its limit the turn ends with this
-    /// run, so that the loop makes room before anybody adds more.
+    /// Brings the account of all pending output up to date.
     #[cold]
     fn account(&mut self, turn: &mut Turn<N>) {
         self.line.outbox.settle(&mut turn.pending);
-        if turn.pending > turn.limits.max_pending_output {
-            turn.budget = 0;
-        }
+        turn.check_pending();
     }
 
     #[cold]
@@ -413,6 +418,7 @@ impl<N: Net> Connection<N> {
         match action {
             Action::Continue => Ok(()),
             Action::More => {
+                turn.charge(MORE_COST, 0);
                 self.has_more = true;
                 Ok(())
             }

@@ -6,9 +6,9 @@
 //!
 //! * Control characters (C0, DEL, C1) become `\n`, `\r`, `\t`, or `\xHH` for each UTF-8 byte.
 //! * The backslash becomes `\\`, so the output can be read back without ambiguity.
-//! * Characters that reorder or break lines in some terminals become `\u{…}`: U+2028, U+2029, the
-//!   bidirectional controls and the byte order mark. A name that displays backwards is also a
-//!   forgery.
+//! * Characters that reorder or break lines in some terminals, or that nobody sees, become
+//!   `\u{…}`: U+2028, U+2029, the bidirectional controls, spaces without width, the soft hyphen, tags
+//!   and the byte order mark. A name that displays backwards is also a forgery.
 //! * Bytes that are not UTF-8 become `\xHH`.
 //!
 //! Tests: below, `tests/hostile_text.rs`.
@@ -38,11 +38,14 @@ fn escape(f: &mut fmt::Formatter<'_>, character: char) -> fmt::Result {
         '\r' => f.write_str("\\r"),
         '\t' => f.write_str("\\t"),
         _ if character.is_control() => hex(f, character.encode_utf8(&mut [0; 4]).as_bytes()),
-        '\u{200e}'
-        | '\u{200f}'
+        '\u{ad}'
+        | '\u{61c}'
+        | '\u{200b}'..='\u{200f}'
         | '\u{2028}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}'
-        | '\u{feff}' => {
+        | '\u{2060}'..='\u{2069}'
+        | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e007f}' => {
             write!(f, "\\u{{{:x}}}", u32::from(character))
         }
         _ => f.write_char(character),

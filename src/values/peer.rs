@@ -61,7 +61,9 @@ impl fmt::Display for Peer {
             Peer::Unix(path) => match &path[..] {
                 [] => f.write_str("unnamed"),
                 [0, name @ ..] => write!(f, "@{}", Escaped(name)),
-                path => write!(f, "{}", Escaped(path)),
+                [b'/', ..] => write!(f, "{}", Escaped(path)),
+                // Or a name of the peer's choice could pass for an address, or for no name.
+                path => write!(f, "./{}", Escaped(path)),
             },
             _ => match self.socket_addr() {
                 Some(address) => address.fmt(f),

@@ -109,6 +109,14 @@ impl<N: Net> Connection<N> {
         }
     }
 
+    /// Whether the kernel still holds output that the peer has not taken. It goes on sending after a
+    /// close, but anything that the peer sends then ends that with a reset.
+    pub(crate) fn has_untaken(&self, turn: &Turn<N>) -> bool {
+        turn.net
+            .unsent(&self.line.stream)
+            .is_some_and(|unsent| unsent > 0)
+    }
+
     fn try_last_look(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<CloseReason> {
         *ready |= Ready::READABLE | Ready::WRITABLE;
         if let Outcome::Done(reason) = self.exchange(ready, turn)? {
@@ -157,6 +165,7 @@ impl<N: Net> Connection<N> {
     /// Gives back the socket and whatever the turn counts of this connection.
     fn dispose(mut self, turn: &mut Turn<N>, resets: bool) -> Box<dyn Service> {
         self.line.outbox.release(&mut turn.pending);
+        turn.pending -= self.line.kept as usize;
         turn.lingering -= usize::from(self.halves.only_lingers());
         match resets {
             true => turn.net.abort(self.line.stream),
