@@ -1,7 +1,7 @@
 //! Signals that must not end the process.
 //!
-//! Owns what happens to them before the loop runs, and to SIGXFSZ always. It never acts on a signal:
-//! the loop does.
+//! Owns what happens to them before the loop runs, and to SIGXFSZ always. It never acts on a
+//! signal: the loop does.
 
 use std::io;
 use std::sync::Arc;

@@ -146,6 +146,11 @@ pub trait Net: Debug {
     /// much.
     fn unsent(&self, stream: &Self::Stream) -> Option<usize>;
 
+    /// Whether the kernel holds output that it cannot even send, because the peer does not take
+    /// what came before. What is merely not acknowledged yet does not count: a peer that is well
+    /// may delay that. On a Unix stream the peer has at once whatever was written.
+    fn is_stuck(&self, stream: &Self::Stream) -> bool;
+
     /// Makes room for exactly `additional` more bytes in a buffer that is kept on a peer's behalf.
     /// Here, and not with the buffer, so that the simulator can run out of memory.
     ///

@@ -213,6 +213,19 @@ impl Net for OsNet {
         None
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn is_stuck(&self, stream: &Stream) -> bool {
+        match stream {
+            Stream::Tcp(socket) => super::sys::stuck(socket.as_fd()).is_ok_and(|bytes| bytes > 0),
+            Stream::Unix(_) => false,
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn is_stuck(&self, _stream: &Stream) -> bool {
+        false
+    }
+
     fn waker(&mut self, token: Token) -> io::Result<Arc<dyn Wake>> {
         Ok(Arc::new(Waker::new(self.poll.registry(), token.into())?))
     }

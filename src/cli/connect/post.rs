@@ -53,8 +53,8 @@ impl Lines {
     /// Returns whether it took some: then the others have something to do as well.
     fn next(&mut self, peer: usize) -> (Option<Rc<[u8]>>, bool) {
         let mut took = false;
-        // Until there is a line: the end of the input may stand right behind the beginning of one, and
-        // nothing tells of it again.
+        // Until there is a line: the end of the input may stand right behind the beginning of one,
+        // and nothing tells of it again.
         while !self.is_over && self.queues.iter().all(VecDeque::is_empty) {
             match self.take() {
                 Ok(true) => took = true,

@@ -231,6 +231,10 @@ impl Net for SimNet {
         Some(self.connections[stream.0].outbound.len())
     }
 
+    fn is_stuck(&self, stream: &SimStream) -> bool {
+        !self.connections[stream.0].outbound.is_empty()
+    }
+
     fn reserve(&mut self, buffer: &mut Vec<u8>, additional: usize) -> Result<(), TryReserveError> {
         if self.dice.once_in(self.conditions.shortages) {
             self.shortages += 1;

@@ -21,7 +21,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 pub(super) use self::messages::{receive, receive_unix, send};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) use self::options::{
-    offloads, prepare, set_bind_no_port, set_multicast_if, set_receive_buffer, unsent,
+    offloads, prepare, set_bind_no_port, set_multicast_if, set_receive_buffer, stuck, unsent,
 };
 
 /// Takes an exclusive lock on a file or a directory, which ends when its last descriptor is closed.

@@ -71,9 +71,19 @@ pub(crate) fn set_bind_no_port(socket: BorrowedFd<'_>) -> io::Result<()> {
 /// How much a stream socket holds that its peer has not taken (`SIOCOUTQ`). TCP counts bytes that
 /// were not acknowledged; a Unix stream counts memory, which is more than the bytes.
 pub(crate) fn unsent(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    ask(socket, libc::TIOCOUTQ)
+}
+
+/// How much of that TCP has not even put on its way (`SIOCOUTQNSD` of linux/sockios.h, which libc does
+/// not have): the peer's window is closed.
+pub(crate) fn stuck(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    ask(socket, 0x894b)
+}
+
+fn ask(socket: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<usize> {
     let mut held: c_int = 0;
-    // SAFETY: this request writes one int to the pointer, which is to one.
-    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut held) } {
+    // SAFETY: these requests write one int to the pointer, which is to one.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut held) } {
         0 => Ok(usize::try_from(held).unwrap_or(0)),
         _ => Err(io::Error::last_os_error()),
     }

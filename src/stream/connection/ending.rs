@@ -109,12 +109,10 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Whether the kernel still holds output that the peer has not taken. It goes on sending after a
-    /// close, but anything that the peer sends then ends that with a reset.
+    /// Whether the kernel still holds output because the peer does not take it. It goes on sending
+    /// after a close, but anything that the peer sends then ends that with a reset.
     pub(crate) fn has_untaken(&self, turn: &Turn<N>) -> bool {
-        turn.net
-            .unsent(&self.line.stream)
-            .is_some_and(|unsent| unsent > 0)
+        turn.net.is_stuck(&self.line.stream)
     }
 
     fn try_last_look(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<CloseReason> {
