@@ -486,7 +486,8 @@ impl Messages {
     }
 
     /// Shows the tap what the inner service is about to get: now, or with later calls if there are
-    /// many messages. The inner service does not wait for that. An end is that of a limit of messages.
+    /// many messages. The inner service does not wait for that. An end is that of a limit of
+    /// messages.
     fn watch(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
         if self.shared.rules.framing == Framing::Chunk {
             self.note(cx, input);

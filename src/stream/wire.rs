@@ -34,8 +34,8 @@ pub(super) struct Line<N: Net> {
     /// Whether the service itself holds output. See
     /// [`Service::pending`](crate::service::Service::pending).
     pub(super) holds: bool,
-    /// Bytes of memory that the service keeps, as [`Turn::pending`](crate::net::turn::Turn::pending)
-    /// counts them.
+    /// Bytes of memory that the service keeps, as
+    /// [`Turn::pending`](crate::net::turn::Turn::pending) counts them.
     pub(super) kept: u32,
     /// Whether a deadline may have come nearer since the loop last asked. Traffic alone pushes
     /// deadlines back, and an alarm that comes too early costs nothing but a look; so after nearly

@@ -6,9 +6,9 @@
 //!
 //! * Control characters (C0, DEL, C1) become `\n`, `\r`, `\t`, or `\xHH` for each UTF-8 byte.
 //! * The backslash becomes `\\`, so the output can be read back without ambiguity.
-//! * Characters that reorder or break lines in some terminals, or that nobody sees, become
-//!   `\u{…}`: U+2028, U+2029, the bidirectional controls, spaces without width, the soft hyphen, tags
-//!   and the byte order mark. A name that displays backwards is also a forgery.
+//! * Characters that reorder or break lines in some terminals, or that nobody sees, become `\u{…}`:
+//!   U+2028, U+2029, the bidirectional controls, spaces without width, the soft hyphen, tags and
+//!   the byte order mark. A name that displays backwards is also a forgery.
 //! * Bytes that are not UTF-8 become `\xHH`.
 //!
 //! Tests: below, `tests/hostile_text.rs`.

@@ -53,8 +53,8 @@ pub const BYTES_PER_UNIT: usize = 2048;
 /// Work units of one accepted connection, from its accept to its close: see [`ACCEPT_BUDGET`].
 pub const ACCEPT_COST: i32 = 29;
 
-/// Work units of a call after which a service has more to do. It has used up its share by then, such
-/// as the answers to [`MESSAGE_BUDGET`] messages.
+/// Work units of a call after which a service has more to do. It has used up its share by then,
+/// such as the answers to [`MESSAGE_BUDGET`] messages.
 pub const MORE_COST: i32 = 100;
 
 /// Messages that one call of a service answers before the others get their turn. One read of 64 KiB

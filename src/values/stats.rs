@@ -53,8 +53,8 @@ counters! {
     unregistered,
     /// Clients that stood in a backlog when it was closed, and were reset.
     backlog_cut,
-    /// Connections that the end of the server closed while the kernel still held output that the peer
-    /// had not taken. They count as cut, because nobody knows whether it arrived.
+    /// Connections that the end of the server closed while the kernel still held output that the
+    /// peer had not taken. They count as cut, because nobody knows whether it arrived.
     untaken,
     /// Nanoseconds spent polling before a deadline and finding nothing: the processor looks busy
     /// then, and is not.

@@ -74,8 +74,8 @@ pub(crate) fn unsent(socket: BorrowedFd<'_>) -> io::Result<usize> {
     ask(socket, libc::TIOCOUTQ)
 }
 
-/// How much of that TCP has not even put on its way (`SIOCOUTQNSD` of linux/sockios.h, which libc does
-/// not have): the peer's window is closed.
+/// How much of that TCP has not even put on its way (`SIOCOUTQNSD` of linux/sockios.h, which libc
+/// does not have): the peer's window is closed.
 pub(crate) fn stuck(socket: BorrowedFd<'_>) -> io::Result<usize> {
     ask(socket, 0x894b)
 }
