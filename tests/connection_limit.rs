@@ -49,9 +49,12 @@ fn clients_beyond_the_limit_are_served_in_their_order_as_others_leave() {
     let mut server = Server::start(&[TCP, "--max-connections", "10"]);
     let mut clients = crowd(&server, 39);
     clients.iter_mut().take(LIMIT).for_each(assert_served);
-    // One that comes while the listener is paused is an event, and so known to wait.
+    // One that comes while the listener is paused is an event, and so known to wait. mio's poll(2)
+    // selector gives none before the backlog was emptied.
     clients.extend(numbered(&server, 39..40));
-    server.wait_for_log("10 connections are open, the limit");
+    if cfg!(not(mio_unsupported_force_poll_poll)) {
+        server.wait_for_log("10 connections are open, the limit");
+    }
     server.assert_burns_nothing();
     assert_eq!(server.count_in_log(": accepted"), LIMIT);
     assert!(
