@@ -21,6 +21,7 @@ const OTHERS: usize = 20;
 pub(crate) struct Before {
     clock: Time,
     datagrams: u64,
+    turns_cut: u64,
     /// For each listener: how many it had accepted, how many all had, when it last made progress.
     accepted: [(usize, usize); LISTENERS.len()],
 }
@@ -75,8 +76,13 @@ impl Run {
     }
 
     /// No connection outlives its idle timeout. The clock before the turn counts, because the wait
-    /// of the turn may have let time pass.
+    /// of the turn may have let time pass. A turn that ended at its budget has not reached everybody;
+    /// the next ones do.
     fn check_deadlines(&mut self) {
+        let cut = self.reactor.stats().turns_cut;
+        if std::mem::replace(&mut self.before.turns_cut, cut) != cut {
+            return;
+        }
         let net = self.reactor.net_mut();
         let before = std::mem::replace(&mut self.before.clock, net.clock());
         let Some(idle) = self.limits.idle_timeout else {
