@@ -87,16 +87,7 @@ impl Server {
     /// The same, with at most `descriptors` descriptors.
     #[track_caller]
     pub fn start_with_descriptors(descriptors: usize, args: &[&str]) -> Server {
-        let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
-        Server::spawn(
-            Command::new("sh")
-                .arg("-c")
-                .arg(script)
-                .arg(binary())
-                .args(["serve", "-v"])
-                .args(args),
-            endpoints_in(args),
-        )
+        Server::start_after(&format!("ulimit -n {descriptors}"), args)
     }
 
     #[track_caller]
