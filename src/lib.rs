@@ -81,11 +81,13 @@
 //! | `net/turn.rs` | what the loop lends to a source, and the three outcomes of a run |
 //! | `values/limits.rs` | every bound, with the measurement that chose it |
 //! | `stream/outbox.rs` | why a server does not read from a client that has pending output |
-//! | `stream/wire.rs` | how a reply goes straight to the socket, and when it is copied |
+//! | `stream/transport.rs` | how a reply goes straight to the socket, and when it is copied |
 //! | `stream/halves.rs` | the states of both halves, and the one table of legal steps |
 //! | `stream/deadlines.rs` | every deadline of a connection, and what an expired one means |
 //! | `stream/role.rs` | what a client does differently from a server |
 //! | `stream/connection.rs` | the order of writing and reading, and why a close must linger |
+//! | `stream/connection/shutdown.rs` | how each half ends, and when our end of stream may go |
+//! | `stream/connection/status.rs` | what the loop asks of a connection between two runs |
 //! | `stream/connection/ending.rs` | how a connection that is overdue, or cut, is judged |
 //! | `stream/listener.rs` | how accepting pauses at a limit, and what ends the pause |
 //! | `reactor/sources.rs` | how an event finds its source, or turns out to be stale |
@@ -96,6 +98,8 @@
 //! | `reactor/source.rs` | the kinds of sources, and what the loop asks each of them |
 //! | `reactor/accepting.rs` | who accepts next when slots or descriptors run out |
 //! | `reactor/ending.rs` | the one way out for every source, and what a drain waits for |
+//! | `reactor/panics.rs` | what a panic of a service costs |
+//! | `reactor/commands.rs` | what handles and signals may ask for |
 //! | `reactor/lifecycle.rs` | running, draining, stopped: a pure state machine |
 //! | `reactor/mod.rs` | the turn: all of the above, in order |
 //!

@@ -2,8 +2,8 @@
 //! is cut and whatever room there is.
 //!
 //! The reference below sees the whole input at once and copies as it likes. The service sees
-//! pieces, over a wire that takes random amounts, keeps the rest up to a bound, and fails the test
-//! if anybody says more than there is room for.
+//! pieces, over a transport that takes random amounts, keeps the rest up to a bound, and fails the
+//! test if anybody says more than there is room for.
 
 use std::cell::Cell;
 use std::io::IoSlice;
@@ -15,7 +15,7 @@ use mynah::Dice;
 use mynah::net::sim::{self, SimNet};
 use mynah::service::{
     Action, Context, Delimiter, Discard, Echo, Framing, Host, Messages, Service, Shape, Tap,
-    Template, TemplateError, Width, Wire,
+    Template, TemplateError, Transport, Width,
 };
 use mynah::{Address, CloseReason, Limits, Peer, Reactor, Time, service};
 use proptest::prelude::*;
@@ -43,7 +43,7 @@ impl Narrow {
     }
 }
 
-impl Wire for Narrow {
+impl Transport for Narrow {
     fn clock(&mut self) -> Time {
         Time::ZERO
     }
@@ -102,16 +102,16 @@ fn peer() -> Peer {
 /// held. Returns how it ended.
 struct Conversation {
     service: Box<dyn Service>,
-    wire: Narrow,
+    transport: Narrow,
     has_more: bool,
     ended: Option<Action>,
 }
 
 impl Conversation {
-    fn new(service: Box<dyn Service>, wire: Narrow) -> Conversation {
+    fn new(service: Box<dyn Service>, transport: Narrow) -> Conversation {
         Conversation {
             service,
-            wire,
+            transport,
             has_more: false,
             ended: None,
         }
@@ -123,7 +123,7 @@ impl Conversation {
         }
         match event(
             &mut *self.service,
-            &mut Context::new(Time::ZERO, &peer(), &mut self.wire),
+            &mut Context::new(Time::ZERO, &peer(), &mut self.transport),
         ) {
             Action::Continue => {}
             Action::More => self.has_more = true,
@@ -134,7 +134,7 @@ impl Conversation {
     /// The peer reads all pending output, as often as there is more.
     fn settle(&mut self) {
         for _ in 0..1_000_000 {
-            self.wire.pending = 0;
+            self.transport.pending = 0;
             if !std::mem::take(&mut self.has_more) || self.ended.is_some() {
                 return;
             }
@@ -146,11 +146,14 @@ impl Conversation {
     fn run(mut self, pieces: &[&[u8]]) -> (Vec<u8>, Option<Action>, usize) {
         self.call(|service, cx| service.on_open(cx));
         for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
-            if self.wire.is_held || self.wire.pending > 0 || self.wire.dice.once_in(3) {
+            if self.transport.is_held
+                || self.transport.pending > 0
+                || self.transport.dice.once_in(3)
+            {
                 self.settle();
             }
             assert!(
-                !self.wire.is_held || self.ended.is_some(),
+                !self.transport.is_held || self.ended.is_some(),
                 "the input is held and nothing is left to do"
             );
             self.call(|service, cx| service.on_data(cx, piece));
@@ -159,7 +162,7 @@ impl Conversation {
         self.call(|service, cx| service.on_eof(cx));
         self.settle();
         self.service.on_close(CloseReason::PeerClosed);
-        (self.wire.sent, self.ended, self.wire.writes)
+        (self.transport.sent, self.ended, self.transport.writes)
     }
 }
 
@@ -489,16 +492,16 @@ fn small_messages_with_large_answers_are_held_back() {
     conversation.call(|service, cx| service.on_open(cx));
     conversation.call(|service, cx| service.on_data(cx, &lines));
     assert!(
-        conversation.wire.is_held && conversation.has_more,
+        conversation.transport.is_held && conversation.has_more,
         "most of it is still to be answered"
     );
     assert!(
-        conversation.wire.sent.len() <= 2 * 65_536,
+        conversation.transport.sent.len() <= 2 * 65_536,
         "one call says no more than its share"
     );
     conversation.settle();
-    assert!(!conversation.wire.is_held);
-    assert_eq!(conversation.wire.sent.len(), 65_536 * 1001);
+    assert!(!conversation.transport.is_held);
+    assert_eq!(conversation.transport.sent.len(), 65_536 * 1001);
 }
 
 #[test]
@@ -601,11 +604,13 @@ fn a_datagram_is_a_message_whatever_the_framing() {
             Box::new(|_| Box::new(Discard)),
             None,
         )(Shape::Datagram);
-        let mut wire = Narrow::new(0, 65_507);
+        let mut transport = Narrow::new(0, 65_507);
         let mut send = |message: &[u8]| {
-            let action =
-                service.on_data(&mut Context::new(Time::ZERO, &peer(), &mut wire), message);
-            (std::mem::take(&mut wire.sent), action)
+            let action = service.on_data(
+                &mut Context::new(Time::ZERO, &peer(), &mut transport),
+                message,
+            );
+            (std::mem::take(&mut transport.sent), action)
         };
         assert_eq!(
             send(b"two\nlines"),
@@ -720,8 +725,8 @@ impl Tap for Counted {
     fn end(&mut self, _peer: &Peer) {}
 }
 
-/// One read can hold a message for each byte. They take several turns, and the peer gets its echo all
-/// the same.
+/// One read can hold a message for each byte. They take several turns, and the peer gets its echo
+/// all the same.
 #[test]
 fn many_tiny_messages_do_not_make_a_long_turn() {
     let shown = Rc::new(Cell::new(0));
@@ -785,9 +790,9 @@ fn a_tap_that_panics_leaves_nothing_for_the_next_peer() {
     let (mut first, mut second) = (make(Shape::Stream), make(Shape::Stream));
     let peer = peer();
     let feed = |service: &mut dyn Service, input: &[u8]| {
-        let mut wire = Narrow::new(0, 100);
-        let action = service.on_data(&mut Context::new(Time::ZERO, &peer, &mut wire), input);
-        (wire.sent, action)
+        let mut transport = Narrow::new(0, 100);
+        let action = service.on_data(&mut Context::new(Time::ZERO, &peer, &mut transport), input);
+        (transport.sent, action)
     };
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         feed(&mut *first, b"secret\nsecond\nthird\n")

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   socket ──▶ burst ──▶ judge ──▶ service ──▶ replies ──▶ socket
-//!             receiving  guard     wire        replies     sending └─▶ queue, if it is full
+//!             receiving  guard     transport   replies     sending └─▶ queue, if it is full
 //! ```
 //!
 //! A socket has one of two roles. In the server role it answers any peer, and only when asked. In
@@ -22,7 +22,7 @@ mod queue;
 mod receiving;
 mod replies;
 mod sending;
-mod wire;
+mod transport;
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ use self::guard::{Own, Rate};
 use self::receiving::Inbound;
 use self::replies::Replies;
 use self::sending::Outbound;
-use self::wire::{DatagramWire, Rights};
+use self::transport::{DatagramTransport, Rights};
 use crate::net::Net;
 use crate::net::turn::{Outcome, Turn};
 use crate::service::{Action, Context, Factory, Service, Shape};
@@ -256,7 +256,7 @@ impl<N: Net> Datagram<N> {
         } else {
             return;
         }
-        let mut wire = DatagramWire {
+        let mut transport = DatagramTransport {
             net: &mut turn.net,
             stats: &mut turn.stats,
             replies: &mut common.replies,
@@ -268,7 +268,7 @@ impl<N: Net> Datagram<N> {
             now: turn.now,
             rights: Rights::Any { alarm },
         };
-        let mut cx = Context::new(turn.now, &remote.peer, &mut wire);
+        let mut cx = Context::new(turn.now, &remote.peer, &mut transport);
         let action = if is_due {
             self.service.on_alarm(&mut cx)
         } else {

@@ -14,7 +14,7 @@ use std::io;
 use log::debug;
 
 use super::guard::judge;
-use super::wire::{DatagramWire, Rights};
+use super::transport::{DatagramTransport, Rights};
 use super::{Common, Datagram, Role};
 use crate::net::turn::{Outcome, Turn};
 use crate::net::{Burst, Net};
@@ -254,7 +254,7 @@ impl<N: Net> Datagram<N> {
             },
             Role::Client { alarm, .. } => Rights::Any { alarm },
         };
-        let mut wire = DatagramWire {
+        let mut transport = DatagramTransport {
             net: &mut turn.net,
             stats: &mut turn.stats,
             replies: &mut common.replies,
@@ -269,18 +269,18 @@ impl<N: Net> Datagram<N> {
         let mut wants_more = false;
         let mut is_over = true;
         for datagram in part.datagrams().skip(inbound.done) {
-            if wire.replies.size().0 >= DATAGRAM_QUEUE {
+            if transport.replies.size().0 >= DATAGRAM_QUEUE {
                 is_over = false;
                 break;
             }
             budget.spend(datagram.len());
-            wire.rights.renew(datagram.len());
-            let mut cx = Context::new(turn.now, &part.path.peer, &mut wire);
+            transport.rights.renew(datagram.len());
+            let mut cx = Context::new(turn.now, &part.path.peer, &mut transport);
             // A datagram socket has no connection to finish or to abort.
             wants_more |= self.service.on_data(&mut cx, &buffer[datagram]) == Action::More;
             inbound.done += 1;
-            wire.stats.datagrams_in += 1;
-            wire.replies.settle();
+            transport.stats.datagrams_in += 1;
+            transport.replies.settle();
         }
         if let Role::Client { has_more, .. } = &mut self.role {
             *has_more |= wants_more;

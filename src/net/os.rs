@@ -3,16 +3,17 @@
 //! Owns the poll and the choice between TCP and Unix below one shape. Must never retry, buffer or
 //! decide anything: one call of [`Net`] is one system call here.
 
+mod datagrams;
+
 use std::io::{self, IoSlice, Read, Write};
 #[cfg(any(target_os = "linux", target_os = "android"))]
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use mio::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
+use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Events, Interest, Poll, Waker};
-use socket2::{SockAddr, SockRef};
+use socket2::SockRef;
 
 use super::kinds::unix_peer;
 pub use super::kinds::{Datagram, Listener, OwnedPath, Stream};
@@ -20,7 +21,6 @@ pub use super::signals::Signals;
 use super::{Burst, DatagramOptions, Event, Net, StreamOptions, Transmit, Wake, socket};
 use crate::values::endpoint::Address;
 use crate::values::error::StartError;
-use crate::values::path::Path;
 use crate::values::peer::Peer;
 use crate::values::ready::Ready;
 use crate::values::signal::Signal;
@@ -105,13 +105,6 @@ impl OsNet {
         OsNet {
             datagrams: options,
             ..self
-        }
-    }
-
-    fn watch_datagram(&self, datagram: &mut Datagram, token: Token) -> io::Result<()> {
-        match datagram {
-            Datagram::Udp(socket, _) => self.watch(socket, token, BOTH),
-            Datagram::Unix(_, socket) => self.watch(socket, token, BOTH),
         }
     }
 
@@ -378,17 +371,7 @@ impl Net for OsNet {
     }
 
     fn bind(&mut self, address: &Address, token: Token) -> Result<(Datagram, Address), StartError> {
-        let bound = socket::bind(address, &self.datagrams)?;
-        let mut datagram = match address {
-            Address::Udp(_) => Datagram::Udp(UdpSocket::from_std(bound.socket.into()), false),
-            _ => Datagram::Unix(
-                bound.path.map(OwnedPath),
-                UnixDatagram::from_std(bound.socket.into()),
-            ),
-        };
-        self.watch_datagram(&mut datagram, token)
-            .map_err(|error| StartError::new(format!("watch {address}"), error))?;
-        Ok((datagram, bound.address))
+        datagrams::bind(self, address, token)
     }
 
     fn associate(
@@ -397,88 +380,21 @@ impl Net for OsNet {
         local: Option<&Address>,
         token: Token,
     ) -> Result<Datagram, StartError> {
-        let bound = socket::associate(remote, local, &self.datagrams)?;
-        let mut datagram = match remote {
-            Address::Udp(_) => {
-                let is_connected = bound.socket.peer_addr().is_ok();
-                Datagram::Udp(UdpSocket::from_std(bound.socket.into()), is_connected)
-            }
-            _ => Datagram::Unix(
-                bound.path.map(OwnedPath),
-                UnixDatagram::from_std(bound.socket.into()),
-            ),
-        };
-        self.watch_datagram(&mut datagram, token)
-            .map_err(|error| StartError::new(format!("watch {remote}"), error))?;
-        Ok(datagram)
+        datagrams::associate(self, remote, local, token)
     }
 
-    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[inline]
     fn receive(&mut self, socket: &mut Datagram, burst: &mut Burst) -> io::Result<()> {
-        match socket {
-            Datagram::Udp(socket, _) => {
-                socket.try_io(|| super::sys::receive(socket.as_raw_fd(), burst))
-            }
-            Datagram::Unix(_, socket) => {
-                socket.try_io(|| super::sys::receive_unix(socket.as_raw_fd(), burst))
-            }
-        }
+        datagrams::receive(socket, burst)
     }
 
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn receive(&mut self, socket: &mut Datagram, burst: &mut Burst) -> io::Result<()> {
-        burst.begin();
-        let buffer = &mut burst.buffer_mut()[..super::SLOT];
-        let (size, peer) = match socket {
-            Datagram::Udp(socket, _) => socket
-                .recv_from(buffer)
-                .map(|(size, address)| (size, address.into()))?,
-            Datagram::Unix(_, socket) => socket
-                .recv_from(buffer)
-                .map(|(size, address)| (size, unix_peer(&address)))?,
-        };
-        burst.take_one(size, Path::plain(peer));
-        Ok(())
-    }
-
+    #[inline]
     fn send(&mut self, socket: &mut Datagram, messages: &[Transmit<'_>]) -> io::Result<usize> {
-        let Some(Transmit {
-            path: Path { peer, .. },
-            pieces,
-            ..
-        }) = messages.first()
-        else {
-            return Ok(0);
-        };
-        match (socket, peer) {
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            (Datagram::Udp(socket, is_connected), _) => {
-                return socket
-                    .try_io(|| super::sys::send(socket.as_raw_fd(), messages, *is_connected));
-            }
-            #[cfg(not(any(target_os = "linux", target_os = "android")))]
-            (Datagram::Udp(socket, _), Peer::V4(..) | Peer::V6(..)) => {
-                let address = peer.socket_addr().ok_or(io::ErrorKind::AddrNotAvailable)?;
-                socket.try_io(|| SockRef::from(&*socket).send_to_vectored(pieces, &address.into()))
-            }
-            (Datagram::Unix(_, socket), Peer::Unix(path)) if !path.is_empty() => {
-                let address = SockAddr::unix(std::ffi::OsStr::from_bytes(path))?;
-                socket.try_io(|| SockRef::from(&*socket).send_to_vectored(pieces, &address))
-            }
-            _ => Err(io::Error::new(
-                io::ErrorKind::NotConnected,
-                "the peer has no address to answer to",
-            )),
-        }
-        .map(|_| 1)
+        datagrams::send(socket, messages)
     }
 
     fn offloads(&self, socket: &Datagram) -> bool {
-        match socket {
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            Datagram::Udp(socket, _) => super::sys::offloads(socket.as_fd()),
-            _ => false,
-        }
+        datagrams::offloads(socket)
     }
 
     fn blocks_per_peer(&self, socket: &Datagram) -> bool {

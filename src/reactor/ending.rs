@@ -10,8 +10,10 @@ use super::handle::Handle;
 use super::lifecycle::Step;
 use super::source::Source;
 use crate::net::Net;
+use crate::stream::connection::Connection;
 use crate::values::error::CloseReason;
 use crate::values::ready::Ready;
+use crate::values::time::Time;
 use crate::values::token::Token;
 
 /// How a reactor ended.
@@ -69,6 +71,32 @@ impl<N: Net> Reactor<N> {
             _ => {}
         }
         self.wake_parked_listeners();
+    }
+
+    /// Phase 6: resets the connections whose output has been stalled the longest, until all of it
+    /// together is well below the limit again. The slack makes the search, which looks at every
+    /// connection, rare.
+    #[cold]
+    pub(super) fn relieve(&mut self) {
+        let limit = self.turn.limits.max_pending_output;
+        let stalled = |(token, connection): (Token, &Connection<N>)| {
+            let since = connection.stalled_since();
+            (since < Time::NEVER).then_some((since, token))
+        };
+        let mut stalled: Vec<(Time, Token)> = self.connections().filter_map(stalled).collect();
+        stalled.sort_unstable();
+        for (_, token) in stalled {
+            if self.turn.pending <= limit - limit / 16 {
+                break;
+            }
+            self.retire(token, CloseReason::OutputLimit);
+        }
+        if let Some(unsaid) = self.output_warning.happened(self.turn.now) {
+            warn!(
+                "pending output reached its limit of {limit} bytes; reset the connections that \
+                 had been stalled the longest{unsaid}"
+            );
+        }
     }
 
     /// A request to end: the first begins a drain, the second stops at once.

@@ -31,17 +31,19 @@
 //!
 //! The other files of this room: `sources.rs` (the table), `run_queue.rs`, `timer.rs`, `sleep.rs`
 //! (how long to wait), `source.rs` (the kinds of sources), `opening.rs` (how they come),
-//! `accepting.rs` (the line of the listeners), `ending.rs` (how they go), `lifecycle.rs` and
-//! `handle.rs`.
+//! `accepting.rs` (the queue of the listeners), `ending.rs` (how they go), `panics.rs`,
+//! `commands.rs` (what handles and signals ask for), `lifecycle.rs` and `handle.rs`.
 //!
 //! Tests: `tests/simulation/` drives this very loop over the simulator.
 
 mod accepting;
 mod audit;
+mod commands;
 mod ending;
 pub(crate) mod handle;
 pub(crate) mod lifecycle;
 mod opening;
+mod panics;
 mod run_queue;
 mod sleep;
 mod source;
@@ -50,11 +52,10 @@ pub mod timer;
 
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use log::{error, info, trace, warn};
+use log::{trace, warn};
 
 pub use self::ending::Ending;
 use self::handle::{Command, Handle};
@@ -67,7 +68,6 @@ use crate::net::Net;
 use crate::net::turn::{Outcome, Turn};
 use crate::stream::connection::Connection;
 use crate::stream::listener::Accepted;
-use crate::values::error::CloseReason;
 use crate::values::limits::{DEADLINE_BUDGET, Limits, RUN_COST, TURN_BUDGET};
 use crate::values::notice::Notice;
 use crate::values::ready::Ready;
@@ -176,16 +176,6 @@ impl<N: Net> Reactor<N> {
         self.lifecycle.advance(self.turn.now, self.is_idle());
         self.turn.stats.turns += 1;
         self.lifecycle
-    }
-
-    /// Calls [`Service::on_alarm`](crate::service::Service::on_alarm) of the source that `token`
-    /// names with the next turn, if it is still there.
-    pub fn wake(&mut self, token: Token) {
-        let now = self.turn.now;
-        let entry = self.sources.get_mut(token);
-        if entry.is_some_and(|entry| entry.source.alarm_at(now)) {
-            self.sources.mark(token, Ready::ALARM);
-        }
     }
 
     /// The time of the last turn.
@@ -344,97 +334,6 @@ impl<N: Net> Reactor<N> {
                 self.sources.mark(token, Ready::NONE);
             }
             Outcome::Done(reason) => self.retire(token, reason),
-        }
-    }
-
-    /// Does `work`, which calls services. A panic costs the source that was running, and the work
-    /// goes on.
-    fn guarded(&mut self, work: fn(&mut Reactor<N>)) {
-        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(self))) {
-            // A value that was thrown may panic again when it is dropped.
-            std::mem::forget(panic);
-            self.contain();
-        }
-    }
-
-    /// A service has panicked. Its connection is reset; a datagram socket goes on with a fresh
-    /// service.
-    #[cold]
-    fn contain(&mut self) {
-        self.turn.stats.panics += 1;
-        if !self.batch.is_empty() {
-            // Connections that were accepted and have no place yet: their listener goes on with
-            // them.
-            self.sources.mark(self.accepting, Ready::READABLE);
-        }
-        let token = self.running;
-        let Some(entry) = self.sources.get_mut(token) else {
-            return;
-        };
-        error!("{token} {:?}: its service panicked", entry.source);
-        match &mut entry.source {
-            Source::Connection(_) | Source::Connecting(_) => self.abandon(token),
-            Source::Datagram(datagram) => {
-                let outcome = datagram.recover(&mut self.turn, &mut self.common);
-                let deadline = datagram.deadline();
-                self.settle(token, outcome, deadline);
-            }
-            Source::Listener(_) => {
-                // Clients that still wait give no event of their own.
-                self.sources.mark(token, Ready::READABLE);
-            }
-            Source::Signals(_) | Source::Waker => {}
-        }
-    }
-
-    /// Phase 6: resets the connections whose output has been stalled the longest, until all of it
-    /// together is well below the limit again. The slack makes the search, which looks at every
-    /// connection, rare.
-    #[cold]
-    fn relieve(&mut self) {
-        let limit = self.turn.limits.max_pending_output;
-        let stalled = |(token, connection): (Token, &Connection<N>)| {
-            let since = connection.stalled_since();
-            (since < Time::NEVER).then_some((since, token))
-        };
-        let mut stalled: Vec<(Time, Token)> = self.connections().filter_map(stalled).collect();
-        stalled.sort_unstable();
-        for (_, token) in stalled {
-            if self.turn.pending <= limit - limit / 16 {
-                break;
-            }
-            self.retire(token, CloseReason::OutputLimit);
-        }
-        if let Some(unsaid) = self.output_warning.happened(self.turn.now) {
-            warn!(
-                "pending output reached its limit of {limit} bytes; reset the connections that \
-                 had been stalled the longest{unsaid}"
-            );
-        }
-    }
-
-    /// Phase 6: what handles asked for.
-    fn obey(&mut self) {
-        while let Ok(command) = self.commands.try_recv() {
-            match command {
-                Command::Terminate => self.terminate(),
-                Command::Stop => {
-                    self.lifecycle.stop();
-                }
-                Command::Wake(token) => self.wake(token),
-                Command::Stats(sender) => {
-                    // The caller may have given up; then nobody waits for the answer.
-                    let _ = sender.send(self.turn.stats.clone());
-                }
-            }
-        }
-    }
-
-    fn heed(&mut self, signal: Signal) {
-        match signal {
-            Signal::Terminate => self.terminate(),
-            Signal::Reload => info!("SIGHUP: there is no configuration file to read again"),
-            Signal::Report => info!("{}", self.turn.stats),
         }
     }
 

@@ -1,12 +1,12 @@
-//! Two alarms on a wire that has one: a service that wraps another has a time of its own.
+//! Two alarms on a transport that has one: a service that wraps another has an alarm of its own.
 //!
-//! Owns both times, and sets the alarm of the wire to the earlier one. The inner service cannot
-//! tell.
+//! Owns both times, and sets the transport's alarm to the earlier one. It must never let the inner
+//! service notice.
 
 use std::io::IoSlice;
 use std::time::Duration;
 
-use super::{Context, Wire};
+use super::{Context, Transport};
 use crate::values::peer::Peer;
 use crate::values::time::Time;
 
@@ -15,7 +15,7 @@ use crate::values::time::Time;
 pub(super) struct Alarms {
     own: Time,
     inner: Time,
-    /// What the wire was told.
+    /// What the transport was told.
     set: Time,
 }
 
@@ -36,8 +36,8 @@ impl Alarms {
         cx: &mut Context<'_>,
         call: impl FnOnce(&mut Context<'_>) -> T,
     ) -> T {
-        let mut inner = InnerWire {
-            outer: &mut *cx.wire,
+        let mut inner = InnerTransport {
+            outer: &mut *cx.transport,
             alarm: &mut self.inner,
         };
         let result = call(&mut Context::new(cx.now, cx.peer, &mut inner));
@@ -51,13 +51,12 @@ impl Alarms {
         self.arm(cx);
     }
 
-    /// Sets the alarm of the wire once more.
+    /// Sets the transport's alarm again.
     pub(super) fn tell(&self, cx: &mut Context<'_>) {
         cx.set_alarm(self.set);
     }
 
-    /// The alarm of the wire has come, and is cleared with it. Returns whether it was the outer
-    /// service's.
+    /// Clears the transport's alarm, which has fired. Returns whether it was the outer service's.
     pub(super) fn fired(&mut self, now: Time) -> bool {
         self.set = Time::NEVER;
         if self.inner <= now {
@@ -75,13 +74,13 @@ impl Alarms {
     }
 }
 
-/// The wire of the inner service: the outer one's, but for the alarm.
-struct InnerWire<'a> {
-    outer: &'a mut dyn Wire,
+/// The transport of the inner service: the outer one's, but for the alarm.
+struct InnerTransport<'a> {
+    outer: &'a mut dyn Transport,
     alarm: &'a mut Time,
 }
 
-impl Wire for InnerWire<'_> {
+impl Transport for InnerTransport<'_> {
     #[inline]
     fn send(&mut self, bytes: &[u8]) {
         self.outer.send(bytes);
@@ -127,17 +126,18 @@ mod tests {
 
     #[test]
     fn the_earlier_of_both_is_set_and_the_later_is_not_lost() {
-        let (peer, mut wire, mut alarms) = (Peer::unnamed(), Kept::default(), Alarms::default());
-        let mut cx = Context::new(at(0), &peer, &mut wire);
+        let (peer, mut transport, mut alarms) =
+            (Peer::unnamed(), Kept::default(), Alarms::default());
+        let mut cx = Context::new(at(0), &peer, &mut transport);
         alarms.lend(&mut cx, |cx| cx.set_alarm(at(5)));
         alarms.set_own(&mut cx, at(3));
         assert!(alarms.fired(at(3)));
         alarms.set_own(&mut cx, Time::NEVER);
-        assert_eq!(wire.alarm, at(5));
+        assert_eq!(transport.alarm, at(5));
         assert!(!alarms.fired(at(5)));
-        let mut cx = Context::new(at(5), &peer, &mut wire);
+        let mut cx = Context::new(at(5), &peer, &mut transport);
         alarms.lend(&mut cx, |_| ());
         alarms.set_own(&mut cx, at(9));
-        assert_eq!(wire.alarm, at(9));
+        assert_eq!(transport.alarm, at(9));
     }
 }

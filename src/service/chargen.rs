@@ -114,8 +114,8 @@ mod tests {
     use crate::values::peer::Peer;
     use crate::values::time::Time;
 
-    fn with<T>(wire: &mut Kept, event: impl FnOnce(&mut Context<'_>) -> T) -> T {
-        event(&mut Context::new(Time::ZERO, &Peer::unnamed(), wire))
+    fn with<T>(transport: &mut Kept, event: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        event(&mut Context::new(Time::ZERO, &Peer::unnamed(), transport))
     }
 
     #[test]
@@ -142,52 +142,61 @@ mod tests {
 
     #[test]
     fn a_stream_repeats_the_pattern_and_ignores_input() {
-        let (mut service, mut wire) = (Chargen::new(Shape::Stream), Kept::default());
-        assert_eq!(with(&mut wire, |cx| service.on_open(cx)), Action::More);
+        let (mut service, mut transport) = (Chargen::new(Shape::Stream), Kept::default());
+        assert_eq!(with(&mut transport, |cx| service.on_open(cx)), Action::More);
         for _ in 0..3 {
             assert_eq!(
-                with(&mut wire, |cx| service.on_data(cx, b"stop!")),
+                with(&mut transport, |cx| service.on_data(cx, b"stop!")),
                 Action::Continue
             );
-            assert_eq!(with(&mut wire, |cx| service.on_writable(cx)), Action::More);
+            assert_eq!(
+                with(&mut transport, |cx| service.on_writable(cx)),
+                Action::More
+            );
         }
-        assert!(wire.sent == PATTERN.repeat(4), "not the pattern");
-        assert_eq!(with(&mut wire, |cx| service.on_eof(cx)), Action::FINISH);
+        assert!(transport.sent == PATTERN.repeat(4), "not the pattern");
+        assert_eq!(
+            with(&mut transport, |cx| service.on_eof(cx)),
+            Action::FINISH
+        );
     }
 
     /// A part of a piece would break the pattern. More than there is room for would end the
     /// connection.
     #[test]
     fn nothing_is_sent_without_room_for_a_whole_piece() {
-        let (mut service, mut wire) = (
+        let (mut service, mut transport) = (
             Chargen::new(Shape::Stream),
             Kept {
                 room: PIECE - 1,
                 ..Kept::default()
             },
         );
-        assert_eq!(with(&mut wire, |cx| service.on_open(cx)), Action::More);
-        assert_eq!(wire.calls, 0);
-        wire.room = PIECE;
-        assert_eq!(with(&mut wire, |cx| service.on_writable(cx)), Action::More);
-        assert!(wire.sent == PATTERN, "not the pattern");
+        assert_eq!(with(&mut transport, |cx| service.on_open(cx)), Action::More);
+        assert_eq!(transport.calls, 0);
+        transport.room = PIECE;
+        assert_eq!(
+            with(&mut transport, |cx| service.on_writable(cx)),
+            Action::More
+        );
+        assert!(transport.sent == PATTERN, "not the pattern");
     }
 
     #[test]
     fn a_datagram_gets_the_start_of_the_pattern_at_a_random_length() {
         let (mut service, mut lengths) = (Chargen::new(Shape::Datagram), BTreeSet::new());
         for _ in 0..20_000 {
-            let mut wire = Kept {
+            let mut transport = Kept {
                 wall_clock: Duration::from_nanos(1_795_244_532_345_678_901),
                 ..Kept::default()
             };
             assert_eq!(
-                with(&mut wire, |cx| service.on_data(cx, b"?")),
+                with(&mut transport, |cx| service.on_data(cx, b"?")),
                 Action::Continue
             );
-            assert_eq!(wire.calls, 1, "one reply for one datagram");
-            assert!(PATTERN.starts_with(&wire.sent), "not the pattern");
-            lengths.insert(wire.sent.len());
+            assert_eq!(transport.calls, 1, "one reply for one datagram");
+            assert!(PATTERN.starts_with(&transport.sent), "not the pattern");
+            lengths.insert(transport.sent.len());
         }
         assert!(
             lengths.into_iter().eq(0..=512),
@@ -198,17 +207,17 @@ mod tests {
     /// A seed of zero must not make every reply empty.
     #[test]
     fn lengths_vary_even_if_the_clock_reads_zero() {
-        let (mut service, mut wire) = (Chargen::new(Shape::Datagram), Kept::default());
+        let (mut service, mut transport) = (Chargen::new(Shape::Datagram), Kept::default());
         (0..100).for_each(|_| {
             assert_eq!(
-                with(&mut wire, |cx| service.on_data(cx, b"")),
+                with(&mut transport, |cx| service.on_data(cx, b"")),
                 Action::Continue
             )
         });
         assert!(
-            wire.sent.len() > 512,
+            transport.sent.len() > 512,
             "{} bytes in 100 datagrams",
-            wire.sent.len()
+            transport.sent.len()
         );
     }
 }

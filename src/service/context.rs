@@ -1,7 +1,7 @@
 //! What a service may know and do during one call.
 //!
-//! Owns the two faces of the way to the socket: [`Context`] for services, [`Wire`] for what stands
-//! behind it. It decides nothing.
+//! Owns the two sides of the way to the socket: services use [`Context`], and the state machines
+//! implement [`Transport`]. It decides nothing.
 
 use std::fmt;
 use std::io::IoSlice;
@@ -16,62 +16,66 @@ pub struct Context<'a> {
     pub now: Time,
     /// The other end.
     pub peer: &'a Peer,
-    pub(super) wire: &'a mut dyn Wire,
+    pub(super) transport: &'a mut dyn Transport,
 }
 
 impl<'a> Context<'a> {
     /// Made by the state machines, and by tests of services.
-    pub fn new(now: Time, peer: &'a Peer, wire: &'a mut dyn Wire) -> Context<'a> {
-        Context { now, peer, wire }
+    pub fn new(now: Time, peer: &'a Peer, transport: &'a mut dyn Transport) -> Context<'a> {
+        Context {
+            now,
+            peer,
+            transport,
+        }
     }
 
-    /// Answers with `bytes`: on a stream behind all that was said before, on a datagram socket as
-    /// one datagram. A datagram client may say several in one call.
+    /// Sends `bytes`: on a stream after all that was sent before, on a datagram socket as one
+    /// datagram. A datagram client may send several in one call.
     #[inline]
     pub fn reply(&mut self, bytes: &[u8]) {
-        self.wire.send(bytes);
+        self.transport.send(bytes);
     }
 
-    /// Answers with several pieces that belong together: one system call, one datagram.
+    /// Sends several pieces as one: with one system call, in one datagram.
     pub fn reply_vectored(&mut self, pieces: &[IoSlice<'_>]) {
-        self.wire.send_vectored(pieces);
+        self.transport.send_vectored(pieces);
     }
 
-    /// How many bytes can be said now without fail. None after our side has ended.
+    /// How many bytes the transport can certainly take now; 0 after our side has ended.
     pub fn room(&self) -> usize {
-        self.wire.room()
+        self.transport.room()
     }
 
-    /// Whether to leave what the peer sends in the kernel from now on, because there is no room for
-    /// it here. The peer is pushed back. A service that holds input must let go of it some day,
-    /// from `on_writable` or `on_alarm`. Means nothing on a datagram socket.
+    /// Whether to leave the peer's input in the kernel from now on, because there is no room for it
+    /// here. This gives the peer backpressure. A service that holds its input must release it
+    /// later, from `on_writable` or `on_alarm`. It has no effect on a datagram socket.
     pub fn hold_input(&mut self, is_held: bool) {
-        self.wire.hold_input(is_held);
+        self.transport.hold_input(is_held);
     }
 
-    /// Our own address, as the peer knows it; `None` if the socket does not tell. On a datagram
-    /// socket that is bound to a wildcard address it is the address that was asked, if the system
-    /// tells it (Linux), and the wildcard elsewhere. Costs a system call on a stream.
+    /// Our own address, as the peer knows it; `None` if the socket does not tell. A datagram socket
+    /// that is bound to a wildcard address gives the address that the datagram was sent to on
+    /// Linux, and the wildcard elsewhere. This costs a system call on a stream.
     pub fn local(&self) -> Option<Peer> {
-        self.wire.local()
+        self.transport.local()
     }
 
-    /// The clock of `now`, read anew with each call: for a service that measures. For all others
-    /// `now` is enough, and costs nothing.
+    /// Reads the clock of `now` again: for a service that measures. For all others `now` is enough,
+    /// and costs nothing.
     pub fn clock(&mut self) -> Time {
-        self.wire.clock()
+        self.transport.clock()
     }
 
     /// The time of day, as the time since 1970-01-01 00:00:00 UTC. Read from the clock with each
     /// call.
     pub fn wall_clock(&mut self) -> Duration {
-        self.wire.wall_clock()
+        self.transport.wall_clock()
     }
 
     /// Asks for [`Service::on_alarm`](super::Service::on_alarm) at `at`, and replaces the time set
     /// before. [`Time::NEVER`] clears it. On a datagram socket only a client's service can set it.
     pub fn set_alarm(&mut self, at: Time) {
-        self.wire.set_alarm(at);
+        self.transport.set_alarm(at);
     }
 }
 
@@ -85,7 +89,7 @@ impl fmt::Debug for Context<'_> {
 }
 
 /// The way to the socket, as a service may use it.
-pub trait Wire {
+pub trait Transport {
     /// Sends or keeps all of `bytes`.
     fn send(&mut self, bytes: &[u8]);
     /// Sends or keeps all of the pieces, in order.

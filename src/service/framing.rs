@@ -1,8 +1,9 @@
-//! What one message is, on a stream that knows no messages.
+//! How a stream is divided into messages.
 //!
-//! Owns the rules by which bytes fall into messages, and how far they have been searched. Pure: a
-//! slice in, slices of it out. It must never look at a byte twice for the same message, however
-//! small the pieces it comes in, and never copy one.
+//! Owns the rules of division, and how far the input has been searched. Pure: a slice in, slices of
+//! it out. It must never look at a byte twice for the same message, however small the pieces of
+//! input are, and never copy one. `framing/delimiter.rs` searches for a text, `framing/around.rs`
+//! puts the frame around an answer.
 //!
 //! ```text
 //!   chunk         whatever one read gave
@@ -12,105 +13,30 @@
 //!   prefix:u16    length, big-endian, then as many bytes
 //! ```
 //!
-//! A message is known to be too long at the same byte, however the input was cut: as soon as no end
-//! that may follow could make it shorter.
+//! A message is too long from the same byte on, however the input was cut: the first byte after
+//! which no end could make it short enough.
 //!
 //! Tests: below, `tests/messages.rs`.
 
-/// How bytes fall into messages.
+mod around;
+mod delimiter;
+
+pub(super) use self::around::Around;
+pub use self::delimiter::Delimiter;
+
+/// How a stream is divided into messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// What one read gave.
     Chunk,
-    /// A line, with LF or CRLF behind it; a last line may go without.
+    /// A line that ends in LF or CRLF. The last line of a stream needs no end.
     Line,
     /// Everything up to a text.
     Until(Delimiter),
     /// A fixed number of bytes; at least one.
     Fixed(usize),
-    /// A length, big-endian, and then as many bytes.
+    /// A length, big-endian, then that many bytes.
     Prefix(Width),
-}
-
-/// A text that ends messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delimiter {
-    text: Box<[u8]>,
-    /// For each beginning of the text, how much of its end is a beginning of the text too (Knuth,
-    /// Morris and Pratt): where the search goes on after a mismatch, so that no byte is looked at
-    /// again.
-    borders: Box<[usize]>,
-}
-
-impl Delimiter {
-    /// `None` if the text is empty: it would end messages without end.
-    pub fn new(text: &[u8]) -> Option<Delimiter> {
-        if text.is_empty() {
-            return None;
-        }
-        let mut borders = vec![0; text.len()];
-        let mut matched = 0;
-        for at in 1..text.len() {
-            while matched > 0 && text[at] != text[matched] {
-                matched = borders[matched - 1];
-            }
-            matched += usize::from(text[at] == text[matched]);
-            borders[at] = matched;
-        }
-        Some(Delimiter {
-            text: text.into(),
-            borders: borders.into(),
-        })
-    }
-
-    /// The text.
-    pub fn text(&self) -> &[u8] {
-        &self.text
-    }
-
-    /// Looks for the text in the next `bytes` of a stream. `matched`, 0 at first, keeps how much of
-    /// it stood at their end. Returns where the text ends.
-    pub fn find(&self, matched: &mut usize, bytes: &[u8]) -> Option<usize> {
-        let found = self.scan(matched, bytes, |_| {});
-        if found.is_some() {
-            *matched = 0;
-        }
-        found
-    }
-
-    /// The search itself; `count` is told of the steps that it takes.
-    fn scan(
-        &self,
-        matched: &mut usize,
-        bytes: &[u8],
-        mut count: impl FnMut(usize),
-    ) -> Option<usize> {
-        let mut at = 0;
-        while at < bytes.len() {
-            if *matched == 0 && bytes[at] != self.text[0] {
-                // Nothing begins here: on to the next byte where something could.
-                let skipped = bytes[at..]
-                    .iter()
-                    .position(|byte| *byte == self.text[0])
-                    .unwrap_or(bytes.len() - at);
-                count(skipped);
-                at += skipped;
-                continue;
-            }
-            count(1);
-            if bytes[at] == self.text[*matched] {
-                *matched += 1;
-                at += 1;
-            } else {
-                *matched = self.borders[*matched - 1];
-                continue;
-            }
-            if *matched == self.text.len() {
-                return Some(at);
-            }
-        }
-        None
-    }
 }
 
 /// The size of a length prefix.
@@ -134,7 +60,7 @@ impl Width {
         }
     }
 
-    /// The longest body that it can announce.
+    /// The longest body that the prefix can announce.
     pub fn most(self) -> usize {
         match self {
             Width::U8 => u8::MAX.into(),
@@ -158,12 +84,12 @@ pub struct Frame<'a> {
     pub end: &'a [u8],
 }
 
-/// What stands at the beginning of the input.
+/// What the input begins with.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<'a> {
     /// A message, and how many bytes it took with its frame.
     Message(Frame<'a>, usize),
-    /// The beginning of a message; show it again with more behind it.
+    /// The beginning of a message. Pass it again once more input has been appended.
     Incomplete,
     /// A message that is longer than the limit.
     TooLong,
@@ -172,9 +98,9 @@ pub enum Next<'a> {
 /// How far the message that is arriving has been searched.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Search {
-    /// Bytes that hold no end.
+    /// Bytes that have been searched and hold no end.
     searched: usize,
-    /// How much of the delimiter stands at the end of those.
+    /// How much of the delimiter those bytes end with.
     matched: usize,
     /// Bytes looked at since the beginning, for the test that the work is linear.
     #[cfg(test)]
@@ -182,7 +108,8 @@ pub struct Search {
 }
 
 impl Search {
-    /// The next message in `bytes`, which begin with what was incomplete before.
+    /// The next message in `bytes`. If the last call returned [`Next::Incomplete`], `bytes` must
+    /// begin with the same bytes.
     pub fn next<'a>(&mut self, framing: &Framing, most: usize, bytes: &'a [u8]) -> Next<'a> {
         let next = match framing {
             Framing::Chunk if bytes.is_empty() => Next::Incomplete,
@@ -206,8 +133,7 @@ impl Search {
         next
     }
 
-    /// What is left at the end of the stream. A line may go without its end; any other message is
-    /// not whole.
+    /// The message that the end of the stream completes: only a line does not need an end.
     pub fn rest<'a>(&mut self, framing: &Framing, bytes: &'a [u8]) -> Option<Frame<'a>> {
         *self = Search::default();
         (*framing == Framing::Line && !bytes.is_empty()).then_some(Frame {
@@ -223,7 +149,7 @@ impl Search {
             .map(|at| self.searched + at);
         self.count(found.map_or(bytes.len(), |at| at + 1) - self.searched);
         let line = &bytes[..found.unwrap_or(bytes.len())];
-        // The CR of a CRLF whose LF is still to come is no part of the line.
+        // A CR at the end may belong to a CRLF whose LF has not arrived.
         let body = line.strip_suffix(b"\r").unwrap_or(line);
         match found {
             _ if body.len() > most => Next::TooLong,
@@ -244,7 +170,7 @@ impl Search {
         let found = delimiter.scan(&mut matched, &bytes[searched..], |steps| self.count(steps));
         self.matched = matched;
         if let Some(end) = found.map(|end| searched + end) {
-            let (body, end) = bytes[..end].split_at(end - delimiter.text.len());
+            let (body, end) = bytes[..end].split_at(end - delimiter.text().len());
             return if body.len() > most {
                 Next::TooLong
             } else {
@@ -281,50 +207,11 @@ fn next_prefixed(width: Width, most: usize, bytes: &[u8]) -> Next<'_> {
     }
 }
 
-/// The message of `length` bytes at `from`, if it is all there.
+/// The message of `length` bytes at `from`, if it is complete.
 fn whole(bytes: &[u8], from: usize, length: usize) -> Next<'_> {
     match bytes.get(from..from + length) {
         Some(body) => Next::Message(Frame { body, end: b"" }, from + length),
         None => Next::Incomplete,
-    }
-}
-
-/// What goes around an answer, so that it keeps the frame of its question.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Around<'a> {
-    head: [u8; 4],
-    head_size: usize,
-    /// What goes behind it.
-    pub(super) tail: &'a [u8],
-}
-
-impl<'a> Around<'a> {
-    /// What goes around an answer of `size` bytes to a message that ended in `end`. `says_end`: the
-    /// answer's own words contain the delimiter, so it ends itself. `None` if no prefix can say its
-    /// length.
-    pub(super) fn of(
-        framing: &'a Framing,
-        size: usize,
-        end: &'a [u8],
-        says_end: bool,
-    ) -> Option<Around<'a>> {
-        let (width, tail) = match framing {
-            Framing::Chunk | Framing::Fixed(_) => (None, &b""[..]),
-            Framing::Line => (None, end),
-            Framing::Until(delimiter) => (None, if says_end { b"" } else { delimiter.text() }),
-            Framing::Prefix(width) if size > width.most() => return None,
-            Framing::Prefix(width) => (Some(*width), &b""[..]),
-        };
-        Some(Around {
-            head: width.map_or([0; 4], |width| width.prefix(size)),
-            head_size: width.map_or(0, Width::bytes),
-            tail,
-        })
-    }
-
-    /// What goes before it.
-    pub(super) fn head(&self) -> &[u8] {
-        &self.head[4 - self.head_size..]
     }
 }
 
@@ -495,27 +382,5 @@ mod tests {
                 search.steps
             );
         }
-    }
-
-    #[test]
-    fn an_answer_keeps_the_frame_of_its_question() {
-        let around = |framing: &Framing, size, end: &[u8], says_end| {
-            Around::of(framing, size, end, says_end)
-                .map(|around| (around.head().to_vec(), around.tail.to_vec()))
-        };
-        assert_eq!(
-            around(&Framing::Line, 9, b"\r\n", false),
-            Some((vec![], b"\r\n".to_vec()))
-        );
-        assert_eq!(
-            around(&until(b";"), 9, b";", false),
-            Some((vec![], b";".to_vec()))
-        );
-        assert_eq!(around(&until(b";"), 9, b";", true), Some((vec![], vec![])));
-        assert_eq!(
-            around(&Framing::Prefix(Width::U16), 258, b"", false),
-            Some((vec![1, 2], vec![]))
-        );
-        assert_eq!(around(&Framing::Prefix(Width::U8), 256, b"", false), None);
     }
 }

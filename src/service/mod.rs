@@ -55,7 +55,7 @@ use std::io;
 use std::rc::Rc;
 
 pub use self::chargen::Chargen;
-pub use self::context::{Context, Wire};
+pub use self::context::{Context, Transport};
 pub use self::daytime::Daytime;
 pub use self::discard::Discard;
 pub use self::echo::Echo;
@@ -245,7 +245,7 @@ pub(crate) mod tests {
     use crate::values::peer::Peer;
     use crate::values::time::Time;
 
-    /// A wire that keeps everything, for tests of services.
+    /// A transport that keeps everything, for tests of services.
     #[derive(Debug)]
     pub(crate) struct Kept {
         pub(crate) sent: Vec<u8>,
@@ -274,7 +274,7 @@ pub(crate) mod tests {
         }
     }
 
-    impl Wire for Kept {
+    impl Transport for Kept {
         fn send(&mut self, bytes: &[u8]) {
             self.sent.extend_from_slice(bytes);
             self.calls += 1;
@@ -314,22 +314,22 @@ pub(crate) mod tests {
 
     /// Feeds one input and returns what was said and done.
     pub(crate) fn feed(service: &mut dyn Service, input: &[u8]) -> (Vec<u8>, Action) {
-        let (peer, mut wire) = (Peer::unnamed(), Kept::default());
-        let action = service.on_data(&mut Context::new(Time::ZERO, &peer, &mut wire), input);
-        (wire.sent, action)
+        let (peer, mut transport) = (Peer::unnamed(), Kept::default());
+        let action = service.on_data(&mut Context::new(Time::ZERO, &peer, &mut transport), input);
+        (transport.sent, action)
     }
 
     /// Opens a stream so long after 1970 and returns what was said and done.
     pub(crate) fn open_at(service: &mut dyn Service, wall_clock: Duration) -> (Vec<u8>, Action) {
-        let (peer, mut wire) = (
+        let (peer, mut transport) = (
             Peer::unnamed(),
             Kept {
                 wall_clock,
                 ..Kept::default()
             },
         );
-        let action = service.on_open(&mut Context::new(Time::ZERO, &peer, &mut wire));
-        (wire.sent, action)
+        let action = service.on_open(&mut Context::new(Time::ZERO, &peer, &mut transport));
+        (transport.sent, action)
     }
 
     #[test]
@@ -341,10 +341,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_service_finishes_with_its_peer_unless_it_says_otherwise() {
-        let (peer, mut wire) = (Peer::unnamed(), Kept::default());
-        let mut cx = Context::new(Time::ZERO, &peer, &mut wire);
+        let (peer, mut transport) = (Peer::unnamed(), Kept::default());
+        let mut cx = Context::new(Time::ZERO, &peer, &mut transport);
         assert_eq!(Echo.on_open(&mut cx), Action::Continue);
         assert_eq!(Echo.on_eof(&mut cx), Action::FINISH);
-        assert_eq!(wire.calls, 0);
+        assert_eq!(transport.calls, 0);
     }
 }

@@ -112,15 +112,15 @@ mod tests {
         local: Option<Peer>,
         event: impl FnOnce(&mut Context<'_>) -> Action,
     ) -> String {
-        let mut wire = Kept {
+        let mut transport = Kept {
             local,
             wall_clock: Duration::from_millis(1_795_244_532_345),
             ..Kept::default()
         };
-        let mut cx = Context::new(Time::ZERO, peer, &mut wire);
+        let mut cx = Context::new(Time::ZERO, peer, &mut transport);
         assert_eq!(event(&mut cx), Action::FINISH);
-        assert_eq!(wire.calls, 1);
-        String::from_utf8(wire.sent).unwrap()
+        assert_eq!(transport.calls, 1);
+        String::from_utf8(transport.sent).unwrap()
     }
 
     fn ip(address: &str) -> Peer {

@@ -4,8 +4,11 @@
 //! never wait, never read from a peer that has pending output (in the server role), and never send
 //! an end of stream before all pending output has left.
 //!
-//! The states are in `halves.rs`, the deadlines in `deadlines.rs`, the service's way to the socket
-//! in `wire.rs`, and what differs between a server and a client in `role.rs`.
+//! This file is the way of the bytes: read, call the service, write. `connection/shutdown.rs` ends
+//! a half, `connection/status.rs` answers the loop's questions, and `connection/ending.rs` acts on
+//! deadlines and closes. Beside it, `halves.rs` has the states, `deadlines.rs` the deadlines,
+//! `transport.rs` the service's way to the socket, and `role.rs` what differs between a server and
+//! a client.
 //!
 //! ```text
 //!   drive ─▶ exchange ─▶ flush        pending output first
@@ -28,18 +31,18 @@
 //! bytes may stand there that we have not heard of.
 
 mod ending;
+mod shutdown;
+mod status;
 
 use std::fmt;
 
-use super::deadlines::{Deadlines, Stall};
 use super::halves::{Event, Halves, Rx, Tx};
 use super::role::Role;
-use super::wire::{Flow, Line, StreamWire, settle_read, uninterrupted};
+use super::transport::{Flow, Line, StreamTransport, settle_read};
 use crate::net::Net;
 use crate::net::turn::{Outcome, Turn};
 use crate::service::{Action, Context, Service};
 use crate::stream::outbox::{self, Outbox};
-use crate::values::error::CloseReason;
 use crate::values::limits::{MORE_COST, READ_BUDGET, READ_BUFFER};
 use crate::values::peer::Peer;
 use crate::values::ready::Ready;
@@ -102,82 +105,6 @@ impl<N: Net> Connection<N> {
             return self.drive_alarmed(ready, turn);
         }
         self.exchange(ready, turn).unwrap_or_else(Outcome::Done)
-    }
-
-    /// Whether [`deadline`](Connection::deadline) may be nearer than it was when this was last
-    /// asked.
-    #[inline]
-    pub(crate) fn take_retimed(&mut self) -> bool {
-        // What the service holds may go with any call, so the loop keeps asking.
-        std::mem::replace(&mut self.line.is_retimed, self.line.holds)
-    }
-
-    /// When this connection wants to be called although nothing happened.
-    pub(crate) fn deadline(&self, turn: &Turn<N>) -> Time {
-        self.deadlines(turn).next()
-    }
-
-    #[inline(always)]
-    fn deadlines<'a>(&self, turn: &'a Turn<N>) -> Deadlines<'a> {
-        let outbox = &self.line.outbox;
-        let stall = (!outbox.is_empty()).then(|| Stall {
-            since: outbox.stalled_since(),
-            is_watched: outbox.is_watched(),
-        });
-        Deadlines {
-            limits: &turn.limits,
-            draining: turn.draining,
-            halves: self.halves,
-            moved: self.line.moved,
-            alarm: self.line.alarm,
-            stall,
-            holds: self.line.holds,
-        }
-    }
-
-    /// Makes the service's alarm due.
-    pub(crate) fn alarm_at(&mut self, at: Time) {
-        if self.halves.has_service() {
-            self.line.alarm = at;
-        }
-    }
-
-    pub(crate) fn peer(&self) -> &Peer {
-        &self.peer
-    }
-
-    /// Whether one of the bits that are set could be acted on: such a source must stand in the run
-    /// queue, or it is lost.
-    pub(crate) fn is_runnable(&self, ready: Ready) -> bool {
-        let reads = self.may_read() && ready.contains(Ready::READABLE);
-        reads
-            || self.may_speak()
-            || !self.line.outbox.is_empty() && ready.contains(Ready::WRITABLE)
-            || ready.contains(Ready::ALARM)
-    }
-
-    /// Bytes in the outbox.
-    pub(crate) fn pending(&self) -> usize {
-        self.line.outbox.len()
-    }
-
-    /// Bytes of memory that the outbox holds: what [`Turn::pending`] must count for this
-    /// connection.
-    pub(crate) fn pending_memory(&self) -> usize {
-        self.line.outbox.memory() + self.line.kept as usize
-    }
-
-    /// Since when the outbox has made no progress; [`Time::NEVER`] while it is empty.
-    pub(crate) fn stalled_since(&self) -> Time {
-        match self.line.kept {
-            0 => self.line.outbox.stalled_since(),
-            _ => self.line.outbox.stalled_since().min(self.line.moved),
-        }
-    }
-
-    /// Whether [`Turn::lingering`] counts this connection.
-    pub(crate) fn only_lingers(&self) -> bool {
-        self.halves.only_lingers()
     }
 
     /// Writes before it reads, reads while no output is pending, stops at the budget. A service
@@ -250,21 +177,6 @@ impl<N: Net> Connection<N> {
         self.call_aside(ready, turn, &mut |service, cx| service.on_writable(cx))
     }
 
-    /// While reading is paused, nothing else would notice an error: a dead peer would hold its slot
-    /// until a timeout. A client that holds its input back will read on, and the error would cost
-    /// it what it has not read.
-    #[cold]
-    fn heed_error(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<()> {
-        if self.line.role == Role::Client && self.halves.rx == Rx::Open {
-            return Ok(());
-        }
-        ready.remove(Ready::ERROR);
-        match uninterrupted(|| turn.net.take_error(&mut self.line.stream)) {
-            Ok(None) => Ok(()),
-            Ok(Some(error)) | Err(error) => Err(self.line.role.meaning(&error)),
-        }
-    }
-
     /// Reads once, at most `budget` bytes, and lets the service answer. Returns what is left of the
     /// budget.
     #[inline]
@@ -283,24 +195,6 @@ impl<N: Net> Connection<N> {
             if self.line.is_retimed {
                 self.note_held(turn);
             }
-        }
-        Ok(budget - count)
-    }
-
-    /// Reads once, at most `budget` bytes, and discards them.
-    #[cold]
-    fn discard(
-        &mut self,
-        ready: &mut Ready,
-        turn: &mut Turn<N>,
-        budget: usize,
-        left: u32,
-    ) -> Flow<usize> {
-        let count = self.receive(ready, turn, budget.min(left as usize).min(READ_BUFFER))?;
-        if count > 0 {
-            turn.stats.bytes_lingered += count as u64;
-            turn.charge(0, count);
-            self.step(Event::Discarded(count as u32), turn);
         }
         Ok(budget - count)
     }
@@ -330,23 +224,6 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// The peer has ended its side.
-    #[cold]
-    fn receive_end(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<usize> {
-        ready.remove(Ready::READABLE);
-        // A failed write took the socket's error, so what a read says behind it is no end of
-        // stream.
-        let is_heard = self.halves.rx == Rx::Open && !matches!(self.halves.tx, Tx::Broken(_));
-        self.step(Event::PeerEnded, turn);
-        if is_heard {
-            self.call_aside(ready, turn, &mut |service, cx| service.on_eof(cx))?;
-        }
-        if !self.halves.has_service() {
-            self.line.alarm = Time::NEVER;
-        }
-        Ok(0)
-    }
-
     /// Calls the service for anything but input, and notes whether it holds output now.
     #[cold]
     fn call_aside(
@@ -360,16 +237,6 @@ impl<N: Net> Connection<N> {
         Ok(())
     }
 
-    #[cold]
-    fn note_held(&mut self, turn: &mut Turn<N>) {
-        self.line.is_retimed = true;
-        self.line.holds = self.halves.tx == Tx::Open && self.service.pending() > 0;
-        let kept = u32::try_from(self.service.memory()).unwrap_or(u32::MAX);
-        let before = std::mem::replace(&mut self.line.kept, kept);
-        turn.pending = turn.pending + kept as usize - before as usize;
-        turn.check_pending();
-    }
-
     /// Calls the service, and does what it asks for.
     #[inline]
     fn call(
@@ -378,7 +245,7 @@ impl<N: Net> Connection<N> {
         turn: &mut Turn<N>,
         event: impl FnOnce(&mut dyn Service, &mut Context<'_>, &[u8]) -> Action,
     ) -> Flow<()> {
-        let mut wire = StreamWire {
+        let mut transport = StreamTransport {
             net: &mut turn.net,
             stats: &mut turn.stats,
             now: turn.now,
@@ -389,10 +256,10 @@ impl<N: Net> Connection<N> {
         };
         let action = event(
             &mut *self.service,
-            &mut Context::new(turn.now, &self.peer, &mut wire),
+            &mut Context::new(turn.now, &self.peer, &mut transport),
             &turn.buffer,
         );
-        let failed = wire.failed;
+        let failed = transport.failed;
         if !self.line.outbox.is_empty() {
             self.account(turn);
         }
@@ -403,13 +270,6 @@ impl<N: Net> Connection<N> {
             Action::Continue => Ok(()),
             action => self.obey(action, ready, turn),
         }
-    }
-
-    /// Brings the account of all pending output up to date.
-    #[cold]
-    fn account(&mut self, turn: &mut Turn<N>) {
-        self.line.outbox.settle(&mut turn.pending);
-        turn.check_pending();
     }
 
     #[cold]
@@ -456,82 +316,6 @@ impl<N: Net> Connection<N> {
             }
         }
         self.send_end(ready, turn)
-    }
-
-    /// Nothing more is said and nothing more is heard: pending output goes out, then our end of
-    /// stream.
-    #[cold]
-    fn finish(&mut self, ready: &mut Ready, turn: &mut Turn<N>, reason: CloseReason) -> Flow<()> {
-        self.line.alarm = Time::NEVER;
-        self.line.holds = false;
-        // After a half-close, the linger begins now.
-        self.line.moved = turn.now;
-        self.end_output(ready, turn, Event::Finish(reason))
-    }
-
-    /// Pending output goes out, then our end of stream.
-    fn end_output(&mut self, ready: &mut Ready, turn: &mut Turn<N>, event: Event) -> Flow<()> {
-        self.step(event, turn);
-        self.send_end(ready, turn)
-    }
-
-    /// Sends our end of stream if it is due: the last pending byte has left.
-    fn send_end(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<()> {
-        if !matches!(self.halves.tx, Tx::Finishing(_)) || !self.line.outbox.is_empty() {
-            return Ok(());
-        }
-        // Behind the peer's end of stream there is nothing to linger for: this run ends the
-        // connection, and close sends the same end of stream with one system call less.
-        if self.halves.rx != Rx::Eof {
-            if let Err(error) = uninterrupted(|| turn.net.finish(&mut self.line.stream)) {
-                let reason = self.line.role.meaning(&error);
-                return self.fail_output(ready, turn, reason);
-            }
-        }
-        self.step(Event::EndSent, turn);
-        self.line.moved = turn.now;
-        Ok(())
-    }
-
-    /// Nothing can be sent any more. For a server that is the end. A client whose peer has gone
-    /// reads what the peer said before (`tests/connect.rs`).
-    #[cold]
-    fn fail_output(
-        &mut self,
-        ready: &mut Ready,
-        turn: &mut Turn<N>,
-        reason: CloseReason,
-    ) -> Flow<()> {
-        if !self.line.role.reads_after(reason) || self.halves.rx != Rx::Open {
-            return Err(reason);
-        }
-        // A Unix peer may have closed its reading side alone, and wait for our end.
-        match uninterrupted(|| turn.net.finish(&mut self.line.stream)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotConnected => return Err(reason),
-            _ => {}
-        }
-        self.line.outbox.release(&mut turn.pending);
-        let event = match reason {
-            CloseReason::PeerClosed => Event::Unwanted,
-            reason => Event::Broke(reason),
-        };
-        self.step(event, turn);
-        self.line.moved = turn.now;
-        // What stands there may have been announced long ago.
-        *ready |= Ready::READABLE;
-        Ok(())
-    }
-
-    /// Changes the halves, and keeps the count of those that only linger.
-    fn step(&mut self, event: Event, turn: &mut Turn<N>) {
-        self.line.is_retimed = true;
-        let only_lingered = self.halves.only_lingers();
-        self.halves.take(event);
-        turn.lingering += usize::from(self.halves.only_lingers() && !only_lingered);
-        debug_assert!(
-            !matches!(self.halves.tx, Tx::Finished(_)) || self.line.outbox.is_empty(),
-            "an end of stream before all was sent"
-        );
     }
 }
 

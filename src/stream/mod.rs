@@ -11,4 +11,4 @@ mod halves;
 pub(crate) mod listener;
 pub mod outbox;
 pub(crate) mod role;
-mod wire;
+mod transport;

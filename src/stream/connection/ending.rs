@@ -9,7 +9,7 @@ use crate::net::turn::{Outcome, Turn};
 use crate::service::Service;
 use crate::stream::deadlines::Expired;
 use crate::stream::halves::{Rx, Tx};
-use crate::stream::wire::Flow;
+use crate::stream::transport::Flow;
 use crate::values::error::CloseReason;
 use crate::values::ready::Ready;
 use crate::values::time::Time;

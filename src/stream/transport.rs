@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::role::Role;
 use crate::net::Net;
-use crate::service::Wire;
+use crate::service::Transport;
 use crate::stream::outbox::{Outbox, PushError};
 use crate::values::error::CloseReason;
 use crate::values::peer::Peer;
@@ -104,7 +104,7 @@ pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::R
 }
 
 /// A service's way to the socket: straight while no output is pending, behind it otherwise.
-pub(super) struct StreamWire<'a, N: Net> {
+pub(super) struct StreamTransport<'a, N: Net> {
     pub(super) net: &'a mut N,
     pub(super) stats: &'a mut Stats,
     pub(super) now: Time,
@@ -116,7 +116,7 @@ pub(super) struct StreamWire<'a, N: Net> {
     pub(super) failed: Option<CloseReason>,
 }
 
-impl<N: Net> StreamWire<'_, N> {
+impl<N: Net> StreamTransport<'_, N> {
     #[inline]
     fn may_write(&self) -> bool {
         self.line.outbox.is_empty() && self.ready.contains(Ready::WRITABLE) && self.failed.is_none()
@@ -175,7 +175,7 @@ impl<N: Net> StreamWire<'_, N> {
     }
 }
 
-impl<N: Net> Wire for StreamWire<'_, N> {
+impl<N: Net> Transport for StreamTransport<'_, N> {
     #[inline]
     fn send(&mut self, bytes: &[u8]) {
         if self.is_mute {

@@ -11,7 +11,7 @@ use super::guard::Rate;
 use super::queue::charge;
 use super::replies::Replies;
 use crate::net::Net;
-use crate::service::Wire;
+use crate::service::Transport;
 use crate::values::endpoint::Address;
 use crate::values::limits::DATAGRAM_QUEUE;
 use crate::values::peer::Peer;
@@ -20,7 +20,7 @@ use crate::values::stats::Stats;
 use crate::values::time::Time;
 
 /// A service's way to the replies of one burst.
-pub(super) struct DatagramWire<'a, N: Net> {
+pub(super) struct DatagramTransport<'a, N: Net> {
     pub(super) net: &'a mut N,
     pub(super) stats: &'a mut Stats,
     pub(super) replies: &'a mut Replies,
@@ -92,7 +92,7 @@ impl Rights<'_> {
 /// The longest payload of UDP over IPv4, in bytes.
 const LONGEST: usize = 65_507;
 
-impl<N: Net> DatagramWire<'_, N> {
+impl<N: Net> DatagramTransport<'_, N> {
     #[inline]
     fn say(&mut self, pieces: &[IoSlice<'_>]) {
         let size = pieces.iter().map(|piece| piece.len()).sum();
@@ -104,7 +104,7 @@ impl<N: Net> DatagramWire<'_, N> {
     }
 }
 
-impl<N: Net> Wire for DatagramWire<'_, N> {
+impl<N: Net> Transport for DatagramTransport<'_, N> {
     fn send(&mut self, bytes: &[u8]) {
         self.say(&[IoSlice::new(bytes)]);
     }

@@ -1,0 +1,139 @@
+//! Datagram sockets of the operating system: UDP and Unix below one shape.
+//!
+//! Owns the calls that make, receive and send. It must never retry, buffer or decide anything.
+
+use std::io;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+
+use mio::net::{UdpSocket, UnixDatagram};
+use socket2::{SockAddr, SockRef};
+
+use super::{BOTH, OsNet};
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use crate::net::SLOT;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use crate::net::kinds::unix_peer;
+use crate::net::kinds::{Datagram, OwnedPath};
+use crate::net::{Burst, Transmit, socket};
+use crate::values::endpoint::Address;
+use crate::values::error::StartError;
+use crate::values::path::Path;
+use crate::values::peer::Peer;
+use crate::values::token::Token;
+
+fn watch(net: &OsNet, datagram: &mut Datagram, token: Token) -> io::Result<()> {
+    match datagram {
+        Datagram::Udp(socket, _) => net.watch(socket, token, BOTH),
+        Datagram::Unix(_, socket) => net.watch(socket, token, BOTH),
+    }
+}
+
+pub(super) fn bind(
+    net: &OsNet,
+    address: &Address,
+    token: Token,
+) -> Result<(Datagram, Address), StartError> {
+    let bound = socket::bind(address, &net.datagrams)?;
+    let mut datagram = match address {
+        Address::Udp(_) => Datagram::Udp(UdpSocket::from_std(bound.socket.into()), false),
+        _ => Datagram::Unix(
+            bound.path.map(OwnedPath),
+            UnixDatagram::from_std(bound.socket.into()),
+        ),
+    };
+    watch(net, &mut datagram, token)
+        .map_err(|error| StartError::new(format!("watch {address}"), error))?;
+    Ok((datagram, bound.address))
+}
+
+pub(super) fn associate(
+    net: &OsNet,
+    remote: &Address,
+    local: Option<&Address>,
+    token: Token,
+) -> Result<Datagram, StartError> {
+    let bound = socket::associate(remote, local, &net.datagrams)?;
+    let mut datagram = match remote {
+        Address::Udp(_) => {
+            let is_connected = bound.socket.peer_addr().is_ok();
+            Datagram::Udp(UdpSocket::from_std(bound.socket.into()), is_connected)
+        }
+        _ => Datagram::Unix(
+            bound.path.map(OwnedPath),
+            UnixDatagram::from_std(bound.socket.into()),
+        ),
+    };
+    watch(net, &mut datagram, token)
+        .map_err(|error| StartError::new(format!("watch {remote}"), error))?;
+    Ok(datagram)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn receive(socket: &mut Datagram, burst: &mut Burst) -> io::Result<()> {
+    match socket {
+        Datagram::Udp(socket, _) => {
+            socket.try_io(|| crate::net::sys::receive(socket.as_raw_fd(), burst))
+        }
+        Datagram::Unix(_, socket) => {
+            socket.try_io(|| crate::net::sys::receive_unix(socket.as_raw_fd(), burst))
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn receive(socket: &mut Datagram, burst: &mut Burst) -> io::Result<()> {
+    burst.begin();
+    let buffer = &mut burst.buffer_mut()[..SLOT];
+    let (size, peer) = match socket {
+        Datagram::Udp(socket, _) => socket
+            .recv_from(buffer)
+            .map(|(size, address)| (size, address.into()))?,
+        Datagram::Unix(_, socket) => socket
+            .recv_from(buffer)
+            .map(|(size, address)| (size, unix_peer(&address)))?,
+    };
+    burst.take_one(size, Path::plain(peer));
+    Ok(())
+}
+
+pub(super) fn send(socket: &mut Datagram, messages: &[Transmit<'_>]) -> io::Result<usize> {
+    let Some(Transmit {
+        path: Path { peer, .. },
+        pieces,
+        ..
+    }) = messages.first()
+    else {
+        return Ok(0);
+    };
+    match (socket, peer) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        (Datagram::Udp(socket, is_connected), _) => {
+            return socket
+                .try_io(|| crate::net::sys::send(socket.as_raw_fd(), messages, *is_connected));
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        (Datagram::Udp(socket, _), Peer::V4(..) | Peer::V6(..)) => {
+            let address = peer.socket_addr().ok_or(io::ErrorKind::AddrNotAvailable)?;
+            socket.try_io(|| SockRef::from(&*socket).send_to_vectored(pieces, &address.into()))
+        }
+        (Datagram::Unix(_, socket), Peer::Unix(path)) if !path.is_empty() => {
+            let address = SockAddr::unix(std::ffi::OsStr::from_bytes(path))?;
+            socket.try_io(|| SockRef::from(&*socket).send_to_vectored(pieces, &address))
+        }
+        _ => Err(io::Error::new(
+            io::ErrorKind::NotConnected,
+            "the peer has no address to answer to",
+        )),
+    }
+    .map(|_| 1)
+}
+
+pub(super) fn offloads(socket: &Datagram) -> bool {
+    match socket {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        Datagram::Udp(socket, _) => crate::net::sys::offloads(socket.as_fd()),
+        _ => false,
+    }
+}
