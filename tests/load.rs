@@ -94,6 +94,29 @@ fn every_message_is_answered_on_all_sockets_in_both_loops() {
     }
 }
 
+/// Sends three messages, and fails unless the run ends because of answers that were not as expected.
+/// Returns how many were not, and what the run said.
+#[track_caller]
+fn mismatches(endpoint: &str, message: &str, response: &str, expect: &str) -> (u64, String) {
+    let (status, report, said) = load(
+        endpoint,
+        &[
+            "-c",
+            "1",
+            "--requests",
+            "3",
+            "--message",
+            message,
+            "--response",
+            response,
+            "--expect",
+            expect,
+        ],
+    );
+    assert_eq!(status, 8, "{said}");
+    (count(&report, "/errors/kinds/mismatch/count"), said)
+}
+
 #[test]
 fn threads_and_sources_share_the_work() {
     let server = Server::start(&["tcp://127.0.0.1:0"]);
@@ -245,26 +268,8 @@ fn answers_end_where_they_are_said_to() {
         ),
         (500, 0)
     );
-    let (status, report, said) = load(
-        &endpoint,
-        &[
-            "-c",
-            "1",
-            "--requests",
-            "3",
-            "--message",
-            r"a\n",
-            "--response",
-            r"until:\n",
-            "--expect",
-            r"2: a\n",
-        ],
-    );
-    assert_eq!(
-        (status, count(&report, "/errors/kinds/mismatch/count")),
-        (8, 2),
-        "{said}"
-    );
+    let (mismatches, said) = mismatches(&endpoint, r"a\n", r"until:\n", r"2: a\n");
+    assert_eq!(mismatches, 2, "{said}");
     assert_eq!(said, "mynah: 2 answers were not as expected\n");
 }
 
@@ -728,25 +733,8 @@ fn redis_answers() {
             (5000, 0)
         );
     }
-    let (status, report, _) = load(
-        &endpoint,
-        &[
-            "-c",
-            "1",
-            "--requests",
-            "3",
-            "--message",
-            r"PONG\r\n",
-            "--response",
-            r"until:\r\n",
-            "--expect",
-            r"+PONG\r\n",
-        ],
-    );
-    assert_eq!(
-        (status, count(&report, "/errors/kinds/mismatch/count")),
-        (8, 3)
-    );
+    let (mismatches, said) = mismatches(&endpoint, r"PONG\r\n", r"until:\r\n", r"+PONG\r\n");
+    assert_eq!(mismatches, 3, "{said}");
     redis.kill().unwrap();
     redis.wait().unwrap();
 }

@@ -2,16 +2,20 @@
 //! the limit of pending output, a selector that fails.
 
 use std::cell::Cell;
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
 use mynah::limits::{DEADLINE_BUDGET, RUN_COST, TURN_BUDGET};
+use mynah::net::Net;
+use mynah::net::os::OsNet;
 use mynah::net::sim::{Conditions, PeerEnd, SimNet};
 use mynah::service::{
     Action, Context, Conversation, Echo, Factory, Framing, Host, Messages, Service, Template,
     TemplateError,
 };
 use mynah::values::path::Path;
+use mynah::values::token::Token;
 use mynah::{Address, CloseReason, Ending, Limits, Peer, Reactor};
 
 const TCP: &str = "127.0.0.1:7";
@@ -31,6 +35,55 @@ fn reactor(limits: Limits, conditions: Conditions) -> Reactor<SimNet> {
 fn listen(reactor: &mut Reactor<SimNet>, make: Factory) {
     let address = Address::Tcp(TCP.parse().unwrap());
     reactor.listen(&address, 4096, make).unwrap();
+}
+
+/// Each way to add a source checks the kind of its address, on the simulator and on the system.
+fn assert_kinds_are_checked<N: Net>(mut reactor: Reactor<N>) {
+    let (tcp, udp) = (
+        Address::Tcp("127.0.0.1:0".parse().unwrap()),
+        Address::Udp("127.0.0.1:0".parse().unwrap()),
+    );
+    let [stream, datagram] = [Address::Unix("/s".into()), Address::Unixgram("/d".into())];
+    for address in [udp, datagram] {
+        let error = reactor.listen(&address, 1, echo()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "cannot listen on {address}: that is a datagram address; give a stream address \
+                 (tcp: or unix:)"
+            )
+        );
+    }
+    for address in [tcp, stream] {
+        let error = reactor.bind(&address, echo()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "cannot bind {address}: that is a stream address; give a datagram address (udp: or \
+                 unixgram:)"
+            )
+        );
+    }
+    let (address, token) = (Address::Unix("/s".into()), Token::from(mio::Token(1)));
+    let error = reactor
+        .net_mut()
+        .associate(&address, None, token)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let address = Address::Unixgram("/d".into());
+    let error = reactor
+        .net_mut()
+        .connect(&address, None, token)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn an_address_of_the_wrong_kind_is_an_error() {
+    assert_kinds_are_checked(reactor(Limits::default(), calm()));
+    assert_kinds_are_checked(Reactor::new(OsNet::new().unwrap(), Limits::default()).unwrap());
 }
 
 fn echo() -> Factory {

@@ -276,16 +276,24 @@ impl Receiver {
     }
 }
 
+/// A receiver that got `messages` while nobody read its non-blocking standard output, and what it
+/// prints after its first line.
+#[track_caller]
+fn unread(messages: impl Iterator<Item = String>) -> (Receiver, impl Iterator<Item = String>) {
+    let scratch = Scratch::new();
+    let (far, near) = non_blocking_pipe(&scratch);
+    let receiver = Receiver::start(scratch, near);
+    receiver.send(messages);
+    let mut lines = lines_of(far);
+    lines.next().unwrap();
+    (receiver, lines)
+}
+
 #[test]
 fn a_non_blocking_standard_output_misses_nothing_that_the_queue_holds() {
     const SENT: usize = 3000;
-    let scratch = Scratch::new();
-    let (far, near) = non_blocking_pipe(&scratch);
-    let mut receiver = Receiver::start(scratch, near);
     // Five times what the pipe holds, and a third of what the queue does, before anybody reads.
-    receiver.send((0..SENT).map(|number| format!("{number:0100}\n")));
-    let mut lines = lines_of(far);
-    lines.next().unwrap();
+    let (mut receiver, mut lines) = unread((0..SENT).map(|number| format!("{number:0100}\n")));
     for number in 0..SENT {
         let line = lines.next().expect("another line");
         assert_eq!(line, format!("unnamed: {number:0100}"));
@@ -298,12 +306,7 @@ fn a_non_blocking_standard_output_misses_nothing_that_the_queue_holds() {
 #[test]
 fn what_a_non_blocking_standard_output_costs_is_counted_and_a_failure() {
     const SENT: usize = 3000;
-    let scratch = Scratch::new();
-    let (far, near) = non_blocking_pipe(&scratch);
-    let mut receiver = Receiver::start(scratch, near);
-    receiver.send((0..SENT).map(|number| format!("{number:04000}\n")));
-    let mut lines = lines_of(far);
-    lines.next().unwrap();
+    let (mut receiver, mut lines) = unread((0..SENT).map(|number| format!("{number:04000}\n")));
     let (mut printed, mut dropped) = (0, 0);
     while printed + dropped < SENT {
         let line = lines.next().expect("another line");

@@ -39,6 +39,7 @@ use super::tally::Trouble;
 use super::window::Sent;
 use crate::net::Net;
 use crate::reactor::Reactor;
+use crate::service::Service;
 use crate::values::endpoint::Address;
 use crate::values::error::StartError;
 use crate::values::time::Time;
@@ -478,15 +479,11 @@ impl<N: Net> Generator<N> {
         let local = sources
             .get(desk.number(index) as usize % sources.len().max(1))
             .map(|ip| local_of(&self.remote, *ip));
-        let begun = if self.remote.is_stream() {
-            let caller = StreamCaller::new(desk.clone(), index, began, is_first);
-            self.reactor
-                .connect(&self.remote, local.as_ref(), Box::new(caller))
-        } else {
-            let caller = DatagramCaller::new(desk.clone(), index);
-            self.reactor
-                .associate(&self.remote, local.as_ref(), Box::new(caller))
+        let caller: Box<dyn Service> = match self.remote.is_stream() {
+            true => Box::new(StreamCaller::new(desk.clone(), index, began, is_first)),
+            false => Box::new(DatagramCaller::new(desk.clone(), index)),
         };
+        let begun = self.reactor.connect(&self.remote, local.as_ref(), caller);
         // Unix sockets alone say so of a target without room, and then nothing was sent: the
         // message is the next one again.
         if desk.plan.churn

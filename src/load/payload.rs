@@ -1,12 +1,14 @@
-//! What is sent: one message after the other, as a stream without end.
+//! The bytes to send: one message after the other, as an endless stream.
 //!
-//! Owns the bytes. Every piece of the stream, wherever it begins, lies in one piece in memory, so
-//! that any number of messages goes out with one call and what came is compared with one
-//! comparison. Must never hold more than the message and [`STRETCH`].
+//! Owns the bytes. Any part of the stream is contiguous in memory, wherever it begins. So one call
+//! sends any number of messages, and one comparison checks what came. It must never hold more than
+//! the message and [`STRETCH`].
 //!
 //! Tests: below.
 
-/// The longest piece that is had in one piece: what an outbox can take.
+use crate::values::dice::Dice;
+
+/// The longest contiguous part: what an outbox can take.
 pub(super) const STRETCH: usize = crate::stream::outbox::LIMIT;
 
 /// The period of the pattern: a prime, so that no message of a usual size looks like the next one,
@@ -30,16 +32,12 @@ impl Payload {
     /// Where `size` is zero: messages without bytes cannot be told from none.
     pub fn pattern(size: usize) -> Payload {
         assert!(size > 0, "messages without bytes");
-        // Marsaglia's xorshift, so that every machine sends the same. Letters and digits: a capture
-        // of it can be read.
-        let mut state = 0x9E37_79B9_u32;
-        let letter = |_| {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
-                [(state >> 26) as usize]
-        };
+        // A fixed seed, so that every machine sends the same. Letters and digits, so that you can
+        // read a capture.
+        const LETTERS: &[u8; 64] =
+            b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
+        let mut dice = Dice::new(0);
+        let letter = |_| LETTERS[dice.below(LETTERS.len())];
         let period: Vec<u8> = (0..PERIOD).map(letter).collect();
         Payload {
             table: extended(&period),

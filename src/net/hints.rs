@@ -14,6 +14,25 @@ pub(super) fn start_error(verb: &str, address: &Address, error: io::Error) -> St
     StartError::new(format!("{verb} {address}"), error).with_hint(hint)
 }
 
+/// Fails if `address` is of the other kind: a datagram address for a stream socket, or the reverse.
+pub(super) fn check_kind(verb: &str, address: &Address, is_stream: bool) -> Result<(), StartError> {
+    if address.is_stream() == is_stream {
+        return Ok(());
+    }
+    let (why, hint) = match is_stream {
+        true => (
+            "that is a datagram address",
+            "give a stream address (tcp: or unix:)",
+        ),
+        false => (
+            "that is a stream address",
+            "give a datagram address (udp: or unixgram:)",
+        ),
+    };
+    let error = io::Error::new(io::ErrorKind::InvalidInput, why);
+    Err(StartError::new(format!("{verb} {address}"), error).with_hint(Some(hint)))
+}
+
 /// A peer that could not be reached.
 pub(super) fn reach_error(address: &Address, error: io::Error) -> StartError {
     let is_unix = matches!(address, Address::Unix(_) | Address::Unixgram(_));

@@ -136,14 +136,15 @@ pub trait Net: Debug {
     /// The same for a burst of datagrams that was shorter than there was room for.
     fn short_burst_drains(&self, socket: &Self::Datagram) -> bool;
 
-    /// How much the kernel still holds for the peer: sent by us, and not taken by it. `None` if the
-    /// system does not tell.
+    /// How much the kernel still holds for the peer: we sent it, and the peer has not taken it.
+    /// `None` if the system does not tell.
     ///
-    /// Only a change means something: TCP counts bytes, and a Unix stream counts memory. It shows
-    /// that a slow peer makes progress before the socket takes more output, but only in steps. On
-    /// Linux a step was 30 to 37 KB on a Unix stream, where the peer frees a whole buffer at a
-    /// time, and 95 to 128 KB over TCP, where the peer opens its window only after it has read that
-    /// much.
+    /// Only a change is meaningful: TCP counts bytes, and a Unix stream counts memory. The value
+    /// can shrink while the socket still takes nothing. The kernel exceeds its limit with the last
+    /// write, and the peer must first take that much. On a Unix stream that was up to 37 KB, the
+    /// memory of about 48 small messages (`tests/timeouts.rs`). The value shrinks only in steps: by
+    /// one of our writes, at most 37 KB, on a Unix stream; over TCP by 95 to 128 KB, because the
+    /// peer opens its window only after it has read that much.
     fn unsent(&self, stream: &Self::Stream) -> Option<usize>;
 
     /// Whether the kernel holds output that it cannot even send, because the peer does not take

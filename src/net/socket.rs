@@ -26,7 +26,7 @@ use std::os::fd::AsFd;
 use log::warn;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::hints::{reach_error, start_error};
+use super::hints::{check_kind, reach_error, start_error};
 use super::options::{DatagramOptions, Interface, StreamOptions};
 use super::unix_path::{self, Lock, SocketPath};
 use crate::values::endpoint::Address;
@@ -46,7 +46,7 @@ pub(super) fn listen(
     backlog: u32,
     options: &StreamOptions,
 ) -> Result<Bound, StartError> {
-    debug_assert!(address.is_stream(), "{address} is no stream endpoint");
+    check_kind("listen on", address, true)?;
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
     let _lock = Lock::of(address);
     bind_any(address, Type::STREAM)
@@ -86,7 +86,7 @@ pub(super) fn adopt_unix(socket: SockRef<'_>) {
 
 /// Binds a datagram socket; joins the group where the address is one.
 pub(super) fn bind(address: &Address, options: &DatagramOptions) -> Result<Bound, StartError> {
-    debug_assert!(!address.is_stream(), "{address} is no datagram endpoint");
+    check_kind("bind", address, false)?;
     let scoped = scoped(address, options.interface)
         .map_err(|error| StartError::new(format!("join the group of {address}"), error))?;
     let _lock = Lock::of(&scoped);
@@ -222,6 +222,7 @@ pub(super) fn connect(
     local: Option<&Address>,
     options: &StreamOptions,
 ) -> Result<Socket, StartError> {
+    check_kind("connect to", remote, true)?;
     let bound = bind_local(remote, local, Type::STREAM)?;
     match remote {
         Address::Tcp(_) => prepare_tcp(&bound.socket, options)
@@ -238,6 +239,7 @@ pub(super) fn associate(
     local: Option<&Address>,
     options: &DatagramOptions,
 ) -> Result<Bound, StartError> {
+    check_kind("associate with", remote, false)?;
     let bound = bind_local(remote, local, Type::DGRAM)?;
     let Address::Udp(ip) = remote else {
         return attach(bound, remote, Type::DGRAM);

@@ -1,6 +1,6 @@
-//! How sources come: endpoints that are bound, connections that are begun, signals that are caught.
+//! How sources are added: endpoints, connections, signals.
 //!
-//! Owns the public ways to add a source. It never runs one.
+//! Owns the public ways to add a source. It must never run one.
 
 use std::io;
 
@@ -21,13 +21,13 @@ use crate::values::time::Time;
 use crate::values::token::Token;
 
 impl<N: Net> Reactor<N> {
-    /// Serves streams at `address`, with at most `backlog` connections pending, each by a service
-    /// that `make` makes. Returns the address in use, with the port that was chosen where 0 was
-    /// asked for.
+    /// Serves streams at `address`, each with a service from `make`. At most `backlog` connections
+    /// wait to be accepted. Returns the address in use: port 0 is replaced by the one that was
+    /// chosen.
     ///
     /// # Errors
     ///
-    /// What was tried, why it failed and what to do.
+    /// What was tried, why it failed and what to do. A datagram address is an error.
     pub fn listen(
         &mut self,
         address: &Address,
@@ -44,11 +44,11 @@ impl<N: Net> Reactor<N> {
         Ok(bound)
     }
 
-    /// Serves datagrams at `address` by one service. Returns the address in use.
+    /// Serves datagrams at `address` with one service from `make`. Returns the address in use.
     ///
     /// # Errors
     ///
-    /// What was tried, why it failed and what to do.
+    /// What was tried, why it failed and what to do. A stream address is an error.
     pub fn bind(&mut self, address: &Address, make: Factory) -> Result<Address, StartError> {
         let (socket, bound) = self.turn.net.bind(address, self.sources.next_token())?;
         let datagram = Datagram::server(&self.turn.net, socket, bound.clone(), make);
@@ -57,13 +57,15 @@ impl<N: Net> Reactor<N> {
         Ok(bound)
     }
 
-    /// Begins a connection to the stream address `remote`, from `local` where one is given, and
-    /// drives `service` on it as on any that was accepted: [`Service::on_open`] when it is made,
-    /// [`Service::on_close`] with the reason if it never is.
+    /// Connects to `remote`, from `local` where one is given, and drives `service` there.
+    ///
+    /// A stream is driven like an accepted one: [`Service::on_open`] when it is connected,
+    /// [`Service::on_close`] with the reason if it never is. A datagram socket talks to `remote`
+    /// alone, and its service sends when it is called: see [`Handle::wake`](crate::Handle::wake).
     ///
     /// # Errors
     ///
-    /// What was tried, and why it failed at once; the service has then been told nothing.
+    /// What was tried, and why it failed at once. The service has not been called then.
     pub fn connect(
         &mut self,
         remote: &Address,
@@ -71,6 +73,11 @@ impl<N: Net> Reactor<N> {
         service: Box<dyn Service>,
     ) -> Result<Token, StartError> {
         let token = self.sources.next_token();
+        if !remote.is_stream() {
+            let socket = self.turn.net.associate(remote, local, token)?;
+            let datagram = Datagram::client(&self.turn.net, socket, remote.clone(), service);
+            return Ok(self.insert_datagram(datagram));
+        }
         let stream = self.turn.net.connect(remote, local, token)?;
         let connecting = Connecting::new(stream, remote.as_peer(), service, self.turn.now);
         let deadline = connecting.deadline(&self.turn);
@@ -82,26 +89,8 @@ impl<N: Net> Reactor<N> {
         Ok(token)
     }
 
-    /// Drives `service` on a datagram socket that talks to `remote` alone, from `local` where one
-    /// is given. It speaks when it is called: see [`Handle::wake`](crate::Handle::wake).
-    ///
-    /// # Errors
-    ///
-    /// What was tried, and why it failed.
-    pub fn associate(
-        &mut self,
-        remote: &Address,
-        local: Option<&Address>,
-        service: Box<dyn Service>,
-    ) -> Result<Token, StartError> {
-        let token = self.sources.next_token();
-        let socket = self.turn.net.associate(remote, local, token)?;
-        let datagram = Datagram::client(&self.turn.net, socket, remote.clone(), service);
-        Ok(self.insert_datagram(datagram))
-    }
-
-    /// From now on SIGTERM and SIGINT begin a drain, and the second of them stops at once; SIGUSR1
-    /// logs the statistics, and SIGHUP does not end the process.
+    /// Catches signals from now on. SIGTERM and SIGINT begin a drain, and the second of them stops
+    /// at once; SIGUSR1 logs the statistics; SIGHUP does not end the process.
     ///
     /// # Errors
     ///
@@ -113,7 +102,7 @@ impl<N: Net> Reactor<N> {
         Ok(())
     }
 
-    /// Files a connection of ours by what has become of it. One that is made keeps its token.
+    /// Acts on the state of a connection that we began. One that is connected keeps its token.
     pub(super) fn follow(&mut self, token: Token, made: Made, deadline: Time) {
         let outcome = match made {
             Made::Yes => return self.establish(token),

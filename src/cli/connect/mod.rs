@@ -314,7 +314,7 @@ impl Client<'_> {
             );
             let token = self
                 .reactor
-                .associate(address, local.as_ref(), Box::new(post));
+                .connect(address, local.as_ref(), Box::new(post));
             tokens.push(
                 token.map_err(|error| Failure::new(status_of(reason_of(error.kind())), error))?,
             );

@@ -49,6 +49,7 @@ use self::datagrams::Socket;
 pub use self::peers::PeerEnd;
 use self::selector::Woken;
 use self::streams::{Backlog, Connection};
+use super::hints::check_kind;
 use super::{Burst, Event, Net, Transmit, Wake};
 use crate::values::dice::Dice;
 use crate::values::endpoint::Address;
@@ -265,6 +266,7 @@ impl Net for SimNet {
         backlog: u32,
         token: Token,
     ) -> Result<(SimListener, Address), StartError> {
+        check_kind("listen on", address, true)?;
         self.tokens.push(token);
         self.listeners.push(Backlog::new(address, backlog, token));
         Ok((SimListener(self.listeners.len() - 1), address.clone()))
@@ -284,6 +286,7 @@ impl Net for SimNet {
         _local: Option<&Address>,
         token: Token,
     ) -> Result<SimStream, StartError> {
+        check_kind("connect to", remote, true)?;
         self.begin_connection(remote, token)
             .map_err(|error| StartError::new("connect", error))
     }
@@ -338,6 +341,7 @@ impl Net for SimNet {
         address: &Address,
         token: Token,
     ) -> Result<(SimDatagram, Address), StartError> {
+        check_kind("bind", address, false)?;
         self.tokens.push(token);
         self.sockets.push(Socket::new(address, token));
         Ok((SimDatagram(self.sockets.len() - 1), address.clone()))
@@ -349,6 +353,7 @@ impl Net for SimNet {
         _local: Option<&Address>,
         token: Token,
     ) -> Result<SimDatagram, StartError> {
+        check_kind("associate with", remote, false)?;
         self.tokens.push(token);
         self.sockets.push(Socket::unbound(remote, token));
         Ok(SimDatagram(self.sockets.len() - 1))
