@@ -20,7 +20,7 @@
 //! * A read may end early at an urgent mark with bytes behind it. The event then says
 //!   [`Ready::PRIORITY`], and the mark itself is no event.
 //!
-//! `tests/kernel_facts.rs` checks that our kernel is no more unfriendly than this.
+//! `tests/kernel_facts.rs` checks that the kernel keeps this contract.
 
 mod burst;
 mod hints;
@@ -115,8 +115,8 @@ pub trait Net: Debug {
     /// `Interrupted`, and whatever else the selector may say. There are no events then.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
 
-    /// Rests for so long without listening to anything: after a wait that failed, so that a
-    /// selector that is broken does not make the loop spin.
+    /// Sleeps without watching anything. The loop does this after a failed wait, so that a broken
+    /// selector does not make it spin.
     fn pause(&mut self, duration: Duration);
 
     /// The events of the last wait.
@@ -148,8 +148,8 @@ pub trait Net: Debug {
     fn unsent(&self, stream: &Self::Stream) -> Option<usize>;
 
     /// Whether the kernel holds output that it cannot even send, because the peer does not take
-    /// what came before. What is merely not acknowledged yet does not count: a peer that is well
-    /// may delay that. On a Unix stream the peer has at once whatever was written.
+    /// what came before. Bytes that are sent and not acknowledged yet do not count: a healthy peer
+    /// may delay that. On a Unix stream the peer has every written byte at once.
     fn is_stuck(&self, stream: &Self::Stream) -> bool;
 
     /// Makes room for exactly `additional` more bytes in a buffer that is kept on a peer's behalf.
@@ -162,7 +162,7 @@ pub trait Net: Debug {
         buffer.try_reserve_exact(additional)
     }
 
-    /// Something that ends a wait, and is then seen as an event of `token`.
+    /// A waker that ends a wait and gives an event of `token`.
     fn waker(&mut self, token: Token) -> io::Result<Arc<dyn Wake>>;
 
     /// Catches the signals of [`Signal`] from now on, as events of `token`.
@@ -183,7 +183,7 @@ pub trait Net: Debug {
     /// The next connection of the backlog. Not registered yet.
     fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Peer)>;
 
-    /// Closes a listener; what stands in its backlog is reset.
+    /// Closes a listener; the connections in its backlog are reset.
     fn close_listener(&mut self, listener: Self::Listener);
 
     /// Begins a connection to a stream address, from `local` if there is one, registered under
@@ -196,8 +196,8 @@ pub trait Net: Debug {
         token: Token,
     ) -> Result<Self::Stream, StartError>;
 
-    /// Whether a connection that was begun is made; an error if it never will be. `false`: the
-    /// event came for nothing.
+    /// Whether an outgoing connection is established; an error if it cannot be. `false`: the event
+    /// was spurious.
     fn is_connected(&mut self, stream: &mut Self::Stream) -> io::Result<bool>;
 
     /// Registers a stream for readable and writable, once and for life.
@@ -264,9 +264,8 @@ pub trait Net: Debug {
     /// refuse such a message.
     fn offloads(&self, socket: &Self::Datagram) -> bool;
 
-    /// Whether a `WouldBlock` of [`Net::send`] may speak of the one peer, and not of our own
-    /// socket. The queue of a Unix datagram's receiver may be full, and no event tells when it has
-    /// room.
+    /// Whether a `WouldBlock` of [`Net::send`] may concern the one peer, and not our own socket.
+    /// The queue of a Unix datagram's receiver may be full, and no event tells when it has room.
     fn blocks_per_peer(&self, socket: &Self::Datagram) -> bool;
 
     /// Closes a datagram socket.

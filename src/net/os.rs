@@ -48,14 +48,14 @@ const EDGE_AFTER_PARTIAL: bool = cfg!(all(
     )
 ));
 
-/// Whether events tell of urgent marks, where a TCP read ends with more bytes behind it.
+/// Whether events announce urgent marks, where a TCP read ends early.
 const HAS_PRIORITY: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// What a Unix stream and a datagram socket are watched for.
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
-/// What a TCP stream is watched for: urgent marks too. A Unix stream needs no word of them, because
-/// a short read on it is never a proof.
+/// What a TCP stream is watched for: urgent marks too. A Unix stream does not need them, because a
+/// short read on it never proves that it is empty.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const BOTH_AND_PRIORITY: Interest = BOTH.add(Interest::PRIORITY);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -87,12 +87,12 @@ impl OsNet {
         })
     }
 
-    /// The same; its clock begins at `start`, so that several loops have one time.
+    /// Sets the start of the clock, so that several loops share one time.
     pub fn with_start(self, start: Instant) -> OsNet {
         OsNet { start, ..self }
     }
 
-    /// The same; its TCP streams are made as `options` say.
+    /// Sets the options of TCP streams.
     pub fn with_stream_options(self, options: StreamOptions) -> OsNet {
         OsNet {
             streams: options,
@@ -100,7 +100,7 @@ impl OsNet {
         }
     }
 
-    /// The same; its UDP sockets are made as `options` say.
+    /// Sets the options of UDP sockets.
     pub fn with_datagram_options(self, options: DatagramOptions) -> OsNet {
         OsNet {
             datagrams: options,
@@ -130,7 +130,7 @@ macro_rules! either {
     };
 }
 
-/// What few events say.
+/// The bits that few events have.
 #[cold]
 fn rare(event: &mio::event::Event) -> Ready {
     Ready::ERROR.when(event.is_error())
@@ -172,8 +172,8 @@ impl Net for OsNet {
             let ready = Ready::READABLE.when(event.is_readable())
                 | Ready::WRITABLE.when(event.is_writable());
             let token = event.token().into();
-            // A write side that closed alone is announced as writable, and the write will tell: to
-            // look for it here would cost every event. Errors and urgent marks share one test.
+            // If only the write side closed, the event also says writable, and the write will fail.
+            // To check for it here would cost every event. Errors and urgent marks share one test.
             if event.is_error() | event.is_priority() || event.is_read_closed() {
                 return Event::new(token, ready | rare(event));
             }

@@ -70,15 +70,15 @@ fn prepare_tcp(socket: &Socket, options: &StreamOptions) -> io::Result<()> {
     }
 }
 
-/// Sets on an accepted TCP stream what its listener does not hand down. A peer that has left
-/// already makes this fail, and the next read tells.
+/// Sets the options that an accepted TCP stream does not inherit. If the peer has already gone this
+/// fails, and the next read reports it.
 pub(super) fn adopt_tcp(socket: SockRef<'_>, options: &StreamOptions) {
     if cfg!(not(any(target_os = "linux", target_os = "android"))) {
         let _ = prepare_tcp(&socket, options);
     }
 }
 
-/// Sets on a Unix stream what no listener hands down. Not every system has urgent data on Unix
+/// Sets the options that a Unix stream does not inherit. Not every system has urgent data on Unix
 /// streams; then there is none to lose.
 pub(super) fn adopt_unix(socket: SockRef<'_>) {
     let _ = socket.set_out_of_band_inline(true);
@@ -133,7 +133,7 @@ fn prepare(socket: &Socket, ip: SocketAddr) -> io::Result<()> {
     )
 }
 
-/// This system does not tell which address was asked.
+/// This system does not report the destination address of a datagram.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn prepare(_socket: &Socket, ip: SocketAddr) -> io::Result<()> {
     if ip.ip().is_unspecified() {
@@ -145,7 +145,7 @@ fn prepare(_socket: &Socket, ip: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks for a receive buffer that holds a burst. Less is no reason not to serve.
+/// Asks for a receive buffer that holds a burst. The server starts even if it gets less.
 fn enlarge(socket: &Socket, address: &Address, options: &DatagramOptions) {
     let Some(size) = options.receive_buffer else {
         return;
@@ -256,7 +256,7 @@ pub(super) fn associate(
 /// Connects a socket that is bound already.
 fn attach(bound: Bound, remote: &Address, kind: Type) -> Result<Bound, StartError> {
     let socket = &bound.socket;
-    // Elsewhere a connected datagram socket refuses to be told where to send.
+    // On other systems a connected datagram socket refuses a destination address.
     if kind == Type::DGRAM && !cfg!(target_os = "linux") {
         return Ok(bound);
     }
@@ -294,7 +294,7 @@ fn try_bind_local(remote: &Address, local: Option<&Address>, kind: Type) -> io::
         }
         socket.bind(&socket_name(local)?)?;
     } else if matches!(remote, Address::Unixgram(_)) && cfg!(target_os = "linux") {
-        // A peer cannot answer a socket without a name: the kernel gives one.
+        // A peer cannot answer a socket without a name, so the kernel assigns one.
         socket.bind(&SockAddr::unix("")?)?;
     }
     Ok(Bound {

@@ -49,8 +49,8 @@ impl<N: Net> Turn<N> {
         }
     }
 
-    /// Past the limit of pending output the turn ends with this run, so that the loop makes room
-    /// before anybody adds more.
+    /// Past the limit of pending output, the turn ends with this run. The loop then makes room
+    /// before a source adds more.
     pub(crate) fn check_pending(&mut self) {
         if self.pending > self.limits.max_pending_output {
             self.budget = 0;
@@ -70,7 +70,8 @@ impl<N: Net> Turn<N> {
 pub(crate) enum Outcome {
     /// An event or its alarm will mark it again.
     Waiting,
-    /// It stopped at its budget with work left. No event will tell of that: queue it again.
+    /// It stopped at its budget with work left. No event will announce that, so it must be queued
+    /// again.
     More,
     /// It is over.
     Done(CloseReason),

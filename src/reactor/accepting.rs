@@ -1,12 +1,12 @@
-//! The line of the listeners, and what they accept.
+//! The queue of the listeners, and what they accept.
 //!
-//! Owns the order in which listeners may accept while connections or descriptors run out. It never
-//! accepts itself: the listener does.
+//! Owns the order in which listeners may accept while connections or descriptors run out. It must
+//! never accept: the listener does.
 //!
 //! A listener that cannot accept is *parked*. A slot or a descriptor that becomes free gives no
 //! event, so whatever ends a connection wakes the parked listeners. While any is parked, listeners
-//! accept in line and one connection at a time; one that has accepted goes to the end of the line.
-//! So no endpoint starves beside a busier one.
+//! take turns and accept one connection at a time. One that has accepted goes to the end of the
+//! queue, so no endpoint starves beside a busier one.
 
 use log::{debug, warn};
 
@@ -21,9 +21,9 @@ use crate::values::ready::Ready;
 use crate::values::token::Token;
 
 impl<N: Net> Reactor<N> {
-    /// Lets the listener accept, behind the parked ones that stand before it in line.
+    /// Lets the listener accept, after the parked ones that are before it in the queue.
     pub(super) fn accept_in_line(&mut self, token: Token) {
-        // What a panic left behind.
+        // A panic may have left these behind.
         self.adopt();
         let is_crowd = self.listeners.iter().any(|&other| self.is_parked(other));
         if !is_crowd {
@@ -61,8 +61,8 @@ impl<N: Net> Reactor<N> {
         self.adopt();
     }
 
-    /// Connections that may still be accepted. In a drain those that only linger do not count: they
-    /// have had everything, and clients in the backlog are waiting.
+    /// How many connections may still be accepted. In a drain, connections that only linger do not
+    /// count: they have got everything, and clients in the backlog are waiting.
     pub(super) fn room(&self) -> usize {
         let live = self.turn.stats.live() as usize;
         let lingering = if self.turn.draining {
@@ -131,12 +131,12 @@ impl<N: Net> Reactor<N> {
         self.settle(self.accepting, outcome, deadline);
     }
 
-    /// Lets the parked listeners try again: something that they may wait for was freed.
+    /// Lets the parked listeners try again, because something that they may wait for was freed.
     pub(super) fn wake_parked_listeners(&mut self) {
         self.wake_listeners(|_| true);
     }
 
-    /// A connection that begins to linger during a drain makes room, and nothing else tells of it.
+    /// A connection that begins to linger during a drain makes room, and no event announces that.
     #[cold]
     pub(super) fn wake_limited_listeners(&mut self) {
         self.wake_listeners(Listener::is_limited);

@@ -1,4 +1,4 @@
-//! What must hold after every turn, for tests.
+//! The invariants that hold after every turn, for tests.
 //!
 //! Owns the checks. It changes nothing.
 
@@ -7,12 +7,12 @@ use super::source::Source;
 use crate::net::Net;
 
 impl<N: Net> Reactor<N> {
-    /// Looks for what must never be: a source that could act on a bit that is set and is not
-    /// queued, a deadline that no alarm is set for, accounts that do not balance.
+    /// Looks for broken invariants: a source that could act on a set bit and is not queued, a
+    /// deadline without an alarm, accounts that do not balance.
     ///
     /// # Errors
     ///
-    /// Names the first that it finds. O(n).
+    /// Names the first that it finds. The cost is O(n).
     pub fn audit(&self) -> Result<(), String> {
         self.audit_edges()?;
         self.audit_deadlines()?;

@@ -23,7 +23,7 @@ impl<N: Net> Reactor<N> {
         }
     }
 
-    /// Phase 6: what handles asked for.
+    /// Phase 6: carries out the commands of handles.
     pub(super) fn obey(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
@@ -33,7 +33,7 @@ impl<N: Net> Reactor<N> {
                 }
                 Command::Wake(token) => self.wake(token),
                 Command::Stats(sender) => {
-                    // The caller may have given up; then nobody waits for the answer.
+                    // The caller may have given up and dropped its end.
                     let _ = sender.send(self.turn.stats.clone());
                 }
             }

@@ -1,7 +1,7 @@
-//! How sources go: one that is over, a drain, the end of the server.
+//! How sources are removed: one that is over, a drain, the end of the server.
 //!
-//! Owns the door through which every source leaves, and the judgement on what an end cost the
-//! peers.
+//! Owns the only way out for a source, and the count of conversations that were cut. It must never
+//! close a socket before it has decided whether the peer loses something.
 
 use log::{debug, info, warn};
 
@@ -21,12 +21,12 @@ use crate::values::token::Token;
 pub enum Ending {
     /// Nothing that was received before the end was lost.
     Clean,
-    /// So many conversations were cut.
+    /// This many conversations were cut.
     Cut(usize),
 }
 
 impl<N: Net> Reactor<N> {
-    /// Ends a source, and lets listeners that wait for a slot or a descriptor know.
+    /// Removes a source, and wakes listeners that wait for a slot or a descriptor.
     pub(super) fn retire(&mut self, token: Token, reason: CloseReason) {
         self.running = token;
         match self.sources.remove(token) {
@@ -110,7 +110,7 @@ impl<N: Net> Reactor<N> {
         }
     }
 
-    /// Makes every source look once more at what stands in the kernel, with the end in mind.
+    /// Runs every source once more, so that each handles what the kernel already holds for it.
     fn begin_drain(&mut self) {
         info!("draining: {} connections are open", self.turn.stats.live());
         self.turn.draining = true;
@@ -140,10 +140,11 @@ impl<N: Net> Reactor<N> {
         is_closed && self.turn.stats.live() == 0
     }
 
-    /// Closes what is left and says how much was cut.
+    /// Closes what is left and returns how much was cut.
     pub(super) fn close(&mut self) -> Ending {
         self.guarded(Reactor::close_sources);
-        // From now on nobody answers handles: a question gets "none" at once instead of silence.
+        // Nothing answers handles from now on. A request for the counters gets `None` at once
+        // instead of waiting for ever.
         self.commands = Handle::silence();
         info!("stopped: {}", self.turn.stats);
         if self.cut == 0 {
@@ -153,8 +154,8 @@ impl<N: Net> Reactor<N> {
         Ending::Cut(self.cut)
     }
 
-    /// Connections go first: each of them frees a descriptor, with which a listener can see who
-    /// waits.
+    /// Connections go first: each of them frees a descriptor, with which a listener can count its
+    /// waiting clients.
     fn close_sources(&mut self) {
         for token in self.sources.tokens() {
             self.close_conversation(token);
@@ -164,7 +165,8 @@ impl<N: Net> Reactor<N> {
         }
     }
 
-    /// Looks at a conversation a last time: it is cut only if its peer loses something.
+    /// Closes a conversation after a last look at its socket. It counts as cut only if the peer
+    /// loses something.
     fn close_conversation(&mut self, token: Token) {
         self.running = token;
         let Some(entry) = self.sources.get_mut(token) else {

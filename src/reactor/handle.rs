@@ -1,7 +1,7 @@
-//! What another thread may hold of a reactor.
+//! Control of a reactor from other threads.
 //!
-//! Owns the inbox. It never touches the reactor's state: a command is left in the inbox, the waker
-//! ends the wait, and the loop takes the command between two turns.
+//! Owns the inbox. It must never touch the reactor's state: it puts a command into the inbox, the
+//! waker ends the wait, and the loop takes the command between two turns.
 
 use std::fmt;
 use std::sync::Arc;
@@ -57,16 +57,16 @@ impl Handle {
     }
 
     /// Makes the reactor call [`Service::on_alarm`](crate::service::Service::on_alarm) of the
-    /// source that `token` names, if it is still there. So another thread tells a service that
-    /// there is something to do.
+    /// source that `token` names, if it is still there. With this, another thread can tell a
+    /// service that there is work.
     pub fn wake(&self, token: Token) {
         self.send(Command::Wake(token));
     }
 
     /// The counters as they stand between two turns. Waits for the current turn to end.
     ///
-    /// `None` once the reactor has stopped, and on the reactor's own thread, which would wait for
-    /// itself for ever: [`Reactor::stats`](crate::Reactor::stats) is for that.
+    /// `None` once the reactor has stopped. Also `None` on the reactor's own thread, which would
+    /// wait for itself for ever; use [`Reactor::stats`](crate::Reactor::stats) there.
     pub fn stats(&self) -> Option<Stats> {
         if thread::current().id() == self.home {
             return None;
@@ -85,7 +85,7 @@ impl Handle {
     }
 
     fn send(&self, command: Command) {
-        // A reactor that has stopped has done all that could be asked of it.
+        // A reactor that has stopped needs no command.
         if self.inbox.send(command).is_ok() {
             self.nudge();
         }

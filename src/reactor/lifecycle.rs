@@ -5,28 +5,28 @@
 //!  Running ───────────────▶ Draining ────────────────────────────────────────▶ Stopped
 //! ```
 //!
-//! Owns where the server stands on its way out. Pure: it is told the time and what is left, and
-//! says what follows. It never touches a source; the reactor does, at the end of a turn.
+//! Owns the server's state. Pure: it computes the next state from the time and from what is left.
+//! It must never touch a source; the reactor does, at the end of a turn.
 
 use std::time::Duration;
 
 use crate::values::time::Time;
 
-/// Where the server stands.
+/// The state of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifecycle {
     /// Accepting and serving.
     Running,
-    /// Not accepting any more; what is open may end by itself until the deadline.
+    /// Not accepting any more. Open connections may end by themselves until the deadline.
     Draining {
-        /// When the rest is cut.
+        /// When the server cuts the rest.
         deadline: Time,
     },
-    /// Over: whatever is still open is cut.
+    /// Over: whatever is still open is closed.
     Stopped,
 }
 
-/// What a request to end led to.
+/// The effect of a request to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// The drain begins now.

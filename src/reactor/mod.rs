@@ -1,7 +1,8 @@
 //! The loop.
 //!
 //! Owns everything: the sources, what they borrow one at a time, the lifecycle. It contains the
-//! only wait of the program. It never runs a source while it marks: the whole design rests on that.
+//! only wait of the program. It must never run a source while it marks: the whole design depends on
+//! that.
 //!
 //! ```text
 //!  turn:
@@ -17,9 +18,9 @@
 //!   6  the limit of pending output, commands of handles, the lifecycle
 //! ```
 //!
-//! Every event is marked before any source runs, so it meets the source it was meant for: a slot
-//! that is freed and reused in phase 5 cannot be hit by an event of the same batch. The generation
-//! defends what outlives a turn.
+//! Every event is marked before any source runs, so it reaches the source it was meant for: a slot
+//! that is freed and reused in phase 5 cannot get an event of the same batch. The generation
+//! protects against events that are older than a turn.
 //!
 //! A turn runs each source once and within a budget, so a peer that floods gets its share and no
 //! more. A source with work left is in the queue, so the wait of the next turn does not sleep but
@@ -88,7 +89,7 @@ pub struct Reactor<N: Net> {
     sources: Sources<Source<N>>,
     turn: Turn<N>,
     common: Common,
-    /// The source that runs. A panic is laid at its door.
+    /// The source that runs. A panic is attributed to it.
     running: Token,
     /// The listeners, in the order in which they may accept when not all can.
     listeners: Vec<Token>,
@@ -99,7 +100,7 @@ pub struct Reactor<N: Net> {
     accepting: Token,
     backlog: u32,
     lifecycle: Lifecycle,
-    /// Conversations that the end of the server cost their peers something.
+    /// Conversations that were cut.
     cut: usize,
     handle: Handle,
     commands: mpsc::Receiver<Command>,
@@ -151,7 +152,7 @@ impl<N: Net> Reactor<N> {
         self.close()
     }
 
-    /// One turn of the loop, as the head of this module shows it.
+    /// One turn of the loop, as described at the top of this module.
     pub fn turn(&mut self) -> Lifecycle {
         self.turn_by(Time::NEVER)
     }
@@ -199,8 +200,7 @@ impl<N: Net> Reactor<N> {
         self.connections().map(pending).sum()
     }
 
-    /// Phases 1 and 2. Returns whether it did not sleep because a deadline is near, and for no
-    /// other reason.
+    /// Phases 1 and 2. Returns whether it polled only because a deadline is near.
     fn wait(&mut self, at: Time) -> bool {
         let alarm = self.sources.next_alarm();
         let deadline = alarm.min(self.lifecycle.deadline()).min(at);
@@ -325,7 +325,7 @@ impl<N: Net> Reactor<N> {
         }
     }
 
-    /// Files a source by the outcome of its run.
+    /// Acts on the outcome of a run.
     fn settle(&mut self, token: Token, outcome: Outcome, deadline: Time) {
         match outcome {
             Outcome::Waiting => self.sources.arm(token, deadline),

@@ -17,7 +17,7 @@ impl<N: Net> Reactor<N> {
     /// goes on.
     pub(super) fn guarded(&mut self, work: fn(&mut Reactor<N>)) {
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(self))) {
-            // A value that was thrown may panic again when it is dropped.
+            // The payload of a panic may panic again when it is dropped.
             std::mem::forget(panic);
             self.contain();
         }
@@ -29,8 +29,8 @@ impl<N: Net> Reactor<N> {
     pub(super) fn contain(&mut self) {
         self.turn.stats.panics += 1;
         if !self.batch.is_empty() {
-            // Connections that were accepted and have no place yet: their listener goes on with
-            // them.
+            // Connections that were accepted are not in the table yet. Their listener continues
+            // with them.
             self.sources.mark(self.accepting, Ready::READABLE);
         }
         let token = self.running;
@@ -46,7 +46,7 @@ impl<N: Net> Reactor<N> {
                 self.settle(token, outcome, deadline);
             }
             Source::Listener(_) => {
-                // Clients that still wait give no event of their own.
+                // Clients in the backlog give no further event.
                 self.sources.mark(token, Ready::READABLE);
             }
             Source::Signals(_) | Source::Waker => {}

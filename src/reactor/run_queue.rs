@@ -1,9 +1,9 @@
 //! The queue of sources that have something to do.
 //!
-//! Owns the order in which sources run. It never holds a source twice: a flag beside the source
+//! Owns the order in which sources run. It must never hold a source twice: a flag beside the source
 //! (`sources.rs`) says whether it is queued, so the queue is never longer than the table.
 //!
-//! While anything stands here the loop does not sleep: a source that stopped at its budget gets no
+//! While a source is queued the loop does not sleep: a source that stopped at its budget gets no
 //! new event from an edge-triggered selector, so this queue alone remembers it.
 //!
 //! It is two plain lists that change places when a turn begins: one is filled while the other is
@@ -63,7 +63,7 @@ impl RunQueue {
         self.taken < self.turn.len()
     }
 
-    /// Whether the loop may sleep, as far as this queue is concerned. Asked between turns.
+    /// Whether the queue is empty, so that the loop may sleep. The loop asks between turns.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.next.is_empty() && !self.has_rest()

@@ -1,7 +1,7 @@
 //! How long the loop may sleep.
 //!
-//! Owns the choice between sleeping, spinning before a deadline and polling on after an event, and
-//! the rest after a selector that fails. It never waits itself: it says how long.
+//! Owns the choice between sleeping, spinning before a deadline and polling after an event, and the
+//! pause after a selector failed. It must never wait: it only computes how long.
 //!
 //! * **Busy polling** ([`Limits::busy_poll`]): for some time after an event the loop does not
 //!   sleep, so the next event finds it awake.
@@ -34,7 +34,7 @@ pub(crate) struct Sleep {
 pub(crate) struct Wait {
     /// As the selector takes it; `None` waits for ever.
     pub(crate) timeout: Option<Duration>,
-    /// Whether it does not sleep because a deadline is near, and for no other reason.
+    /// Whether it polls only because a deadline is near.
     pub(crate) spins: bool,
 }
 
@@ -71,9 +71,8 @@ impl Sleep {
         Wait { timeout, spins }
     }
 
-    /// A wait has failed. Returns how long to rest: a selector that is broken returns at once, and
-    /// a loop that asked it again at once would burn a processor. Returns also whether it was the
-    /// first failure.
+    /// Notes that a wait failed. Returns how long to pause, and whether it was the first failure. A
+    /// broken selector returns at once, so without a pause the loop would spin.
     #[cold]
     pub(crate) fn failed(&mut self) -> (Duration, bool) {
         let rest = FIRST_REST
@@ -83,7 +82,7 @@ impl Sleep {
         (rest, self.failures == 1)
     }
 
-    /// A wait has returned as it should.
+    /// Notes that a wait succeeded.
     #[inline]
     pub(crate) fn succeeded(&mut self) {
         self.failures = 0;

@@ -1,7 +1,7 @@
 //! What the loop waits for.
 //!
-//! Owns the list of the kinds of sources, and what each of them answers to the questions that the
-//! loop asks of all. It never runs a source: the loop does.
+//! Owns the list of the kinds of sources, and what the loop asks of all kinds. It must never run a
+//! source: the loop does.
 
 use crate::datagram::Datagram;
 use crate::net::Net;
@@ -23,8 +23,8 @@ pub(crate) enum Source<N: Net> {
 }
 
 impl<N: Net> Source<N> {
-    /// Whether one of the bits that are set could be acted on. Such a source must stand in the run
-    /// queue, or it is lost.
+    /// Whether the source could act on one of the bits that are set. Such a source must be in the
+    /// run queue, or it is lost.
     pub(crate) fn is_runnable(&self, ready: Ready) -> bool {
         match self {
             Source::Connection(connection) => connection.is_runnable(ready),

@@ -2,8 +2,8 @@
 //! signals and the waker alike.
 //!
 //! Owns each source with its generation, its readiness and its alarm. It never does I/O and never
-//! runs a source. It is the place where an event meets its source: [`Sources::mark`] compares the
-//! generation, sets the bits and queues the source once.
+//! runs a source. An event reaches its source here: [`Sources::mark`] compares the generation, sets
+//! the bits and queues the source once.
 //!
 //! Tests: below, `tests/simulation/`.
 
@@ -51,7 +51,7 @@ pub(crate) struct Sources<S> {
     timer: Timer,
 }
 
-/// What became of an event.
+/// What happened to an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Marked {
     /// It reached its source.
@@ -110,7 +110,7 @@ impl<S> Sources<S> {
         find(&mut self.entries, token)
     }
 
-    /// Makes another source of one, which keeps its name. `filler` lies in the row meanwhile.
+    /// Replaces a source by another one under the same token. `filler` is in the row meanwhile.
     pub(crate) fn replace(&mut self, token: Token, filler: S, change: impl FnOnce(S) -> S) {
         if let Some(entry) = self.get_mut(token) {
             let source = std::mem::replace(&mut entry.source, filler);

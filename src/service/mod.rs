@@ -85,8 +85,8 @@ pub trait Service {
         Action::FINISH
     }
 
-    /// Asked for by [`Action::More`]: all that was said has left, and the socket takes more. At
-    /// most once a turn, so that a service without end gets its share and no more.
+    /// Called after [`Action::More`], when all output has been sent and the socket takes more. At
+    /// most once a turn, so that an endless service gets only its share.
     fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
         let _ = cx;
         Action::Continue
@@ -129,7 +129,7 @@ pub trait Service {
         let _ = error;
     }
 
-    /// The connection is over. Nothing can be said any more.
+    /// The connection is over. Nothing can be sent any more.
     fn on_close(&mut self, reason: CloseReason) {
         let _ = reason;
     }
@@ -147,16 +147,18 @@ impl fmt::Debug for dyn Service {
 pub enum Action {
     /// Go on.
     Continue,
-    /// Go on, and call [`Service::on_writable`] once all that was said has left: there is more to
-    /// say than [`Context::room`]. Means nothing on a datagram socket.
+    /// Go on, and call [`Service::on_writable`] once all output has been sent: there is more to
+    /// send than [`Context::room`]. It has no effect on a datagram socket.
     More,
     /// Send pending output, then our end of stream, and discard input from now on. See
-    /// [`CloseReason`] for the reasons that a service may name. Means nothing on a datagram socket.
+    /// [`CloseReason`] for the reasons that a service may name. It has no effect on a datagram
+    /// socket.
     Finish(CloseReason),
-    /// Send pending output, then our end of stream, and read on to the peer's end: what a client
-    /// does that has no more to ask. Means nothing on a datagram socket.
+    /// Send pending output, then our end of stream, and read to the peer's end of stream: for a
+    /// client that has sent its last request. It has no effect on a datagram socket.
     HalfClose,
-    /// Reset the connection, which is closed for this reason. Means nothing on a datagram socket.
+    /// Reset the connection, which is closed for this reason. It has no effect on a datagram
+    /// socket.
     Abort(CloseReason),
 }
 
@@ -169,7 +171,7 @@ impl Action {
     pub const ABORT: Action = Action::Abort(CloseReason::Aborted);
 }
 
-/// What a service will talk through.
+/// What kind of socket a service uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// A connection: bytes in order, with an end.
@@ -181,7 +183,7 @@ pub enum Shape {
 /// Makes a service for each connection, or one for a datagram socket.
 pub type Factory = Box<dyn FnMut(Shape) -> Box<dyn Service>>;
 
-/// Where a service runs. The program knows, a service does not look.
+/// Where a service runs. The program fills it in; a service never asks the system.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// The name of this machine.

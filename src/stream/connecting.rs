@@ -1,8 +1,7 @@
-//! A connection that we began and that is not made yet.
+//! An outgoing connection that is not established yet.
 //!
-//! Owns the socket until the selector says that it is connected, or that it never will be. It must
-//! never read or write; when the connection is made it becomes a [`Connection`] under the same
-//! token.
+//! Owns the socket until it is connected, or cannot be. It must never read or write. Once
+//! connected, it becomes a [`Connection`] under the same token.
 //!
 //! ```text
 //!   begun ──▶ writable? ──▶ asks the socket ──▶ made ──▶ Connection: on_open, …
@@ -34,7 +33,7 @@ pub(crate) struct Connecting<N: Net> {
     since: Time,
 }
 
-/// What has become of it.
+/// How far the connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Made {
@@ -67,7 +66,7 @@ impl<N: Net> Connecting<N> {
         &self.peer
     }
 
-    /// When it is given up.
+    /// When the attempt times out.
     pub(crate) fn deadline(&self, turn: &Turn<N>) -> Time {
         self.since.after(turn.limits.connect_timeout)
     }
@@ -93,18 +92,18 @@ impl<N: Net> Connecting<N> {
         }
     }
 
-    /// The connection, once it is made. Open it next.
+    /// The connection, once it is established. The caller must open it next.
     pub(crate) fn into_connection(self, now: Time) -> Connection<N> {
         Connection::new(self.stream, self.peer, self.service, Role::Client, now)
     }
 
-    /// Gives it up. Nothing was sent or received, so there is nothing to reset.
+    /// Closes the socket. Nothing was sent or received, so there is nothing to reset.
     pub(crate) fn close(mut self, turn: &mut Turn<N>, reason: CloseReason) {
         turn.net.close(self.stream);
         self.service.on_close(reason);
     }
 
-    /// Gives it up without a word to its service, which has panicked.
+    /// Closes the socket without calling its service, which has panicked.
     pub(crate) fn abandon(self, turn: &mut Turn<N>) {
         turn.net.close(self.stream);
     }

@@ -4,7 +4,7 @@
 //! never wait, never read from a peer that has pending output (in the server role), and never send
 //! an end of stream before all pending output has left.
 //!
-//! This file is the way of the bytes: read, call the service, write. `connection/shutdown.rs` ends
+//! This file is the path of the bytes: read, call the service, write. `connection/shutdown.rs` ends
 //! a half, `connection/status.rs` answers the loop's questions, and `connection/ending.rs` acts on
 //! deadlines and closes. Beside it, `halves.rs` has the states, `deadlines.rs` the deadlines,
 //! `transport.rs` the service's way to the socket, and `role.rs` what differs between a server and
@@ -20,15 +20,15 @@
 //! kernel send a reset, and a reset destroys what the peer has not read yet (RFC 1122, 4.2.2.13;
 //! `tests/reply_then_close.rs`).
 //!
-//! **Edges.** A bit of [`Ready`] is cleared only by an answer of the socket. `WouldBlock` always is
-//! one. A short read is one if the socket re-arms on it ([`Net::short_read_drains`]) *and* the
-//! event did not also say read-closed, error or priority: an end of stream or an urgent mark that
-//! already stood behind the bytes gives no event of its own (`tests/kernel_facts.rs`). The rule
-//! saves a third of all system calls of a ping-pong.
+//! **Edges.** Only a result of a system call clears a bit of [`Ready`]. `WouldBlock` always does. A
+//! short read does if the socket re-arms on it ([`Net::short_read_drains`]) *and* the event did not
+//! also say read-closed, error or priority: an end of stream or an urgent mark that was already
+//! queued after the bytes gives no event of its own (`tests/kernel_facts.rs`). The rule saves a
+//! third of all system calls of a ping-pong.
 //!
-//! **Deadlines.** An alarm never closes a connection on the clock's word alone: the connection asks
-//! the socket first. After the process was stopped and continued, or under a full batch of events,
-//! bytes may stand there that we have not heard of.
+//! **Deadlines.** An alarm alone never closes a connection: the connection tries the socket first.
+//! After SIGSTOP and SIGCONT, or after a full batch of events, the socket may hold bytes that no
+//! event has announced.
 
 mod ending;
 mod shutdown;
@@ -54,7 +54,7 @@ pub(crate) struct Connection<N: Net> {
     service: Box<dyn Service>,
     peer: Peer,
     halves: Halves,
-    /// Whether the service has more to say once all that it said has left.
+    /// Whether the service has more to send once the outbox is empty.
     has_more: bool,
 }
 
@@ -91,7 +91,7 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Lets the service speak first.
+    /// Opens the service, which may send first.
     pub(crate) fn open(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Outcome {
         self.call_aside(ready, turn, &mut |service, cx| service.on_open(cx))
             .and_then(|()| self.exchange(ready, turn))
@@ -107,9 +107,9 @@ impl<N: Net> Connection<N> {
         self.exchange(ready, turn).unwrap_or_else(Outcome::Done)
     }
 
-    /// Writes before it reads, reads while no output is pending, stops at the budget. A service
-    /// that has more to say than there was room for is asked for it once a turn, and so has a
-    /// budget as well: what the outbox holds.
+    /// Writes before it reads, reads while no output is pending, and stops at the budget. A service
+    /// that had more to send than there was room for is called once a turn, so one outbox is its
+    /// budget.
     #[inline]
     fn exchange(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<Outcome> {
         let mut budget = READ_BUDGET;
@@ -131,7 +131,7 @@ impl<N: Net> Connection<N> {
                 return Ok(Outcome::More);
             }
             budget = self.read(ready, turn, budget)?;
-            // After nearly every message: it was answered, and nothing is left to do or to look at.
+            // The case after nearly every message: it was answered, and nothing is left to do.
             if !self.line.is_retimed && !ready.intersects(Ready::READABLE | Ready::ERROR) {
                 return Ok(Outcome::Waiting);
             }
@@ -149,7 +149,7 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Whether there is somebody to take input now: the service, or the linger within its bound.
+    /// Whether input is wanted now: by the service, or by the linger within its bound.
     #[inline]
     fn may_read(&self) -> bool {
         match self.halves.rx {
@@ -162,15 +162,15 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Whether to ask the service for more: all that it said has left. If the socket took it at
-    /// once, no event will tell.
+    /// Whether to call the service for more output: the outbox is empty. If the socket took
+    /// everything at once, no event announces that.
     #[inline]
     fn may_speak(&self) -> bool {
         self.has_more && self.line.outbox.is_empty() && self.halves.tx == Tx::Open
     }
 
-    /// Asks the service for more. Kept out of line, as everything that an echo does not need: it
-    /// would cost registers for every message.
+    /// Calls the service for more output. It is out of line, like everything that an echo does not
+    /// need: inlined, it would cost registers for every message.
     #[cold]
     fn speak(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<()> {
         self.has_more = false;
@@ -199,9 +199,9 @@ impl<N: Net> Connection<N> {
         Ok(budget - count)
     }
 
-    /// Reads once, at most `size` bytes, to the beginning of the shared buffer. Returns how many
-    /// came: 0 if there are none now, and if the peer has ended its side, which has been dealt with
-    /// then.
+    /// Reads once, at most `size` bytes, into the shared buffer. Returns how many bytes came. 0
+    /// means that there are none now, or that the peer has ended its side; that case has been
+    /// handled then.
     #[inline(always)]
     fn receive(&mut self, ready: &mut Ready, turn: &mut Turn<N>, size: usize) -> Flow<usize> {
         match turn
@@ -210,8 +210,8 @@ impl<N: Net> Connection<N> {
         {
             Ok(0) => self.receive_end(ready, turn),
             Ok(count) => {
-                // What stands behind these bytes gives no second event: then only `Ok(0)` or an
-                // error may end the reading.
+                // An end or a mark after these bytes gives no second event, so reading must go on
+                // to `Ok(0)` or an error.
                 if count < size
                     && turn.net.short_read_drains(&self.line.stream)
                     && !ready.intersects(Ready::READ_CLOSED | Ready::ERROR | Ready::PRIORITY)
@@ -224,7 +224,7 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Calls the service for anything but input, and notes whether it holds output now.
+    /// Calls the service for anything but input, and notes whether it holds output afterwards.
     #[cold]
     fn call_aside(
         &mut self,
@@ -237,7 +237,7 @@ impl<N: Net> Connection<N> {
         Ok(())
     }
 
-    /// Calls the service, and does what it asks for.
+    /// Calls the service, and acts on its answer.
     #[inline]
     fn call(
         &mut self,

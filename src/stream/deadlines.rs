@@ -1,8 +1,8 @@
 //! The deadlines of a connection, and what an expired one means.
 //!
 //! Owns the rules for all of them: idle, write, linger, drain, and the alarm of the service. Pure:
-//! it is shown a connection's times and answers with a time or a verdict. It must never read a
-//! clock and never act; the connection asks the socket before it believes a verdict.
+//! it computes a time or a verdict from a connection's times. It must never read a clock and never
+//! act. The connection tries the socket before it acts on a verdict.
 //!
 //! | deadline | runs from | while | means |
 //! |---|---|---|---|
@@ -14,9 +14,9 @@
 //!
 //! **Progress of pending output** is a byte that the socket takes from us, or a byte that the peer
 //! takes from the socket. The second needs a system call
-//! ([`Net::unsent`](crate::net::Net::unsent)), so it is asked for at deadlines alone: first after
-//! half of the timeout, which gives the value to compare with. A peer that takes something in every
-//! half of the timeout therefore never meets it, and one that takes nothing meets it on time.
+//! ([`Net::unsent`](crate::net::Net::unsent)), so the connection asks only at deadlines: first
+//! after half of the timeout, to get a value to compare with. A peer that takes something in every
+//! half of the timeout is therefore never reset, and one that takes nothing is reset on time.
 //!
 //! A service that is asked to finish and goes on is left alone for one more period of that
 //! deadline.
@@ -34,7 +34,7 @@ use crate::values::time::Time;
 pub(super) struct Stall {
     /// When it last made progress, or began.
     pub(super) since: Time,
-    /// Whether the kernel's buffer was looked at since then.
+    /// Whether the kernel has been asked since then.
     pub(super) is_watched: bool,
 }
 
@@ -78,7 +78,7 @@ pub(super) enum Expired {
 }
 
 impl Deadlines<'_> {
-    /// When the connection must be called although nothing happens.
+    /// When the loop must run the connection even if no event comes.
     #[inline]
     pub(super) fn next(&self) -> Time {
         if self.halves.tx != Tx::Open && self.halves.only_lingers() {
@@ -88,8 +88,8 @@ impl Deadlines<'_> {
         silence.min(self.write()).min(self.alarm)
     }
 
-    /// Which deadline has passed at `now`, if any. The service's alarm is no verdict on the peer
-    /// and is not among them.
+    /// Which deadline has passed at `now`, if any. The service's alarm is not among them, because
+    /// it says nothing about the peer.
     #[cold]
     pub(super) fn expired(&self, now: Time) -> Option<Expired> {
         if self.halves.only_lingers() {

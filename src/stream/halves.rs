@@ -1,7 +1,7 @@
 //! The two halves of a connection: what it may still receive, and what it may still send.
 //!
 //! Owns the only table of legal steps. Pure: it knows no socket and no service. It must never let a
-//! half go back, and never let an end of stream pass for complete when it is not.
+//! half go back to an earlier state, and never let a truncated stream end like a complete one.
 //!
 //! ```text
 //!     receiving (Rx)                      sending (Tx)
@@ -52,13 +52,13 @@ pub(super) enum Tx {
 pub(super) enum Event {
     /// The peer's end of stream was read.
     PeerEnded,
-    /// So many bytes were read and discarded.
+    /// This many bytes were read and discarded.
     Discarded(u32),
-    /// The service or the loop ends the conversation: nothing more is sent, nothing more is heard.
+    /// The service or the loop ends the conversation: no more output, and input is discarded.
     Finish(CloseReason),
-    /// The service has nothing more to send. It still hears the peer to its end.
+    /// The service has nothing more to send. It still reads to the peer's end of stream.
     HalfClose,
-    /// All pending output was sent, and our end of stream behind it.
+    /// All pending output was sent, and then our end of stream.
     EndSent,
     /// The peer takes nothing more, which does not mean that anything was lost.
     Unwanted,
@@ -80,10 +80,10 @@ impl Halves {
         tx: Tx::Open,
     };
 
-    /// Where `event` leads, or `None` if it must not happen here.
+    /// The state after `event`, or `None` if the event is not legal here.
     ///
     /// The match is exhaustive and has no wildcard for a state, so a new state does not compile
-    /// before every event has an answer for it.
+    /// until every event handles it.
     fn step(self, event: Event) -> Option<Halves> {
         use Event::*;
         const LINGERING: Rx = Rx::Lingering {
@@ -101,7 +101,7 @@ impl Halves {
             ),
             (Discarded(_), Rx::Open | Rx::Eof, _) => return None,
 
-            // A service that finishes behind the peer's end of stream just agrees with the peer.
+            // The peer ended first, so that is the reason.
             (Finish(CloseReason::Finished), Rx::Eof, Tx::Open) => {
                 (Rx::Eof, Tx::Finishing(CloseReason::PeerClosed))
             }
@@ -109,7 +109,8 @@ impl Halves {
             (Finish(reason), Rx::Open | Rx::Lingering { .. }, Tx::Open) => {
                 (LINGERING, Tx::Finishing(reason))
             }
-            // After a half-close: the peer is not heard to its end, so this is the reason.
+            // After a half-close, the conversation ends before the peer's end of stream, so this is
+            // the reason.
             (Finish(reason), Rx::Open, Tx::Finishing(_)) => (LINGERING, Tx::Finishing(reason)),
             (Finish(reason), Rx::Open, Tx::Finished(_)) => (LINGERING, Tx::Finished(reason)),
             (Finish(_), Rx::Open, Tx::Broken(reason)) => (LINGERING, Tx::Broken(reason)),
@@ -137,7 +138,7 @@ impl Halves {
         Some(Halves { rx, tx })
     }
 
-    /// The one door through which a half changes.
+    /// Changes the halves. Nothing else does.
     pub(super) fn take(&mut self, event: Event) {
         let next = self.step(event);
         debug_assert!(next.is_some(), "{event:?} must not happen in {self:?}");

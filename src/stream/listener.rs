@@ -1,6 +1,6 @@
 //! A listening socket.
 //!
-//! Owns the backlog's door: when to accept, and when to leave clients outside. It must never lose
+//! Owns the decision when to accept, and when to leave clients in the backlog. It must never lose
 //! an edge: the kernel announces a connection once, so a listener that stops before `WouldBlock`
 //! must remember that there may be more.
 //!
@@ -15,16 +15,16 @@
 //!
 //! Freeing a descriptor gives no event (`tests/kernel_facts.rs`), so the reactor wakes parked
 //! listeners whenever it retires a connection. The alarm is for descriptors that other processes
-//! free. Nothing is burnt meanwhile, and clients wait in the backlog in the order they came.
+//! free. No CPU time is used meanwhile, and clients wait in the backlog in the order they came.
 //!
 //! **A drain** accepts what stood in the backlog when it began. The backlog is a queue and holds at
-//! most one more than its size, so after so many accepts every client left has come later. What is
-//! left when the socket is closed is reset and counted: a client whose connection the kernel had
-//! completed was cut.
+//! most one more than its size, so after that many accepts every client left has come later.
+//! Closing the socket resets the clients that are left. They are counted as cut, because the kernel
+//! had completed their connections.
 //!
-//! **Warnings.** That the limit is reached is worth a line only if a client really waits: an event
-//! for a parked listener says so, or an accept that succeeds once there is room. Each line is said
-//! at most once an interval, with a count.
+//! **Warnings.** The log mentions the limit only if a client really waits: an event for a parked
+//! listener shows that, or an accept that succeeds once there is room. Each line appears at most
+//! once an interval, with a count.
 //!
 //! Tests: `tests/descriptors.rs`, `tests/connection_limit.rs`, `tests/drain.rs`,
 //! `tests/simulation/`.
@@ -69,11 +69,11 @@ pub(crate) struct Listener<N: Net> {
     address: Address,
     make: Factory,
     pause: Pause,
-    /// Whether the next run follows from [`Listener::wake`], and perhaps from nothing else.
+    /// Whether [`Listener::wake`] caused the next run, perhaps without an event.
     was_woken: bool,
     limited: Notice,
     starved: Notice,
-    /// Whether a pause was logged whose end was not.
+    /// Whether a pause was logged and its end was not.
     has_warned: bool,
     /// While draining: how many more may be accepted.
     left: Option<u32>,
@@ -98,8 +98,8 @@ impl<N: Net> Listener<N> {
         &self.address
     }
 
-    /// From now on accepts only what stands in the backlog already. Linux lets a backlog of
-    /// `backlog` hold one more.
+    /// Accepts only the clients that are in the backlog now. On Linux a backlog holds one more than
+    /// `backlog`.
     pub(crate) fn drain(&mut self, backlog: u32) {
         self.left = Some(backlog.saturating_add(1));
     }
@@ -109,7 +109,8 @@ impl<N: Net> Listener<N> {
         self.pause != Pause::No
     }
 
-    /// Something that it may wait for was freed. Returns whether it does wait: run it then.
+    /// Tells the listener that something was freed. Returns whether it was waiting; the caller then
+    /// runs it.
     pub(crate) fn wake(&mut self) -> bool {
         self.was_woken = self.is_parked();
         self.was_woken
@@ -127,11 +128,11 @@ impl<N: Net> Listener<N> {
         }
     }
 
-    /// Closes the socket. Clients that still stand in the backlog are reset; returns how many they
-    /// were. Without a descriptor to accept them the kernel resets them uncounted.
+    /// Closes the socket. The kernel resets the clients that are still in the backlog. Returns how
+    /// many there were; without a descriptor to accept them they cannot be counted.
     pub(crate) fn close(mut self, turn: &mut Turn<N>) -> usize {
         let mut cut = 0;
-        // As many as the largest backlog, so that newcomers can't keep the loop here.
+        // At most the largest backlog, so that new clients cannot keep the loop here.
         for _ in 0..=u16::MAX {
             match turn.net.accept(&mut self.socket) {
                 Ok((stream, _)) => {
@@ -206,8 +207,8 @@ impl<N: Net> Listener<N> {
         Outcome::More
     }
 
-    /// Pauses because something that a connection needs has run out: an accept said so, or what
-    /// came after it. Tries again soon, or when a connection is retired.
+    /// Pauses because something that a connection needs has run out. Tries again soon, or when a
+    /// connection is retired.
     pub(crate) fn starve(
         &mut self,
         ready: &mut Ready,

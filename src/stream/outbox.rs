@@ -4,11 +4,11 @@
 //! buffer is allocated with the first refused byte and released with the last one. It must never
 //! grow past its limit, and never end the process because there is no memory.
 //!
-//! There is one mark where other servers have a high and a low one: **the server does not read from
-//! a peer that has pending output**. So an answer of the size of its request always finds the whole
-//! outbox free, a peer that never reads costs one outbox at most, and the kernel's own buffers, a
-//! hundred times as large, do the smoothing. A loop that read on under a flood grew to 770 MB in
-//! 2.8 s; this rule kept 3.4 MB and echoed 25 times as much.
+//! Other servers have a high-water and a low-water mark. This one has one rule: **the server does
+//! not read from a peer that has pending output**. So an answer of the size of its request always
+//! finds the whole outbox free, a peer that never reads costs one outbox at most, and the kernel's
+//! own buffers, a hundred times as large, do the smoothing. A loop that read on under a flood grew
+//! to 770 MB in 2.8 s; this rule kept 3.4 MB and echoed 25 times as much.
 //!
 //! Tests: below; `tests/never_reads.rs` for the memory; `benches/outbox.rs` for the cost.
 
@@ -22,7 +22,7 @@ pub const LIMIT: usize = 64 * 1024;
 
 /// The pending output of one peer. Eight bytes of memory while empty.
 ///
-/// A box of an array of one, because that is a box which can be allocated without a panic.
+/// A box of an array of one, because such a box can be allocated with an error instead of an abort.
 #[derive(Debug, Default)]
 pub struct Outbox(Option<Box<[Pending; 1]>>);
 
@@ -33,10 +33,10 @@ struct Pending {
     head: usize,
     /// When the socket or the peer last took something, or the output became pending.
     since: Time,
-    /// What the kernel still held for the peer when it was last asked, since the socket last took
-    /// something from us.
+    /// What the kernel held for the peer when it was last asked. `None` if it was not asked since
+    /// the socket last took something.
     unsent: Option<usize>,
-    /// How much of the memory held here the common account knows.
+    /// How much of this memory is in the account of all connections.
     accounted: usize,
 }
 
@@ -102,8 +102,8 @@ impl Outbox {
         self.get().is_some_and(|pending| pending.unsent.is_some())
     }
 
-    /// Takes note of how much the kernel still holds for the peer. Returns whether the peer has
-    /// taken some of it since the last look, which is progress.
+    /// Notes how much the kernel still holds for the peer. Returns whether the peer has taken some
+    /// of it since the last call, which is progress.
     pub fn watch(&mut self, unsent: usize, now: Time) -> bool {
         let Some([pending]) = self.0.as_deref_mut() else {
             return false;
@@ -117,7 +117,7 @@ impl Outbox {
     }
 
     /// Adds bytes behind those that are pending already. `reserve` makes room in the buffer:
-    /// [`Vec::try_reserve_exact`], or what stands for it where memory can be made to run out.
+    /// [`Vec::try_reserve_exact`], or a substitute that can be made to fail.
     ///
     /// # Errors
     ///
@@ -160,8 +160,8 @@ impl Outbox {
             .map_or(&[], |pending| &pending.bytes[pending.head..])
     }
 
-    /// Notes that the socket took the first `count` pending bytes. The buffer is released with the
-    /// last of them; then `account` is told of it.
+    /// Notes that the socket took the first `count` pending bytes. The last byte releases the
+    /// buffer and takes it off `account`.
     pub fn sent(&mut self, count: usize, now: Time, account: &mut usize) {
         let Some([pending]) = self.0.as_deref_mut() else {
             return;
@@ -184,7 +184,7 @@ impl Outbox {
         self.0 = None;
     }
 
-    /// Brings an account of the memory of many outboxes up to date about this one.
+    /// Updates this outbox's share of an account of many outboxes.
     #[cold]
     pub fn settle(&mut self, account: &mut usize) {
         let memory = self.memory();
@@ -195,7 +195,7 @@ impl Outbox {
     }
 }
 
-/// [`Box::new`] panics without memory; a vector can say so instead.
+/// [`Box::new`] aborts without memory; a vector can return an error instead.
 fn boxed(pending: Pending) -> Result<Box<[Pending; 1]>, PushError> {
     let mut one = Vec::new();
     one.try_reserve_exact(1)?;

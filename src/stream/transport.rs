@@ -1,8 +1,7 @@
-//! The way of a service to its peer, and what the answers of the socket mean.
+//! A service's way to the socket of a stream, and what the results of its calls mean.
 //!
-//! Owns the rule by which bytes go straight to the socket or wait in the outbox, and the one by
-//! which an answer of the socket clears readiness. It must never decide about a half: the
-//! connection does.
+//! Owns two rules: whether bytes go straight to the socket or wait in the outbox, and which result
+//! of a call clears readiness. It must never change a half: the connection does.
 
 use std::io::{self, IoSlice};
 use std::time::Duration;
@@ -26,7 +25,7 @@ pub(super) struct Line<N: Net> {
     /// When a byte last moved in either direction, or our end of stream was sent, or the service
     /// asked for more time.
     pub(super) moved: Time,
-    /// When the service wants to be called.
+    /// When the service's alarm is due.
     pub(super) alarm: Time,
     pub(super) role: Role,
     /// Whether the service has no room for input.
@@ -37,14 +36,14 @@ pub(super) struct Line<N: Net> {
     /// Bytes of memory that the service keeps, as
     /// [`Turn::pending`](crate::net::turn::Turn::pending) counts them.
     pub(super) kept: u32,
-    /// Whether a deadline may have come nearer since the loop last asked. Traffic alone pushes
-    /// deadlines back, and an alarm that comes too early costs nothing but a look; so after nearly
-    /// every message there is nothing to ask.
+    /// Whether a deadline may have come nearer since the loop last asked. Traffic only pushes
+    /// deadlines back, and an alarm that fires too early costs one check. So after nearly every
+    /// message the loop need not ask.
     pub(super) is_retimed: bool,
 }
 
 impl<N: Net> Line<N> {
-    /// What the answer of a write of `size` bytes means for readiness. Returns how many bytes left.
+    /// Updates readiness after a write of `size` bytes. Returns how many bytes were sent.
     #[inline]
     pub(super) fn settle_write(
         &self,
@@ -79,7 +78,7 @@ impl<N: Net> Line<N> {
 /// A value, or the reason that the connection is over.
 pub(super) type Flow<T> = Result<T, CloseReason>;
 
-/// What an error of a read means for readiness. There are no bytes, or the connection is over.
+/// Updates readiness after a failed read. Either there are no bytes now, or the connection is over.
 #[cold]
 pub(super) fn settle_read(error: &io::Error, ready: &mut Ready) -> Flow<usize> {
     match error.kind() {
@@ -92,7 +91,7 @@ pub(super) fn settle_read(error: &io::Error, ready: &mut Ready) -> Flow<usize> {
     Ok(0)
 }
 
-/// Makes a call again for as long as a signal interrupts it: that says nothing about the socket.
+/// Repeats a call while a signal interrupts it: EINTR says nothing about the socket.
 #[cold]
 pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
@@ -103,16 +102,16 @@ pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::R
     }
 }
 
-/// A service's way to the socket: straight while no output is pending, behind it otherwise.
+/// A service's way to the socket: direct while no output is pending, through the outbox otherwise.
 pub(super) struct StreamTransport<'a, N: Net> {
     pub(super) net: &'a mut N,
     pub(super) stats: &'a mut Stats,
     pub(super) now: Time,
     pub(super) line: &'a mut Line<N>,
     pub(super) ready: &'a mut Ready,
-    /// Whether our side has ended: what the service says now is discarded.
+    /// Whether our side has ended. What the service sends now is discarded.
     pub(super) is_mute: bool,
-    /// Why nothing can be sent any more. What the service says after that is discarded.
+    /// Why nothing can be sent any more. What the service sends after that is discarded.
     pub(super) failed: Option<CloseReason>,
 }
 
@@ -122,8 +121,8 @@ impl<N: Net> StreamTransport<'_, N> {
         self.line.outbox.is_empty() && self.ready.contains(Ready::WRITABLE) && self.failed.is_none()
     }
 
-    /// Takes the answer of a write of `size` bytes; returns how many left. A refused write moves
-    /// nothing, so it is no progress.
+    /// Handles the result of a write of `size` bytes; returns how many were sent. A refused write
+    /// is no progress.
     #[inline]
     fn settle(&mut self, result: io::Result<usize>, size: usize) -> usize {
         match self.line.settle_write(
@@ -208,7 +207,7 @@ impl<N: Net> Transport for StreamTransport<'_, N> {
         }
     }
 
-    /// None if our side has ended: nobody would hear it.
+    /// No room if our side has ended: the output would be discarded.
     fn room(&self) -> usize {
         if self.is_mute {
             0

@@ -15,7 +15,7 @@ use crate::values::ready::Ready;
 use crate::values::time::Time;
 
 impl<N: Net> Connection<N> {
-    /// The alarm's way in: asks the socket before it believes the clock.
+    /// Runs the connection for an alarm. It tries the socket before it acts on a deadline.
     #[cold]
     pub(super) fn drive_alarmed(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Outcome {
         ready.remove(Ready::ALARM);
@@ -25,8 +25,8 @@ impl<N: Net> Connection<N> {
 
     fn try_drive_alarmed(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<Outcome> {
         self.line.is_retimed = true;
-        // The service's alarm is no verdict on the peer: there is nothing to ask the socket first,
-        // and a flood must not put it off.
+        // The service's alarm does not depend on the peer. The socket need not be tried first, and
+        // a flood must not delay the alarm.
         if self.line.alarm <= turn.now && self.halves.has_service() {
             self.line.alarm = Time::NEVER;
             self.call_aside(ready, turn, &mut |service, cx| service.on_alarm(cx))?;
@@ -47,8 +47,8 @@ impl<N: Net> Connection<N> {
         Ok(Outcome::Waiting)
     }
 
-    /// Counts what the peer has taken from the kernel's buffer as progress. Where the system does
-    /// not tell, nothing ever is.
+    /// Counts what the peer has taken from the kernel's buffer as progress, on systems that report
+    /// it.
     fn watch_kernel(&mut self, turn: &mut Turn<N>) {
         if self.line.outbox.is_empty() {
             return;
@@ -59,7 +59,7 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// A deadline has passed, and the socket had nothing to say against it.
+    /// Acts on a deadline that has passed while the socket made no progress.
     fn expire(&mut self, expired: Expired, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<()> {
         match expired {
             Expired::Linger => Err(self.halves.ended().unwrap_or(CloseReason::Finished)),

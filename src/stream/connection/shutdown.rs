@@ -19,7 +19,7 @@ impl<N: Net> Connection<N> {
     #[cold]
     pub(super) fn receive_end(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<usize> {
         ready.remove(Ready::READABLE);
-        // A failed write took the socket's error, so what a read says behind it is no end of
+        // A failed write has taken the socket's error, so a read of 0 after it is not an end of
         // stream.
         let is_heard = self.halves.rx == Rx::Open && !matches!(self.halves.tx, Tx::Broken(_));
         self.step(Event::PeerEnded, turn);
@@ -51,8 +51,8 @@ impl<N: Net> Connection<N> {
     }
 
     /// While reading is paused, nothing else would notice an error: a dead peer would hold its slot
-    /// until a timeout. A client that holds its input back will read on, and the error would cost
-    /// it what it has not read.
+    /// until a timeout. A client that holds its input will read later, and an error now would cost
+    /// it its unread input.
     #[cold]
     pub(super) fn heed_error(&mut self, ready: &mut Ready, turn: &mut Turn<N>) -> Flow<()> {
         if self.line.role == Role::Client && self.halves.rx == Rx::Open {
@@ -65,8 +65,7 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Nothing more is said and nothing more is heard: pending output goes out, then our end of
-    /// stream.
+    /// Ends the conversation: sends pending output, then our end of stream, and discards input.
     #[cold]
     pub(super) fn finish(
         &mut self,
@@ -81,7 +80,7 @@ impl<N: Net> Connection<N> {
         self.end_output(ready, turn, Event::Finish(reason))
     }
 
-    /// Pending output goes out, then our end of stream.
+    /// Sends pending output, then our end of stream.
     pub(super) fn end_output(
         &mut self,
         ready: &mut Ready,
@@ -97,7 +96,7 @@ impl<N: Net> Connection<N> {
         if !matches!(self.halves.tx, Tx::Finishing(_)) || !self.line.outbox.is_empty() {
             return Ok(());
         }
-        // Behind the peer's end of stream there is nothing to linger for: this run ends the
+        // After the peer's end of stream there is nothing to linger for. This run closes the
         // connection, and close sends the same end of stream with one system call less.
         if self.halves.rx != Rx::Eof {
             if let Err(error) = uninterrupted(|| turn.net.finish(&mut self.line.stream)) {
@@ -110,8 +109,8 @@ impl<N: Net> Connection<N> {
         Ok(())
     }
 
-    /// Nothing can be sent any more. For a server that is the end. A client whose peer has gone
-    /// reads what the peer said before (`tests/connect.rs`).
+    /// Nothing can be sent any more. A server closes the connection. A client first reads what the
+    /// peer sent before it went (`tests/connect.rs`).
     #[cold]
     pub(super) fn fail_output(
         &mut self,
@@ -122,7 +121,7 @@ impl<N: Net> Connection<N> {
         if !self.line.role.reads_after(reason) || self.halves.rx != Rx::Open {
             return Err(reason);
         }
-        // A Unix peer may have closed its reading side alone, and wait for our end.
+        // A Unix peer may have closed only its reading side, and may wait for our end of stream.
         match uninterrupted(|| turn.net.finish(&mut self.line.stream)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotConnected => return Err(reason),
             _ => {}
@@ -134,7 +133,7 @@ impl<N: Net> Connection<N> {
         };
         self.step(event, turn);
         self.line.moved = turn.now;
-        // What stands there may have been announced long ago.
+        // The event for unread input may have come long ago.
         *ready |= Ready::READABLE;
         Ok(())
     }

@@ -17,11 +17,11 @@ impl<N: Net> Connection<N> {
     /// asked.
     #[inline]
     pub(crate) fn take_retimed(&mut self) -> bool {
-        // What the service holds may go with any call, so the loop keeps asking.
+        // Any call may release what the service holds, so the loop keeps asking.
         std::mem::replace(&mut self.line.is_retimed, self.line.holds)
     }
 
-    /// When this connection wants to be called although nothing happened.
+    /// When the loop must run this connection even if no event comes.
     pub(crate) fn deadline(&self, turn: &Turn<N>) -> Time {
         self.deadlines(turn).next()
     }
@@ -44,7 +44,7 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Makes the service's alarm due.
+    /// Sets the service's alarm.
     pub(crate) fn alarm_at(&mut self, at: Time) {
         if self.halves.has_service() {
             self.line.alarm = at;
@@ -55,8 +55,8 @@ impl<N: Net> Connection<N> {
         &self.peer
     }
 
-    /// Whether one of the bits that are set could be acted on: such a source must stand in the run
-    /// queue, or it is lost.
+    /// Whether the connection could act on one of the bits that are set. Such a source must be in
+    /// the run queue, or it is lost.
     pub(crate) fn is_runnable(&self, ready: Ready) -> bool {
         let reads = self.may_read() && ready.contains(Ready::READABLE);
         reads
@@ -99,7 +99,7 @@ impl<N: Net> Connection<N> {
         turn.check_pending();
     }
 
-    /// Brings the account of all pending output up to date.
+    /// Updates the account of all pending output.
     #[cold]
     pub(super) fn account(&mut self, turn: &mut Turn<N>) {
         self.line.outbox.settle(&mut turn.pending);
