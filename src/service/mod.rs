@@ -1,14 +1,14 @@
 //! What the server says: bytes in, bytes out.
 //!
-//! A [`Service`] is told what arrived and answers through its [`Context`]. It sees no socket, no
-//! token and no clock of its own. So it cannot block, can be tested with an array, and runs alike
-//! on a stream, on a datagram socket and in the simulator.
+//! The loop tells a [`Service`] what arrived, and the service answers through its [`Context`]. It
+//! has no socket, no token and no clock. So it cannot block, a test can drive it with an array, and
+//! it runs the same on a stream, on a datagram socket and in the simulator.
 //!
 //! ```text
 //!              on_open
 //!                 │
 //!       ┌─────────▼─────────┐  on_data      bytes came; take them all
-//!       │       open        │  on_writable  what was said has left: say more
+//!       │       open        │  on_writable  all output has been sent: send more
 //!       └─────────┬─────────┘  on_alarm     the time asked for with `set_alarm` has come
 //!                 │            on_finish    the loop wants to end this: say goodbye, or go on
 //!                 │ on_eof                  the peer will send no more
@@ -19,14 +19,14 @@
 //! The rules:
 //!
 //! * The input is borrowed for the call, and the service must take all of it. A service that needs
-//!   it later keeps a copy, bounded by itself.
+//!   it later keeps a copy, and must bound it.
 //! * `on_data` gives at most [`READ_BUFFER`] bytes. To a service in the server role, whose side is
 //!   still open, it gives at most as many as [`Context::room`]: an answer of the size of its input
 //!   always fits.
 //! * An answer goes straight from the borrowed bytes to the socket; only what the socket refuses is
-//!   copied. [`Context::room`] says how much can be said for certain. To say more is a defect of
-//!   the service, and ends the connection.
-//! * `on_writable` and `on_alarm` may come for nothing; a service must not mind.
+//!   copied. [`Context::room`] is how much the service may send. To send more is a defect of the
+//!   service, and ends the connection.
+//! * `on_writable` and `on_alarm` may come for nothing, and a service must accept that.
 //! * A service that panics loses its own connection, which is reset. It is not called again.
 //! * On a datagram socket one service answers all peers. There is no `on_open`, `on_eof`,
 //!   `on_finish` or `on_close`; each datagram is one `on_data`. The first [`Context::reply`] to it

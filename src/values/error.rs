@@ -14,8 +14,8 @@ use std::io;
 /// Why a connection ended. Counted one by one in [`Stats::closed`](crate::Stats::closed).
 ///
 /// A service names `Finished`, `MessageTooLong` or `MessageTimeout` when it finishes, and `Aborted`
-/// or `NoMemory` when it aborts; it may repeat the reason that [`on_finish`] gave it. The others
-/// are for the loop to name: they would be counted for something that did not happen.
+/// or `NoMemory` when it aborts; it may repeat the reason that [`on_finish`] gave it. Only the loop
+/// may use the others: a service would make it count something that did not happen.
 ///
 /// [`on_finish`]: crate::service::Service::on_finish
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,9 +31,9 @@ pub enum CloseReason {
     WriteTimeout,
     /// The peer reset the connection, or went away while output was pending.
     Reset,
-    /// Nobody listens at the address that was connected to.
+    /// No server listens at the remote address.
     Refused,
-    /// The connection could not be made in time, or the peer's machine stopped answering.
+    /// The connection was not established in time, or the peer's machine stopped answering.
     TimedOut,
     /// There is no route to the peer.
     Unreachable,
@@ -115,7 +115,8 @@ impl CloseReason {
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe => CloseReason::Reset,
-            // What shutdown says after a reset. Behind an end of stream no read tells of the reset.
+            // What shutdown returns after a reset. After an end of stream no read reports the
+            // reset.
             io::ErrorKind::NotConnected => CloseReason::Reset,
             io::ErrorKind::ConnectionRefused => CloseReason::Refused,
             io::ErrorKind::TimedOut => CloseReason::TimedOut,
@@ -153,13 +154,13 @@ impl fmt::Display for CloseReason {
 }
 
 /// What an error of `accept` asks for. accept(2) passes on errors of the connection and of the
-/// network beside those of the listener. A server that takes one of the former for one of the
-/// latter is gone because one client left early.
+/// network beside those of the listener. A server that confuses them ends because one client left
+/// early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptError {
     /// The backlog is empty.
     Done,
-    /// This connection is gone; the next one may be well.
+    /// This connection is gone; the next one may be fine.
     Again,
     /// No descriptor or no memory: pause, and leave the rest in the backlog.
     Starved,

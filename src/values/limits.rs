@@ -1,10 +1,10 @@
 //! Every bound of the server in one place, with the measurement that chose it.
 //!
-//! Owns numbers alone. It enforces none of them: each is met where its comment says.
+//! Owns numbers only. It must never enforce one: the code that uses a number does.
 //!
-//! Budgets come in two kinds. A source has one for each run, so that it goes behind the others in
-//! time. The turn has one for all of them together ([`TURN_BUDGET`]), so that the loop asks the
-//! kernel for news at least once in about a millisecond, whatever the mix of sources.
+//! Budgets come in two kinds. A source has one for each run, so that the others get their turn. The
+//! turn has one for all of them together ([`TURN_BUDGET`]), so that the loop asks the kernel for
+//! news at least once in about a millisecond, whatever the mix of sources.
 
 use std::time::Duration;
 
@@ -23,20 +23,20 @@ const _: () = assert!(READ_BUFFER > 65_527, "the longest datagram must fit");
 /// reads.
 ///
 /// With a budget of one full read, a peer whose message fills it goes to the back of the queue
-/// although nothing more has come, at the price of a wait that does not sleep. Four connections of
-/// 64 KiB messages beside a C loop, median of 25 rounds: processor time a message 1.017 with one
-/// read, 1.001 with two, 0.999 with four. 100 quiet clients beside four floods wait 0.15, 0.29 and
-/// 0.77 ms at the median, 0.53, 0.65 and 1.5 ms at the 99th percentile.
+/// although it has no more input, and that costs a wait that does not sleep. Four connections of 64
+/// KiB messages beside a C loop, median of 25 rounds: CPU time a message 1.017 with one read, 1.001
+/// with two, 0.999 with four. 100 quiet clients beside four floods wait 0.15, 0.29 and 0.77 ms at
+/// the median, 0.53, 0.65 and 1.5 ms at the 99th percentile.
 pub const READ_BUDGET: usize = 2 * READ_BUFFER;
 
 /// Connections that one listener may accept in one run.
 ///
 /// A connection costs about 29 µs of processor from its accept to its close (measured with connect,
-/// echo, close, 32 at once), so a storm of newcomers holds the others up by less than a
+/// echo, close, 32 at once), so a burst of new clients delays the others by less than a
 /// millisecond.
 pub const ACCEPT_BUDGET: usize = 32;
 
-/// Work that one turn may do, in units of about a microsecond. What was not reached keeps its place
+/// Work that one turn may do, in units of about a microsecond. A source that was not reached stays
 /// at the head of the queue.
 ///
 /// With 1,000 connections that are all ready at once, a turn runs 200 of them, so a poll that does
@@ -57,8 +57,8 @@ pub const ACCEPT_COST: i32 = 29;
 /// such as the answers to [`MESSAGE_BUDGET`] messages.
 pub const MORE_COST: i32 = 100;
 
-/// Messages that one call of a service answers before the others get their turn. One read of 64 KiB
-/// can hold 65,536 empty lines: 40 such peers held a quiet one up by 99 ms at the median.
+/// Messages that one call of a service answers before others get their turn. One read of 64 KiB can
+/// hold 65,536 empty lines: 40 such peers delayed a quiet one by 99 ms at the median.
 pub const MESSAGE_BUDGET: usize = 1024;
 
 /// The same if each message is shown to a tap as well: to print one takes up to 10 µs.
@@ -91,24 +91,24 @@ pub const DATAGRAM_BYTES: usize = 1024 * 1024;
 /// or 256 small ones.
 pub const DATAGRAM_QUEUE: usize = 256 * 1024;
 
-/// How soon a blocked reply to a Unix datagram peer is tried again: the peer's full queue gives no
-/// event when it empties.
+/// How soon the server retries a blocked reply to a Unix datagram peer: the peer's full queue gives
+/// no event when it empties.
 pub const DATAGRAM_RETRY: Duration = Duration::from_millis(10);
 
-/// How rarely that is tried while nothing moves. 300 peers that never read cost 12 % of a processor
-/// at 10 ms each.
+/// The longest interval of these retries while nothing moves. 300 peers that never read cost 12 %
+/// of a processor at 10 ms each.
 pub const DATAGRAM_RETRY_MOST: Duration = Duration::from_millis(80);
 
 /// How soon a listener that found no descriptors or memory, or a datagram socket that gives nothing
-/// but errors, tries again by itself. A descriptor that this process frees is noticed at once; this
-/// is for those that others free.
+/// but errors, tries again by itself. The listener notices at once when this process frees a
+/// descriptor. The retry is for descriptors that other processes free.
 pub const STARVED_RETRY: Duration = Duration::from_millis(100);
 
-/// Unread input that is thrown away after our FIN, so that closing does not turn into a reset that
-/// destroys what was sent (RFC 1122, 4.2.2.13). Past this bound the peer is not listening.
+/// Unread input that the server discards after our FIN. Otherwise closing would send a reset, and
+/// that would destroy what was sent (RFC 1122, 4.2.2.13). Past this bound the peer is not reading.
 pub const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
-/// How long that goes on after our FIN.
+/// How long the server discards input after our FIN.
 pub const LINGER_TIME: Duration = Duration::from_secs(5);
 
 /// How long a connection must have been quiet for a drain to finish it.
@@ -119,16 +119,15 @@ pub const DRAIN_QUIET: Duration = Duration::from_secs(1);
 pub struct Limits {
     /// Connections open at once. At this number accepting pauses and clients wait in the backlog.
     pub max_connections: usize,
-    /// A connection of our own that is not made within this time is given up. `None`: when the
-    /// operating system gives up.
+    /// How long an outgoing connection may take. `None`: until the operating system gives up.
     pub connect_timeout: Option<Duration>,
     /// A connection on which no byte has moved in either direction for this long is closed.
     pub idle_timeout: Option<Duration>,
     /// A connection whose pending output makes no progress for this long is reset. Progress is a
-    /// byte that the socket takes from us, or that the peer takes from the socket. The second is
-    /// looked for in each half of this time. Over TCP it shows only when the peer's kernel opens
-    /// its window, which it does for a large part of its receive buffer at once: a peer that reads
-    /// less than that in half of this time is not seen to read.
+    /// byte that the socket takes from us, or that the peer takes from the socket. The server asks
+    /// for the second in each half of this time. Over TCP it shows only when the peer's kernel
+    /// opens its window, by a large part of its receive buffer at once. A peer that reads less than
+    /// that in half of this time looks stalled.
     pub write_timeout: Option<Duration>,
     /// How long a drain may take before the rest is cut. `None` waits for the last peer.
     pub drain_timeout: Option<Duration>,

@@ -1,6 +1,6 @@
 //! Small types that know nothing of sockets, services or the loop.
 //!
-//! Owns the words that every other room speaks: identity ([`token`]), readiness ([`ready`]), time
+//! Owns the words that every other folder uses: identity ([`token`]), readiness ([`ready`]), time
 //! ([`time`]), addresses ([`peer`], [`endpoint`], [`path`]), bounds ([`limits`]), reasons
 //! ([`error`], [`refusal`]), counters ([`stats`]), safe text ([`escape`]) and chance ([`dice`]). It
 //! performs no I/O and reads no clock.

@@ -1,30 +1,31 @@
 //! A warning that is worth one line, not one line each time.
 //!
-//! Owns when something was last said and how often it happened since. Pure: it is told the time.
+//! Owns the time of the last line, and how often something happened since. Pure: the caller passes
+//! the time.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::values::time::Time;
 
-/// A warning is said at most once in this time.
+/// A warning is logged at most once in this time.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often something happened, and whether to say so.
+/// How often something happened, and whether to log it.
 #[derive(Debug, Default)]
 pub(crate) struct Notice {
-    /// When the next line may be said.
+    /// When the next line may be logged.
     quiet_until: Time,
     /// How often it happened without a line.
     unsaid: u64,
 }
 
-/// Behind the text of a warning: how often it happened since the last one.
+/// The end of a warning: how often it happened since the last line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unsaid(u64);
 
 impl Notice {
-    /// It happened. Returns what to add to the line, if one is due.
+    /// Counts one more. Returns what to add to the line, if one is due.
     pub(crate) fn happened(&mut self, now: Time) -> Option<Unsaid> {
         if now < self.quiet_until {
             self.unsaid += 1;

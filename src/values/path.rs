@@ -1,6 +1,6 @@
 //! The way between a datagram socket and a peer.
 //!
-//! Owns what the kernel tells of a datagram beside its bytes. It decides nothing.
+//! Owns what the kernel reports about a datagram besides its bytes. It decides nothing.
 
 use std::net::IpAddr;
 
@@ -13,8 +13,9 @@ use crate::values::peer::Peer;
 pub struct Path {
     /// Who sent it, and gets the answer.
     pub peer: Peer,
-    /// The address of ours that was asked and will answer; `None` if the socket has only one, or
-    /// does not tell. If the datagram came to an IPv4 group, an address of ours that can answer.
+    /// Our address that the datagram was sent to, which will answer. `None` if the socket has only
+    /// one, or does not tell. If the datagram came to an IPv4 group, an address of ours that can
+    /// answer.
     pub local: Option<IpAddr>,
     /// The hop limit that it came with, or will leave with; `None`: not told, or the system's.
     pub hops: Option<u8>,

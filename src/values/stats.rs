@@ -38,7 +38,7 @@ counters! {
     /// Events that the selector delivered.
     events,
     /// Events for a source that was gone, or whose slot had a new owner. Harmless: the generation
-    /// is there to tell.
+    /// reveals them.
     stale_events,
     /// Waits that failed with something other than an interruption.
     wait_errors,
@@ -46,17 +46,17 @@ counters! {
     panics,
     /// Connections accepted.
     accepted,
-    /// Connections that we began ourselves, made or not.
+    /// Outgoing connections, established or not.
     connects,
     /// Connections that the selector did not take, and that were reset at once; not part of
     /// `accepted`.
     unregistered,
-    /// Clients that stood in a backlog when it was closed, and were reset.
+    /// Clients that were in a backlog when it was closed, and were reset.
     backlog_cut,
     /// Connections that the end of the server closed while the kernel still held output that the
-    /// peer had not taken. They count as cut, because nobody knows whether it arrived.
+    /// peer had not taken. They count as cut, because we cannot know whether it arrived.
     untaken,
-    /// Nanoseconds spent polling before a deadline and finding nothing: the processor looks busy
+    /// Nanoseconds spent polling before a deadline without finding anything. The CPU looks busy
     /// then, and is not.
     spun_nanos,
     /// Accepts that failed with an error of the connection or the network.
@@ -71,7 +71,7 @@ counters! {
     bytes_in,
     /// Bytes that sockets took from us on connections.
     bytes_out,
-    /// Bytes read and thrown away after our FIN.
+    /// Bytes read and discarded after our FIN.
     bytes_lingered,
     /// Times that a source stopped at its budget and went to the back of the queue.
     yields,
@@ -79,7 +79,7 @@ counters! {
     datagrams_in,
     /// Datagrams sent.
     datagrams_out,
-    /// Datagrams too long to be known whole; dropped.
+    /// Datagrams too long for their buffer; dropped.
     datagrams_too_long,
     /// Replies dropped because the queue of a blocked socket was full.
     datagrams_overflowed,
