@@ -213,6 +213,7 @@ pub mod values;
 pub use reactor::handle::Handle;
 pub use reactor::lifecycle::Lifecycle;
 pub use reactor::{Ending, Reactor};
+pub use values::counted::Counted;
 pub use values::dice::Dice;
 pub use values::endpoint::{Address, Endpoint, EndpointError, HostPort};
 pub use values::error::{CloseReason, StartError};

@@ -178,7 +178,7 @@ fn without_an_option_the_limit_on_connections_stays_below_that_on_descriptors() 
     server.wait_for_log("stopped: ");
     let log = server.log();
     assert!(
-        log.contains(&format!("{places} connections are open, the limit")),
+        log.contains(&format!("{places} connections open, the limit")),
         "{log}"
     );
     assert!(

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use log::warn;
 use mynah::service::Tap;
-use mynah::{Escaped, Hex, Peer};
+use mynah::{Counted, Escaped, Hex, Peer};
 
 use super::charset::{Charset, Decoded, Decoder};
 use super::log::Rarely;
@@ -71,7 +71,7 @@ impl Printer {
         let parts: Vec<String> = parts
             .into_iter()
             .filter(|(lines, _)| *lines > 0)
-            .map(|(lines, what)| format!("{} {what}", counted(lines, "printed line")))
+            .map(|(lines, what)| format!("{} {what}", Counted(lines, "printed line")))
             .collect();
         let missing = (!parts.is_empty()).then(|| {
             format!(
@@ -106,7 +106,7 @@ impl Printer {
         if let Some(count) = drops.count(Instant::now()) {
             warn!(
                 "{} dropped: standard output: {}",
-                counted(count, "printed line"),
+                Counted(count, "printed line"),
                 self.outlet.reason()
             );
         }
@@ -114,19 +114,13 @@ impl Printer {
     }
 }
 
-/// `1 line`, `2 lines`.
-fn counted(number: u64, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{plural}")
-}
-
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "{}, {}",
-            counted(self.messages, "message"),
-            counted(self.bytes, "byte")
+            Counted(self.messages, "message"),
+            Counted(self.bytes, "byte")
         )
     }
 }

@@ -11,6 +11,7 @@ use super::lifecycle::Step;
 use super::source::Source;
 use crate::net::Net;
 use crate::stream::connection::Connection;
+use crate::values::counted::Counted;
 use crate::values::error::CloseReason;
 use crate::values::ready::Ready;
 use crate::values::time::Time;
@@ -112,7 +113,8 @@ impl<N: Net> Reactor<N> {
 
     /// Runs every source once more, so that each handles what the kernel already holds for it.
     fn begin_drain(&mut self) {
-        info!("draining: {} connections are open", self.turn.stats.live());
+        let live = Counted(self.turn.stats.live(), "connection");
+        info!("draining: {live} open");
         self.turn.draining = true;
         for token in self.sources.tokens() {
             let Some(entry) = self.sources.get_mut(token) else {
@@ -150,7 +152,7 @@ impl<N: Net> Reactor<N> {
         if self.cut == 0 {
             return Ending::Clean;
         }
-        warn!("{} conversations were cut", self.cut);
+        warn!("cut {}", Counted(self.cut as u64, "conversation"));
         Ending::Cut(self.cut)
     }
 

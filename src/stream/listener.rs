@@ -37,6 +37,7 @@ use log::{info, warn};
 use crate::net::Net;
 use crate::net::turn::{Outcome, Turn};
 use crate::service::{Factory, Service, Shape};
+use crate::values::counted::Counted;
 use crate::values::endpoint::Address;
 use crate::values::error::{AcceptError, CloseReason};
 use crate::values::limits::{ACCEPT_COST, READ_BUFFER, STARVED_RETRY};
@@ -146,7 +147,8 @@ impl<N: Net> Listener<N> {
             }
         }
         if cut > 0 {
-            warn!("{}: {cut} clients in the backlog were reset", self.address);
+            let clients = Counted(cut as u64, "client");
+            warn!("{}: reset {clients} in the backlog", self.address);
         }
         turn.stats.backlog_cut += cut as u64;
         turn.net.close_listener(self.socket);
@@ -237,10 +239,10 @@ impl<N: Net> Listener<N> {
     fn warn_of_limit(&mut self, turn: &Turn<N>) {
         if let Some(unsaid) = self.limited.happened(turn.now) {
             self.has_warned = true;
-            let (address, limit) = (&self.address, turn.limits.max_connections);
+            let limit = Counted(turn.limits.max_connections as u64, "connection");
             warn!(
-                "{address}: {limit} connections are open, the limit; \
-                 others wait in the backlog{unsaid}"
+                "{}: {limit} open, the limit; others wait in the backlog{unsaid}",
+                self.address
             );
         }
     }

@@ -2,9 +2,10 @@
 //!
 //! Owns the words that every other folder uses: identity ([`token`]), readiness ([`ready`]), time
 //! ([`time`]), addresses ([`peer`], [`endpoint`], [`path`]), bounds ([`limits`]), reasons
-//! ([`error`], [`refusal`]), counters ([`stats`]), safe text ([`escape`]) and chance ([`dice`]). It
-//! performs no I/O and reads no clock.
+//! ([`error`], [`refusal`]), counters ([`stats`]), text ([`escape`], [`counted`]) and chance
+//! ([`dice`]). It performs no I/O and reads no clock.
 
+pub mod counted;
 pub mod dice;
 pub mod endpoint;
 pub mod error;
