@@ -44,6 +44,20 @@ fn sigusr1_logs_the_statistics_in_one_line() {
     assert_eq!(server.stop(), 0);
 }
 
+/// Whoever sends SIGUSR1 asked for the answer.
+#[test]
+fn sigusr1_is_answered_by_a_quiet_server_too() {
+    let mut server = Server::start_quiet(&[TCP]);
+    let stream = server.connect();
+    assert_echoes(&stream, b"seven b");
+    server.signal("USR1");
+    server.wait_for_log("bytes in 7, bytes out 7");
+    drop(stream);
+    assert_eq!(server.stop(), 0);
+    let log = server.log();
+    assert_eq!(log.lines().count(), 1, "{log}");
+}
+
 /// One that comes during a drain changes nothing about it.
 #[test]
 fn neither_ends_a_drain() {
@@ -51,7 +65,7 @@ fn neither_ends_a_drain() {
     let stream = server.connect();
     assert_echoes(&stream, b"before");
     server.signal("TERM");
-    server.wait_for_log("draining: 1 connections are open");
+    server.wait_for_log("draining: 1 connection open");
     assert_echoes(&stream, b"during");
     server.signal("HUP");
     server.signal("USR1");

@@ -15,7 +15,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use env_logger::{Builder, DEFAULT_FILTER_ENV, Target, WriteStyle};
-use log::LevelFilter;
+use log::{LevelFilter, warn};
+use mynah::{Escaped, Signal};
 
 use super::outlet::Outlet;
 use super::sink::{self, Descriptor};
@@ -40,11 +41,16 @@ pub(crate) struct Closing(Log);
 /// Starts the log at `level` for this program alone; `RUST_LOG` overrides it.
 pub(crate) fn init(level: LevelFilter) -> Log {
     let mut builder = Builder::new();
+    let given = env::var_os(DEFAULT_FILTER_ENV).filter(|filter| !filter.is_empty());
+    let filter = given.as_ref().and_then(|given| given.to_str());
+    let concern = filter.map_or(Concern::Nonsense, Concern::of);
     // Either one or the other: a filter for this program would outrank `RUST_LOG=off`, which names
     // no module.
-    match env::var_os(DEFAULT_FILTER_ENV).filter(|filter| !filter.is_empty()) {
-        Some(_) => builder.parse_default_env(),
-        None => builder.filter_module("mynah", level),
+    match filter {
+        Some(filter) if concern == Concern::Ours => builder.parse_filters(filter),
+        _ => builder
+            .filter_module("mynah", level)
+            .filter_module(Signal::LOG_TARGET, level.max(LevelFilter::Info)),
     };
     let log = Log::default();
     let is_coloured = io::stderr().is_terminal()
@@ -57,7 +63,51 @@ pub(crate) fn init(level: LevelFilter) -> Log {
     });
     builder.target(Target::Pipe(Box::new(Records(log.clone()))));
     builder.init();
+    if let (Some(given), Concern::Nonsense) = (given, concern) {
+        warn!(
+            "RUST_LOG={} is ignored: it is no filter for the log of mynah; write error, warn, \
+             info, debug, trace or off, or levels of modules, such as mynah::reactor=debug",
+            Escaped(given.as_encoded_bytes())
+        );
+    }
     log
+}
+
+/// Whom a filter in `RUST_LOG` is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Concern {
+    Ours,
+    /// Modules of other programs: the variable may be set for all that run here.
+    Others,
+    /// A word that is neither a level nor a module of ours. env_logger would take a misspelt level
+    /// for a module, and silence everything.
+    Nonsense,
+}
+
+impl Concern {
+    fn of(filter: &str) -> Concern {
+        let is_level = |text: &str| text.trim().parse::<LevelFilter>().is_ok();
+        let is_module = |text: &str| {
+            let root = text.trim().split("::").next();
+            root.is_some_and(|root| ["mynah", "mio"].contains(&root))
+        };
+        // Behind a slash stands a pattern that lines must match.
+        let directives = filter.split('/').next().unwrap_or_default();
+        let directives = directives.split(',').filter(|text| !text.trim().is_empty());
+        let mut concern = Concern::Others;
+        for directive in directives {
+            match directive.split_once('=') {
+                Some((module, level)) if is_level(level) => {
+                    if is_module(module) {
+                        concern = Concern::Ours;
+                    }
+                }
+                None if is_level(directive) || is_module(directive) => concern = Concern::Ours,
+                _ => return Concern::Nonsense,
+            }
+        }
+        concern
+    }
 }
 
 impl Log {
@@ -147,6 +197,41 @@ impl Rarely {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_is_for_us_for_others_or_nonsense() {
+        for (concern, filters) in [
+            (
+                Concern::Ours,
+                &[
+                    "off",
+                    "WARN",
+                    "debug,mio=off",
+                    "mynah",
+                    "mynah::reactor=trace,info",
+                    " info , mynah = debug ",
+                    "info/closed",
+                    "hyper=debug,warn",
+                ][..],
+            ),
+            (Concern::Others, &["hyper=debug", "a=info,b::c=off"]),
+            (
+                Concern::Nonsense,
+                &[
+                    "nonsense",
+                    "inof",
+                    "mynah=loud",
+                    "a=b=c",
+                    "mynah=",
+                    "info,1",
+                ],
+            ),
+        ] {
+            for filter in filters {
+                assert_eq!(Concern::of(filter), concern, "{filter}");
+            }
+        }
+    }
 
     #[test]
     fn a_warning_that_repeats_is_one_line_an_interval() {

@@ -43,8 +43,11 @@ impl<N: Net> Reactor<N> {
     pub(super) fn heed(&mut self, signal: Signal) {
         match signal {
             Signal::Terminate => self.terminate(),
-            Signal::Reload => info!("SIGHUP: there is no configuration file to read again"),
-            Signal::Report => info!("{}", self.turn.stats),
+            Signal::Reload => info!(
+                target: Signal::LOG_TARGET,
+                "SIGHUP: there is no configuration file to read again"
+            ),
+            Signal::Report => info!(target: Signal::LOG_TARGET, "{}", self.turn.stats),
         }
     }
 }

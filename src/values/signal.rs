@@ -15,6 +15,10 @@ pub enum Signal {
 }
 
 impl Signal {
+    /// The target of the log lines that answer a signal. The program shows them at every level,
+    /// because an operator asked for them.
+    pub const LOG_TARGET: &str = module_path!();
+
     /// The signals to catch. SIGPIPE is not one: Rust's runtime ignores it before `main`.
     #[cfg(feature = "cli")]
     pub(crate) const CAUGHT: [libc::c_int; 4] =

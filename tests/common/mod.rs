@@ -75,6 +75,15 @@ impl Server {
         )
     }
 
+    /// The same with `-q`.
+    #[track_caller]
+    pub fn start_quiet(args: &[&str]) -> Server {
+        Server::spawn(
+            Command::new(binary()).arg("serve").arg("-q").args(args),
+            endpoints_in(args),
+        )
+    }
+
     /// The same with `mynah receive ARGS…`.
     #[track_caller]
     pub fn receive(args: &[&str]) -> Server {
