@@ -393,6 +393,62 @@ fn an_address_of_a_name_that_this_machine_does_not_have_is_skipped() {
     }
 }
 
+/// The same error number says that no local port is left, which would send the user astray.
+#[test]
+fn without_ipv6_a_peer_of_it_is_not_a_matter_of_ports() {
+    let script = r#"
+        ip link set lo up
+        echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6 || { echo skipped; exit 0; }
+        for endpoint in 'tcp://[::1]:9' 'udp://[2001:db8::1]:9'; do
+            "$MYNAH" connect "$endpoint" < /dev/null 2>&1 || true
+        done
+        "$MYNAH" serve -q 'tcp://[::1]:0' 2>&1 || true
+    "#;
+    let Some(printed) = run_isolated(&Scratch::new(), script) else {
+        return;
+    };
+    if printed.contains("skipped\n") {
+        eprintln!("skipped: IPv6 cannot be switched off here");
+        return;
+    }
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(lines.len(), 3, "{printed}");
+    for line in lines {
+        let is_right =
+            line.contains("cannot assign requested address") && line.contains("IPv6 is off");
+        assert!(is_right && !line.contains("ip_local_port_range"), "{line}");
+    }
+}
+
+/// 192.0.2.0/24 belongs to documentation and to no machine.
+#[test]
+fn an_interface_that_is_not_here_is_named() {
+    let way_out = "no interface of this machine is what --interface says";
+    for words in [
+        &[
+            "serve",
+            "-q",
+            "udp://239.1.2.3:0",
+            "--interface",
+            "192.0.2.1",
+        ][..],
+        &["connect", "udp://239.1.2.3:9", "--interface", "192.0.2.1"],
+    ] {
+        let (status, _, stderr) = run_to_end(words);
+        assert_eq!((status, stderr.contains(way_out)), (1, true), "{stderr}");
+    }
+}
+
+#[test]
+fn an_abstract_name_is_not_called_a_file() {
+    let (status, _, stderr) = run_to_end(&["connect", "unix:@mynah-nobody-has-this"]);
+    assert_eq!(status, 3, "{stderr}");
+    assert!(
+        stderr.contains("nobody listens on that abstract name"),
+        "{stderr}"
+    );
+}
+
 #[test]
 fn an_ipv4_address_that_is_written_as_ipv6_is_named() {
     if !has_ipv6() {

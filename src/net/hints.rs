@@ -37,10 +37,17 @@ pub(super) fn check_kind(verb: &str, address: &Address, is_stream: bool) -> Resu
 pub(super) fn reach_error(address: &Address, error: io::Error) -> StartError {
     let is_unix = matches!(address, Address::Unix(_) | Address::Unixgram(_));
     let hint = match (error.kind(), is_unix) {
+        (io::ErrorKind::ConnectionRefused, true) if address.file().is_none() => {
+            Some("nobody listens on that abstract name")
+        }
         (io::ErrorKind::ConnectionRefused, true) => Some("nobody listens on that socket file"),
         (io::ErrorKind::NotFound, true) => Some("there is no such socket file"),
         (io::ErrorKind::PermissionDenied, true) => Some("you may not write to that socket file"),
         (io::ErrorKind::WouldBlock, true) => Some("its backlog is full"),
+        (io::ErrorKind::AddrNotAvailable, false) if is_ipv6(address) => Some(
+            "this machine has no IPv6 address that leads there: IPv6 is off, or no local port is \
+             left",
+        ),
         (io::ErrorKind::AddrNotAvailable, false) => Some(
             "no local port is left for this target: net.ipv4.ip_local_port_range says how many \
              there are for each local address",
@@ -62,6 +69,9 @@ fn hint(address: &Address, error: &io::Error) -> Option<&'static str> {
         Address::Tcp(ip) | Address::Udp(ip) => Some(ip.port()),
         Address::Unix(_) | Address::Unixgram(_) => None,
     };
+    if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+        return Some("no descriptor is left: raise the limit (ulimit -n)");
+    }
     Some(match (error.kind(), port) {
         (io::ErrorKind::AddrInUse, Some(_)) => {
             "another program has it: choose another port, or 0 for any free one"
@@ -73,6 +83,9 @@ fn hint(address: &Address, error: &io::Error) -> Option<&'static str> {
              a higher port"
         }
         (io::ErrorKind::PermissionDenied, None) => "you may not create files in that directory",
+        (io::ErrorKind::AddrNotAvailable, Some(_)) if is_ipv6(address) => {
+            "no interface of this machine has that address, or IPv6 is off; [::] stands for all"
+        }
         (io::ErrorKind::AddrNotAvailable, Some(_)) => {
             "no interface of this machine has that address; 0.0.0.0 and [::] stand for all"
         }
@@ -86,6 +99,21 @@ fn hint(address: &Address, error: &io::Error) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+/// A group that could not be joined, or sent to.
+pub(super) fn interface_error(tried: String, error: io::Error, is_named: bool) -> StartError {
+    let hint = if is_named {
+        "no interface of this machine is what --interface says: give the name of one, or an IPv4 \
+         address that it has"
+    } else {
+        "name the interface that has it with --interface"
+    };
+    StartError::new(tried, error).with_hint(Some(hint))
+}
+
+fn is_ipv6(address: &Address) -> bool {
+    matches!(address, Address::Tcp(ip) | Address::Udp(ip) if ip.is_ipv6())
 }
 
 /// Whether an IPv6 address only stands for an IPv4 one. An IPv6 socket of ours takes none of them.

@@ -26,7 +26,7 @@ use std::os::fd::AsFd;
 use log::warn;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::hints::{check_kind, reach_error, start_error};
+use super::hints::{check_kind, interface_error, reach_error, start_error};
 use super::options::{DatagramOptions, Interface, StreamOptions};
 use super::unix_path::{self, Lock, SocketPath};
 use crate::values::endpoint::Address;
@@ -101,7 +101,8 @@ pub(super) fn bind(address: &Address, options: &DatagramOptions) -> Result<Bound
     })?;
     if ip.ip().is_multicast() {
         join(&bound.socket, ip.ip(), options.interface).map_err(|error| {
-            StartError::new(format!("join the group {}", ip.ip()), error).with_hint(Some(JOIN_HINT))
+            let tried = format!("join the group {}", ip.ip());
+            interface_error(tried, error, options.interface.is_some())
         })?;
     }
     Ok(bound)
@@ -121,8 +122,6 @@ fn scoped(address: &Address, interface: Option<Interface>) -> io::Result<Address
         _ => Ok(address.clone()),
     }
 }
-
-const JOIN_HINT: &str = "name the interface that has it with --interface";
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn prepare(socket: &Socket, ip: SocketAddr) -> io::Result<()> {
@@ -245,8 +244,13 @@ pub(super) fn associate(
         return attach(bound, remote, Type::DGRAM);
     };
     enlarge(&bound.socket, remote, options);
-    aim(&bound.socket, *ip, options)
-        .map_err(|error| StartError::new(format!("prepare to send to {remote}"), error))?;
+    aim(&bound.socket, *ip, options).map_err(|error| {
+        let tried = format!("prepare to send to {remote}");
+        match options.interface {
+            Some(_) => interface_error(tried, error, true),
+            None => StartError::new(tried, error),
+        }
+    })?;
     if ip.ip().is_multicast() || options.broadcast {
         return Ok(bound);
     }
