@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use common::{
     PATIENCE, Server, TCP, UDP, assert_echoes, binary, connect, has_tool, read_to_end, run_to_end,
+    udp_client,
 };
 
 /// Runs `mynah WORDS…`, which must fail with `status` and one line that says all of `named`. Lines of
@@ -207,8 +208,7 @@ fn help_into_a_pipe_that_was_closed_is_a_success() {
 #[test]
 fn wrong_words_are_status_2_and_one_line_that_names_them() {
     for (words, named) in [
-        (&[][..], &["requires a subcommand", "serve"][..]),
-        (&["sreve"], &["'sreve'", "serve"]),
+        (&["sreve"][..], &["'sreve'", "serve"][..]),
         (
             &["serve", "--servcie", "echo"],
             &["'--servcie'", "'--service'"],
@@ -220,7 +220,7 @@ fn wrong_words_are_status_2_and_one_line_that_names_them() {
         (&["serve", "--service"], &["--service"]),
         (
             &["serve", "localhost:80"],
-            &["'localhost:80'", "tcp://HOST:PORT"],
+            &["'localhost:80'", "did you mean tcp://localhost:80?"],
         ),
         (
             &["serve", "tcp://localhost"],
@@ -231,7 +231,7 @@ fn wrong_words_are_status_2_and_one_line_that_names_them() {
         (&["serve", "unix:"], &["the path is missing"]),
         (
             &["serve", TCP, "http://localhost:80"],
-            &["'http://localhost:80'"],
+            &["'http://localhost:80'", "http:// is not supported"],
         ),
         (&["serve", "--max-connections", "0"], &["--max-connections"]),
         (
@@ -264,6 +264,127 @@ fn wrong_words_are_status_2_and_one_line_that_names_them() {
         (&["--no-such-option"], &["--no-such-option"]),
     ] {
         assert_fails(words, 2, &[named, &["see --help"]].concat());
+    }
+}
+
+#[test]
+fn no_words_at_all_are_answered_with_the_help() {
+    let (status, stdout, stderr) = run_to_end(&[]);
+    assert_eq!((status, stdout.as_str()), (2, ""));
+    let (_, help, _) = run_to_end(&["-h"]);
+    assert_eq!(stderr, help);
+}
+
+/// `mynah serve`, spelt out, is not a second server beside itself: its manual page and its help name
+/// endpoints that can be typed.
+#[test]
+fn the_default_endpoints_can_be_typed_as_they_are_shown() {
+    for words in [&["man"][..], &["serve", "--help"]] {
+        let (_, text, _) = run_to_end(words);
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            text.contains("tcp://127.0.0.1:7777 and udp://127.0.0.1:7777"),
+            "{text}"
+        );
+        assert!(!text.contains("7777,"), "{text}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_listed_twice_is_a_mistake_of_the_command() {
+    let server = Server::start(&[TCP]);
+    let taken = server.endpoints[0].as_str();
+    let port = server.address(0).port();
+    assert_fails(
+        &["serve", taken, taken],
+        2,
+        &[&format!("{taken} is listed twice; leave one of them out")],
+    );
+    let any = format!("tcp://0.0.0.0:{port}");
+    assert_fails(&["serve", &any, taken], 2, &["both take", &any]);
+}
+
+/// Each would do nothing, and the user would not know.
+#[test]
+fn an_option_that_no_endpoint_would_use_is_refused() {
+    for (words, named) in [
+        (&["serve", UDP, "--frame", "line"][..], "--frame is for str"),
+        (&["serve", UDP, "--keepalive", "5s"], "--keepalive is for T"),
+        (&["serve", TCP, "--max-message", "9"], "without --frame"),
+        (
+            &["receive", TCP, "--message-timeout", "9s"],
+            "without --frame",
+        ),
+        (
+            &["connect", "tcp://127.0.0.1:1", "--wait", "1s"],
+            "--wait is for datagrams",
+        ),
+        (
+            &["connect", "udp://127.0.0.1:1", "--timeout", "1s"],
+            "--wait says how long",
+        ),
+    ] {
+        assert_fails(words, 2, &[named]);
+    }
+}
+
+#[test]
+fn a_reply_that_udp_never_sends_is_warned_of_at_the_start_and_when_it_is_kept_back() {
+    let server = Server::start(&[UDP, "--reply", "pong: {}"]);
+    server.wait_for_log("every --reply is longer than the datagram");
+    let client = udp_client(server.address(0));
+    let said = "an answer was longer than its datagram";
+    for _ in 0..3 {
+        client.send(b"ping").unwrap();
+    }
+    server.wait_for_log(said);
+    drop(client);
+    let server = {
+        let mut server = server;
+        assert_eq!(server.stop(), 0);
+        server
+    };
+    server.wait_for_log("unanswered (longer than its request) 3");
+    assert_eq!(server.count_in_log(said), 1, "{}", server.log());
+    assert_eq!(server.count_in_log("--allow-amplification"), 2);
+
+    for (words, is_warned) in [
+        (&["--service", "whoami"][..], true),
+        (&["--reply", "pong"], true),
+        (&["--reply", "{}"], false),
+        (&["--reply", "pong: {}", "--allow-amplification"], false),
+    ] {
+        let mut server = Server::start(&[words, &[UDP]].concat());
+        assert_eq!(server.stop(), 0);
+        let count = server.count_in_log("--allow-amplification");
+        assert_eq!(count, usize::from(is_warned), "{words:?}");
+    }
+}
+
+#[test]
+fn too_few_descriptors_are_warned_of_in_one_line() {
+    for descriptors in [6, 10] {
+        let script = format!("ulimit -n {descriptors} && exec \"$0\" serve -q {TCP} {TCP} {TCP}");
+        let mut child = Command::new("timeout")
+            .args(["2", "sh", "-c", &script, binary()])
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert!(
+            line.contains(" WARN ")
+                && line.contains(&format!("{descriptors} descriptors are too few"))
+                && line.contains("raise the limit (ulimit -n)"),
+            "{line}"
+        );
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }
 
@@ -474,6 +595,29 @@ fn the_log_is_on_standard_error_and_as_chatty_as_the_flags_say() {
 fn an_empty_rust_log_is_none() {
     let log = log_of(&[], Some(""));
     assert!(log.contains(" INFO ") && !log.contains("DEBUG"), "{log}");
+}
+
+/// The variable may be set for all programs that run in a shell.
+#[test]
+fn a_rust_log_for_other_programs_changes_nothing() {
+    assert_eq!(log_of(&["-q"], Some("hyper=debug")), "");
+    let log = log_of(&[], Some("hyper=debug"));
+    assert!(
+        log.contains("stopped: ") && !log.contains(" WARN "),
+        "{log}"
+    );
+}
+
+/// A misspelt level must not silence everything.
+#[test]
+fn nonsense_in_rust_log_is_said_once_and_ignored() {
+    for text in ["nonsense", "inof", "mynah=loud", "a=b=c"] {
+        let log = log_of(&[], Some(text));
+        let ignored = format!("RUST_LOG={text} is ignored");
+        assert_eq!(log.matches(&ignored).count(), 1, "{log}");
+        assert!(log.contains("stopped: ") && !log.contains("DEBUG"), "{log}");
+        assert_eq!(log_of(&["-q"], Some(text)).lines().count(), 1);
+    }
 }
 
 #[test]

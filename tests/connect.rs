@@ -457,6 +457,28 @@ fn answers_to_datagrams_are_printed_one_a_line() {
     }
 }
 
+/// A datagram that nobody answers looks like one that nobody got.
+#[test]
+fn a_datagram_without_an_answer_is_said_so() {
+    let peer = bound();
+    let endpoint = udp_endpoint(&peer);
+    let due = |words: &[&str], input: &[u8]| {
+        let (status, printed, said) = converse(words, input);
+        assert_eq!((status, printed), (0, Vec::new()));
+        said
+    };
+    assert_eq!(
+        due(&["--wait", "50ms", &endpoint], b"hello\n"),
+        "mynah: no answer within 50ms\n"
+    );
+    assert_eq!(due(&["--wait", "0s", &endpoint], b"hello\n"), "");
+    assert_eq!(
+        due(&["--wait", "50ms", &endpoint], b""),
+        "",
+        "nothing was asked"
+    );
+}
+
 /// Answers are waited for, and no longer than was asked for.
 #[test]
 fn a_datagram_client_speaks_from_the_address_it_was_given() {

@@ -84,6 +84,18 @@ fn client_words(command: &str, endpoint: &str) -> Vec<String> {
 /// Runs a client with this input to its end. Returns what it printed.
 #[track_caller]
 fn client(command: &str, endpoint: &str, input: &str) -> String {
+    client_saying("", command, endpoint, input)
+}
+
+/// The same for a client of a peer that answers no datagram.
+#[track_caller]
+fn unanswered(command: &str, endpoint: &str, input: &str) -> String {
+    client_saying("mynah: no answer within 1s\n", command, endpoint, input)
+}
+
+/// The same for a client that says this on standard error.
+#[track_caller]
+fn client_saying(said: &str, command: &str, endpoint: &str, input: &str) -> String {
     let mut program = assert_cmd::Command::new(binary());
     let program = program
         .arg("connect")
@@ -99,7 +111,7 @@ fn client(command: &str, endpoint: &str, input: &str) -> String {
             output.status.code(),
             String::from_utf8_lossy(&output.stderr).as_ref()
         ),
-        (Some(0), "")
+        (Some(0), said)
     );
     String::from_utf8(output.stdout).unwrap()
 }
@@ -299,7 +311,7 @@ fn s3a_a_sender_of_lines() {
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     let long = "长".repeat(1000);
     assert_eq!(
-        client(
+        unanswered(
             S3A,
             &format!("udp://{}", peer.local_addr().unwrap()),
             &format!("你好\n{long}\nexit\nnever\n")
@@ -330,7 +342,7 @@ fn s3b_a_receiver() {
             format!("{}: {message}\n", peer.local_addr().unwrap())
         );
     }
-    assert_eq!(client(S3A, &server.endpoints[0], "再见\nexit\n"), "");
+    assert_eq!(unanswered(S3A, &server.endpoints[0], "再见\nexit\n"), "");
     assert!(printed(&mut server).ends_with(": 再见\n"));
     assert_eq!(server.stop(), 0);
     server.wait_for_log("received 3 messages, 3009 bytes\n");

@@ -6,6 +6,7 @@
 
 mod args;
 mod charset;
+mod checks;
 pub(crate) mod connect;
 mod descriptors;
 pub(crate) mod load;

@@ -3,16 +3,14 @@
 use std::io;
 use std::time::Duration;
 
-use log::{info, warn};
 use mynah::net::os::OsNet;
 use mynah::net::{self, DatagramOptions, StreamOptions};
 use mynah::service::{self, Conversation, Factory, Framing, Host, Messages, Template};
 use mynah::{Address, Ending, Endpoint, Limits, Reactor};
 
 use super::charset::Charset;
-use super::descriptors::{SPARE_DESCRIPTORS, raise_descriptor_limit};
+use super::checks;
 use super::log::Log;
-use super::memory;
 use super::print::Printer;
 use super::signals;
 use super::sink;
@@ -55,6 +53,7 @@ pub(crate) struct Speech {
 
 /// Serves until a signal ends it.
 pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
+    let max_connections = checks::max_connections(config.max_connections, config.endpoints.len());
     signals::survive_file_limit()
         .and_then(|()| signals::survive_operator())
         .map_err(|error| failed("catch signals", &error))?;
@@ -63,13 +62,17 @@ pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
         .iter()
         .map(|endpoint| resolve(std::slice::from_ref(endpoint)))
         .collect::<Result<_, _>>()?;
-    let endpoints = names.iter().map(Vec::len).sum();
+    checks::check_twice(&config.endpoints, &names)?;
     let limits = Limits {
-        max_connections: max_connections(config.max_connections, endpoints),
-        max_pending_output: max_pending_output(config.max_pending_output),
+        max_connections,
+        max_pending_output: checks::max_pending_output(config.max_pending_output),
         ..config.limits.clone()
     };
-    check_backlog(config.backlog);
+    checks::check_backlog(config.backlog);
+    if !config.limits.allow_amplification {
+        let reply = config.speech.reply.as_ref();
+        checks::check_amplification(&config.endpoints, &config.service, reply);
+    }
     let printer = config
         .print
         .map(Printer::new)
@@ -146,45 +149,6 @@ pub(super) fn resolve(endpoints: &[Endpoint]) -> Result<Vec<Address>, Failure> {
     Ok(addresses)
 }
 
-fn max_connections(asked: Option<u32>, endpoints: usize) -> usize {
-    let descriptors = raise_descriptor_limit();
-    let most = descriptors
-        .saturating_sub(SPARE_DESCRIPTORS + endpoints)
-        .max(1);
-    let max_connections = asked.map_or(most, |asked| asked as usize);
-    info!("descriptor limit {descriptors}, at most {max_connections} connections");
-    if max_connections > most {
-        warn!(
-            "{max_connections} connections do not fit into {descriptors} descriptors: accepting \
-             will pause at about {most}; raise the hard limit (ulimit -Hn)"
-        );
-    }
-    max_connections
-}
-
-fn max_pending_output(asked: Option<usize>) -> usize {
-    let available = memory::available();
-    let most = asked.unwrap_or_else(|| memory::share_for_output(available));
-    info!("at most {most} bytes of pending output");
-    if let Some(available) = available.filter(|available| *available < most as u64) {
-        warn!(
-            "{most} bytes of pending output do not fit into the {available} bytes of memory that \
-             are available; lower --max-pending-output"
-        );
-    }
-    most
-}
-
-/// The kernel cuts a longer backlog to its own limit without a word.
-fn check_backlog(backlog: u32) {
-    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn")
-        .ok()
-        .and_then(|text| text.trim().parse::<u32>().ok());
-    if let Some(most) = most.filter(|most| *most < backlog) {
-        warn!("the kernel allows a backlog of {most}, not {backlog}; raise net.core.somaxconn");
-    }
-}
-
 /// This machine and this process, one for all endpoints, so that no two connections have the same
 /// number.
 fn host() -> Host {
@@ -216,21 +180,13 @@ impl Speech {
     }
 
     fn conversation(&self, host: &Host) -> Conversation {
-        let Speech {
-            framing,
-            max_message,
-            message_timeout,
-            greeting,
-            reply,
-            close,
-        } = self.clone();
         Conversation {
-            framing,
-            max_message,
-            message_timeout,
-            greeting,
-            reply,
-            close,
+            framing: self.framing.clone(),
+            max_message: self.max_message,
+            message_timeout: self.message_timeout,
+            greeting: self.greeting.clone(),
+            reply: self.reply.clone(),
+            close: self.close,
             host: host.clone(),
         }
     }

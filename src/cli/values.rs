@@ -4,7 +4,8 @@
 //! say what is wrong with one.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::IntErrorKind;
 use std::time::Duration;
 
 use mynah::net::Interface;
@@ -18,6 +19,9 @@ pub(crate) struct Timeout(pub(crate) Option<Duration>);
 pub(crate) fn duration(text: &str) -> Result<Timeout, String> {
     if text == "off" {
         return Ok(Timeout(None));
+    }
+    if is_negative(text) {
+        return Err("a duration cannot be negative; off means none".into());
     }
     let (number, unit) = split(text);
     let nanos: u64 =
@@ -79,14 +83,50 @@ pub(crate) fn rate_cap(text: &str) -> Result<RateCap, String> {
     match text.parse::<u32>() {
         Ok(0) => Err("zero would answer nobody; off means no cap".into()),
         Ok(rate) => Ok(RateCap(Some(rate))),
-        Err(_) => {
-            Err("a cap is a whole number of answers in a second, such as 50000, or off".into())
-        }
+        Err(_) if is_negative(text) => Err("a cap cannot be negative; off means no cap".into()),
+        Err(_) => Err(
+            "a cap is a whole number of answers in a second without a unit, such as 10000, or off"
+                .into(),
+        ),
     }
+}
+
+/// A whole number of at least one.
+pub(crate) fn count(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(0) => Err("zero would leave nothing to do; give 1 or more".into()),
+        Ok(number) => Ok(number),
+        Err(_) if text == "off" => {
+            Err("this number cannot be switched off; leave the option out for its default".into())
+        }
+        Err(_) if is_negative(text) => Err("this number cannot be negative; give 1 or more".into()),
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => Err(too_many(u32::MAX)),
+        Err(_) => Err("a whole number without a unit is asked for, such as 100".into()),
+    }
+}
+
+/// How many connections the kernel keeps: what listen(2) takes.
+pub(crate) fn backlog(text: &str) -> Result<u32, String> {
+    const MOST: u32 = i32::MAX as u32;
+    match count(text)? {
+        number if number > MOST => Err(too_many(MOST)),
+        number => Ok(number),
+    }
+}
+
+fn too_many(most: u32) -> String {
+    format!("that is more than {most}, the most that is possible")
+}
+
+fn is_negative(text: &str) -> bool {
+    text.starts_with('-')
 }
 
 /// A whole number of bytes, or of its unit, and at least one.
 pub(crate) fn size(text: &str) -> Result<usize, String> {
+    if is_negative(text) {
+        return Err("a size cannot be negative".into());
+    }
     let (number, unit) = split(text);
     let bytes: usize = match unit {
         "" | "B" => 1,
@@ -115,6 +155,15 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
         None if number.is_empty() => Err("the number is missing, as in 64KiB".into()),
         _ => Err("that is more than any memory holds".into()),
     }
+}
+
+/// An address of this machine to speak from.
+pub(crate) fn source(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| {
+        "an address to speak from is an IPv4 or IPv6 address of this machine without a port, such \
+         as 127.0.0.2; names are not looked up"
+            .into()
+    })
 }
 
 /// A network interface, by its name or by an IPv4 address that it has.
@@ -164,7 +213,7 @@ mod tests {
             ("1h", Ok(Some(Duration::from_secs(3600)))),
             ("30", Err("whole number with its unit")),
             ("1.5s", Err("whole number with its unit")),
-            ("-1s", Err("whole number with its unit")),
+            ("-1s", Err("cannot be negative")),
             ("", Err("whole number with its unit")),
             ("s", Err("number is missing")),
             ("99999999999h", Err("584 years")),
@@ -199,7 +248,7 @@ mod tests {
             ("1kb", Err("whole number of bytes")),
             ("1 KiB", Err("whole number of bytes")),
             ("1.5MiB", Err("whole number of bytes")),
-            ("-1", Err("whole number of bytes")),
+            ("-1", Err("cannot be negative")),
             ("1GiB", Ok(1_073_741_824)),
             ("1TiB", Err("whole number of bytes")),
             ("9223372036854775808", Err("more than any memory")),

@@ -37,6 +37,7 @@ use crate::service::{Action, Context, Factory, Service, Shape};
 use crate::values::endpoint::Address;
 use crate::values::error::CloseReason;
 use crate::values::limits::{DATAGRAM_COST, DRAIN_QUIET, Limits};
+use crate::values::notice::Notice;
 use crate::values::path::Path;
 use crate::values::ready::Ready;
 use crate::values::refusal::Refusal;
@@ -50,6 +51,8 @@ pub(crate) struct Common {
     /// Our own addresses and names. The guard refuses datagrams that come from them.
     pub(crate) own: Own,
     rate: Rate,
+    /// Answers that were kept back because they were longer than their datagrams.
+    longer: Notice,
 }
 
 impl Common {
@@ -59,6 +62,7 @@ impl Common {
             replies: Replies::default(),
             own: Own::default(),
             rate: Rate::new(limits),
+            longer: Notice::default(),
         }
     }
 }

@@ -251,6 +251,7 @@ impl<N: Net> Datagram<N> {
                     || matches!(self.out.address, Address::Unixgram(_)),
                 longest: None,
                 rate: &mut common.rate,
+                longer: &mut common.longer,
             },
             Role::Client { alarm, .. } => Rights::Any { alarm },
         };

@@ -7,6 +7,8 @@ use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use log::warn;
+
 use super::guard::Rate;
 use super::queue::charge;
 use super::replies::Replies;
@@ -14,6 +16,7 @@ use crate::net::Net;
 use crate::service::Transport;
 use crate::values::endpoint::Address;
 use crate::values::limits::DATAGRAM_QUEUE;
+use crate::values::notice::Notice;
 use crate::values::peer::Peer;
 use crate::values::refusal::Refusal;
 use crate::values::stats::Stats;
@@ -48,6 +51,8 @@ pub(super) enum Rights<'a> {
         /// How long the answer may be: see [`Rights::renew`].
         longest: Option<usize>,
         rate: &'a mut Rate,
+        /// Answers that were not sent because they were too long.
+        longer: &'a mut Notice,
     },
     /// In the client role: as much as it likes, and it may set its alarm.
     Any { alarm: &'a mut Time },
@@ -98,8 +103,22 @@ impl<N: Net> DatagramTransport<'_, N> {
         let size = pieces.iter().map(|piece| piece.len()).sum();
         match self.rights.judge(size, self.peer, self.now) {
             Some(Ok(())) => self.replies.push(self.part, pieces, self.burst),
-            Some(Err(refusal)) => self.stats.unanswered.count(refusal),
+            Some(Err(refusal)) => self.refuse(refusal),
             None => {}
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self, refusal: Refusal) {
+        self.stats.unanswered.count(refusal);
+        if let (Refusal::Longer, Rights::One { longer, .. }) = (refusal, &mut self.rights) {
+            if let (Some(unsaid), Some((address, _))) = (longer.happened(self.now), self.local) {
+                warn!(
+                    "{address}: {}: an answer was longer than its datagram, and was not sent; \
+                     --allow-amplification sends it{unsaid}",
+                    self.peer
+                );
+            }
         }
     }
 }

@@ -138,6 +138,41 @@ impl Template {
         self.texts().map(<[u8]>::len).sum()
     }
 
+    /// Returns whether every reply is longer than the message that it answers.
+    pub fn is_longer_than_message(&self) -> bool {
+        self.pieces.len() > 1 && self.pieces.contains(&Piece::Message)
+    }
+
+    /// Returns whether a reply may be longer than the message that it answers.
+    pub fn may_be_longer_than_message(&self) -> bool {
+        !matches!(self.pieces[..], [] | [Piece::Message])
+    }
+
+    /// Returns `text` with all braces doubled that belong to no field: a template for those who
+    /// mean the braces, as in JSON. `None` if the text has doubled braces already.
+    pub fn doubled(text: &str) -> Option<String> {
+        if text.contains("{{") {
+            return None;
+        }
+        let mut doubled = String::new();
+        let mut rest = text;
+        while let Some(brace) = rest.find(['{', '}']) {
+            doubled.push_str(&rest[..brace]);
+            rest = &rest[brace..];
+            let inside = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+            let taken = match inside {
+                Some((name, _)) if field(name).is_some() => name.len() + 2,
+                _ => {
+                    doubled.push_str(&rest[..1]);
+                    1
+                }
+            };
+            doubled.push_str(&rest[..taken]);
+            rest = &rest[taken..];
+        }
+        Some(doubled + rest)
+    }
+
     /// Returns whether the literal text contains `bytes`.
     pub fn says(&self, bytes: &[u8]) -> bool {
         self.texts().any(|text| {
@@ -295,6 +330,39 @@ mod tests {
             let error = parse(text).expect_err(text);
             assert_eq!(error.at, at, "{text}");
             assert!(error.to_string().contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn braces_that_are_meant_are_doubled() {
+        for (text, doubled) in [
+            (r#"{"a": 1}"#, r#"{{"a": 1}}"#),
+            (r#"{"a": {"b": {}}}"#, r#"{{"a": {{"b": {}}}}}"#),
+            ("a } {peer} {", "a }} {peer} {{"),
+        ] {
+            let got = Template::doubled(text).unwrap();
+            assert_eq!(got, doubled, "{text}");
+            assert!(parse(&got).is_ok(), "{text}");
+        }
+        assert_eq!(Template::doubled("{{}"), None);
+    }
+
+    #[test]
+    fn what_is_longer_than_its_message_is_known_beforehand() {
+        for (text, is_longer, may_be) in [
+            ("{}", false, false),
+            ("", false, false),
+            ("pong", false, true),
+            ("{conn}", false, true),
+            ("pong: {}", true, true),
+            ("{}{seq}", true, true),
+        ] {
+            let template = parse(text).unwrap();
+            let known = (
+                template.is_longer_than_message(),
+                template.may_be_longer_than_message(),
+            );
+            assert_eq!(known, (is_longer, may_be), "{text}");
         }
     }
 

@@ -3,6 +3,7 @@
 //! Owns the grammar `tcp://HOST:PORT`, `udp://HOST:PORT`, `unix:PATH`, `unixgram:PATH`. To resolve
 //! a name may block for seconds, so it happens before the loop starts, never on it.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
@@ -122,43 +123,81 @@ impl FromStr for Endpoint {
         if let Some(path) = text.strip_prefix("unixgram:") {
             return unix_path(path).map(Endpoint::Unixgram);
         }
-        Err(EndpointError(
-            "an endpoint is tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unixgram:PATH",
-        ))
+        Err(unknown(text))
     }
+}
+
+/// What to write instead of a text that begins with no scheme of ours.
+fn unknown(text: &str) -> EndpointError {
+    const GRAMMAR: &str =
+        "an endpoint is tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unixgram:PATH";
+    let guess = |bare: &str| {
+        let is_port = !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_digit());
+        let text = match bare.strip_prefix(':') {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None if is_port => format!("127.0.0.1:{bare}"),
+            None => bare.to_owned(),
+        };
+        text.parse::<HostPort>().ok()
+    };
+    let (scheme, rest) = match text.split_once(':') {
+        Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
+        None => (String::new(), text),
+    };
+    let meant = match scheme.as_str() {
+        "tcp" | "udp" => guess(rest.trim_start_matches('/')).map(|host| (scheme.as_str(), host)),
+        _ => guess(text).map(|host| ("tcp", host)),
+    };
+    if let Some((scheme, host)) = meant {
+        return EndpointError::new(format!("{GRAMMAR}; did you mean {scheme}://{host}?"));
+    }
+    if rest.starts_with("//") && !matches!(scheme.as_str(), "tcp" | "udp") {
+        let scheme = Escaped(scheme.as_bytes());
+        return EndpointError::new(format!("{scheme}:// is not supported; {GRAMMAR}"));
+    }
+    if text.contains('/') && !text.contains(':') {
+        let path = Escaped(text.as_bytes());
+        return EndpointError::new(format!("{GRAMMAR}; did you mean unix:{path}?"));
+    }
+    EndpointError::new(GRAMMAR)
 }
 
 impl FromStr for HostPort {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<HostPort, EndpointError> {
-        let (host, port) = text.rsplit_once(':').ok_or(EndpointError(
-            "the port is missing; 0 asks for any free one",
-        ))?;
+        if text.contains(',') {
+            return Err(EndpointError::new(
+                "a host has no comma; write several endpoints with spaces between them",
+            ));
+        }
+        let (host, port) = text
+            .rsplit_once(':')
+            .ok_or_else(|| EndpointError::new("the port is missing; 0 asks for any free one"))?;
         let host = match host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
         {
             Some(v6) if v6.contains(':') => v6,
-            Some(_) => return Err(EndpointError("brackets are for IPv6 addresses")),
+            Some(_) => return Err(EndpointError::new("brackets are for IPv6 addresses")),
             None if host.contains(':') => {
-                return Err(EndpointError(
+                return Err(EndpointError::new(
                     "an IPv6 address goes in brackets, as in tcp://[::1]:7777",
                 ));
             }
             None => host,
         };
         if host.is_empty() {
-            return Err(EndpointError(
+            return Err(EndpointError::new(
                 "the host is missing; 0.0.0.0 and [::] stand for all addresses",
             ));
         }
         if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(EndpointError("the port is not a number"));
+            return Err(EndpointError::new("the port is not a number"));
         }
         let port = port
             .parse()
-            .map_err(|_| EndpointError("the port is not a number from 0 to 65535"))?;
+            .map_err(|_| EndpointError::new("the port is not a number from 0 to 65535"))?;
         Ok(HostPort {
             host: host.to_owned(),
             port,
@@ -171,26 +210,32 @@ const UNIX_PATH_MAX: usize = 107;
 
 fn unix_path(path: &str) -> Result<PathBuf, EndpointError> {
     match path.len() {
-        0 => Err(EndpointError("the path is missing")),
-        length if length > UNIX_PATH_MAX => Err(EndpointError(
+        0 => Err(EndpointError::new("the path is missing")),
+        length if length > UNIX_PATH_MAX => Err(EndpointError::new(
             "the path is longer than the 107 bytes that a Unix socket can have; use a shorter or a \
              relative one",
         )),
-        _ if path.contains('\0') => Err(EndpointError("a path cannot contain a zero byte")),
+        _ if path.contains('\0') => Err(EndpointError::new("a path cannot contain a zero byte")),
         _ if path.starts_with('@') && !cfg!(target_os = "linux") => {
-            Err(EndpointError("only Linux has abstract names"))
+            Err(EndpointError::new("only Linux has abstract names"))
         }
         _ => Ok(PathBuf::from(path)),
     }
 }
 
 /// What is wrong with an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EndpointError(&'static str);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointError(Cow<'static, str>);
+
+impl EndpointError {
+    fn new(what: impl Into<Cow<'static, str>>) -> EndpointError {
+        EndpointError(what.into())
+    }
+}
 
 impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        f.write_str(&self.0)
     }
 }
 
@@ -263,9 +308,24 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (text, words) in [
-            ("127.0.0.1:7777", "an endpoint is tcp://"),
-            ("http://a:1", "an endpoint is tcp://"),
-            ("tcp:127.0.0.1:1", "an endpoint is tcp://"),
+            ("127.0.0.1:7777", "did you mean tcp://127.0.0.1:7777?"),
+            ("[::1]:7777", "did you mean tcp://[::1]:7777?"),
+            ("localhost:80", "did you mean tcp://localhost:80?"),
+            ("7777", "did you mean tcp://127.0.0.1:7777?"),
+            (":8080", "did you mean tcp://127.0.0.1:8080?"),
+            ("tcp:127.0.0.1:1", "did you mean tcp://127.0.0.1:1?"),
+            ("udp:/h:1", "did you mean udp://h:1?"),
+            ("UDP://h:1", "did you mean udp://h:1?"),
+            ("tcp:7777", "did you mean tcp://127.0.0.1:7777?"),
+            ("/tmp/echo", "did you mean unix:/tmp/echo?"),
+            (
+                "http://a:1",
+                "http:// is not supported; an endpoint is tcp://",
+            ),
+            ("https://a/b", "https:// is not supported"),
+            ("99999", "an endpoint is tcp://"),
+            ("echo", "an endpoint is tcp://"),
+            ("tcp://a:1,udp://a:1", "with spaces between them"),
             ("", "an endpoint is tcp://"),
             ("tcp://", "port is missing"),
             ("tcp://host", "port is missing"),

@@ -1,9 +1,12 @@
 //! The words of `mynah connect`.
 
+use std::time::Duration;
+
 use clap::Args;
 use mynah::Endpoint;
 use mynah::net::{DatagramOptions, Interface};
 
+use super::kinds::Kind;
 use super::usage;
 use crate::cli::charset::Charset;
 use crate::cli::connect::{self, Local};
@@ -36,12 +39,13 @@ pub(super) struct Connect {
     /// standard input and output are UTF-8
     #[arg(long, value_name = "LABEL", default_value = "utf-8", value_parser = Charset::parse)]
     encoding: Charset,
-    /// Give an address up that does not answer within this time, and try the next
-    #[arg(long, value_name = "D", default_value = "10s", value_parser = timeout)]
-    timeout: Timeout,
-    /// How long to wait for answers to datagrams after the input has ended; off waits for ever
-    #[arg(long, value_name = "D", default_value = "1s", value_parser = duration)]
-    wait: Timeout,
+    /// Give up a stream's address that does not answer within D, and try the next [default: 10s]
+    #[arg(long, value_name = "D", value_parser = timeout)]
+    timeout: Option<Timeout>,
+    /// Wait for answers to datagrams for D after the input has ended; off waits for ever [default:
+    /// 1s]
+    #[arg(long, value_name = "D", value_parser = duration)]
+    wait: Option<Timeout>,
     /// Send to a broadcast address, and take answers from any sender
     #[arg(long)]
     broadcast: bool,
@@ -54,6 +58,12 @@ pub(super) struct Connect {
     interface: Option<Interface>,
 }
 
+/// How long an address may take to answer, unless told otherwise.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long answers to datagrams are waited for, unless told otherwise.
+const WAIT: Duration = Duration::from_secs(1);
+
 impl TryFrom<Connect> for connect::Config {
     type Error = Failure;
 
@@ -61,7 +71,7 @@ impl TryFrom<Connect> for connect::Config {
         let stream = words
             .endpoints
             .iter()
-            .find(|endpoint| matches!(endpoint, Endpoint::Tcp(_) | Endpoint::Unix(_)));
+            .find(|endpoint| Kind::Stream.has(endpoint));
         if let (Some(stream), 2..) = (stream, words.endpoints.len()) {
             let why = "a stream has one peer; only datagrams can go to several: give one \
                 endpoint, or udp:// and unixgram: alone";
@@ -69,21 +79,20 @@ impl TryFrom<Connect> for connect::Config {
                 "{stream} beside another endpoint: {why}"
             )));
         }
-        let is_udp = words
-            .endpoints
-            .iter()
-            .any(|endpoint| matches!(endpoint, Endpoint::Udp(_)));
-        let given = [
-            (words.broadcast, "--broadcast"),
-            (words.ttl.is_some(), "--ttl"),
-            (words.interface.is_some(), "--interface"),
-        ];
-        if let (false, Some((_, option))) =
-            (is_udp, given.into_iter().find(|(is_given, _)| *is_given))
-        {
-            return Err(usage(format_args!(
-                "{option} is for UDP, and no endpoint is; leave it out"
-            )));
+        Kind::Udp.check(
+            &words.endpoints,
+            &[
+                (words.broadcast, "--broadcast"),
+                (words.ttl.is_some(), "--ttl"),
+                (words.interface.is_some(), "--interface"),
+            ],
+        )?;
+        Kind::Datagram.check(&words.endpoints, &[(words.wait.is_some(), "--wait")])?;
+        if stream.is_none() && words.timeout.is_some() {
+            return Err(usage(
+                "--timeout is for connecting, and datagrams need no connection; --wait says how \
+                 long to wait for answers",
+            ));
         }
         Ok(connect::Config {
             datagrams: DatagramOptions {
@@ -96,8 +105,8 @@ impl TryFrom<Connect> for connect::Config {
             bind: words.bind,
             until: words.until,
             charset: words.encoding,
-            timeout: words.timeout.0,
-            wait: words.wait.0,
+            timeout: words.timeout.map_or(Some(TIMEOUT), |given| given.0),
+            wait: words.wait.map_or(Some(WAIT), |given| given.0),
         })
     }
 }

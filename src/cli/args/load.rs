@@ -13,7 +13,7 @@ use super::{bytes_of, usage};
 use crate::cli::charset::Charset;
 use crate::cli::load::{self, Aim, Reports};
 use crate::cli::status::Failure;
-use crate::cli::values::{Timeout, duration, size, timeout};
+use crate::cli::values::{Timeout, duration, size, source, timeout};
 
 /// Generate load and report.
 ///
@@ -125,6 +125,7 @@ pub(super) struct Load {
         long,
         value_name = "ADDR",
         value_delimiter = ',',
+        value_parser = source,
         help_heading = "Pace"
     )]
     source: Vec<IpAddr>,

@@ -4,6 +4,7 @@
 //! words are in the file of its name.
 
 mod connect;
+mod kinds;
 mod load;
 mod report;
 mod serve;
@@ -14,7 +15,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use clap::builder::StyledStr;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use log::LevelFilter;
@@ -52,7 +53,8 @@ pub(crate) enum Job {
 /// Where there is nothing to do but to answer.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// Help or the version, for standard output.
+    /// Help or the version, for standard output. The help goes to standard error, and is a failure,
+    /// if no command was given.
     Text(clap::Error),
     /// The words are wrong.
     Usage(Failure),
@@ -65,7 +67,10 @@ impl Answer {
             Answer::Text(text) => {
                 // A reader that has seen enough (`mynah --help | head -1`) is no failure.
                 let _ = text.print();
-                Status::Done.into()
+                match text.exit_code() {
+                    0 => Status::Done.into(),
+                    _ => Status::Usage.into(),
+                }
             }
             Answer::Usage(failure) => failure.report(),
         }
@@ -78,8 +83,11 @@ impl Answer {
 ///
 /// What to print instead of running: help, the version, or what is wrong.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Answer> {
-    let cli = Cli::try_parse_from(words).map_err(|error| match error.exit_code() {
-        0 => Answer::Text(error),
+    let words = with_negatives(words.into_iter().collect());
+    let cli = Cli::try_parse_from(words).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Answer::Text(error),
         _ => Answer::Usage(Failure::new(Status::Usage, one_line(error))),
     })?;
     let command = match cli.words {
@@ -95,6 +103,49 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocat
     Ok(Invocation { level, command })
 }
 
+/// Joins an option and a negative number behind it to one word, as in `--idle-timeout=-5s`. clap
+/// takes `-5s` for an option by itself, and says so. The option knows better what is wrong with it.
+fn with_negatives(words: Vec<OsString>) -> Vec<OsString> {
+    let definition = definition();
+    let command = words
+        .iter()
+        .find_map(|word| definition.find_subcommand(word))
+        .unwrap_or(&definition);
+    let takes_value = |word: &str| {
+        let is_it = |option: &&clap::Arg| match word.strip_prefix("--") {
+            Some(long) => option.get_long() == Some(long),
+            None => {
+                option
+                    .get_short()
+                    .map(|short| format!("-{short}"))
+                    .as_deref()
+                    == Some(word)
+            }
+        };
+        let mut options = command.get_arguments().filter(is_it);
+        options.any(|option| option.get_action().takes_values())
+    };
+    let is_negative = |word: &str| {
+        let number = word.strip_prefix('-');
+        number.is_some_and(|number| number.starts_with(|first: char| first.is_ascii_digit()))
+    };
+    let mut joined: Vec<OsString> = Vec::with_capacity(words.len());
+    let mut has_ended = false;
+    for word in words {
+        has_ended |= word == "--";
+        match (joined.last_mut(), word.to_str()) {
+            (Some(option), Some(text))
+                if !has_ended && is_negative(text) && option.to_str().is_some_and(takes_value) =>
+            {
+                option.push("=");
+                option.push(text);
+            }
+            _ => joined.push(word),
+        }
+    }
+    joined
+}
+
 /// The definition of the whole command line, for those that describe it.
 pub(crate) fn definition() -> clap::Command {
     Cli::command()
@@ -104,7 +155,7 @@ pub(crate) fn definition() -> clap::Command {
 #[derive(Debug, Parser)]
 #[command(
     version,
-    arg_required_else_help = false,
+    arg_required_else_help = true,
     subcommand_required = true,
     max_term_width = 110
 )]
@@ -121,7 +172,7 @@ struct Cli {
         display_order = 100
     )]
     verbose: u8,
-    /// Log warnings and errors only
+    /// Log warnings, errors and what signals ask for only
     #[arg(short, long, global = true, display_order = 100)]
     quiet: bool,
 }
@@ -259,10 +310,24 @@ pub(crate) mod tests {
     #[test]
     fn what_is_wrong_is_one_line_that_names_it() {
         for (words, named) in [
-            ("", "subcommand"),
             ("sreve", "'sreve'"),
             ("serve --bakclog 3", "--backlog"),
-            ("serve 127.0.0.1:80", "an endpoint is tcp://"),
+            ("serve 127.0.0.1:80", "did you mean tcp://127.0.0.1:80?"),
+            ("serve --backlog off", "cannot be switched off"),
+            ("serve --max-connections off", "leave the option out"),
+            ("serve --backlog 2147483648", "more than 2147483647"),
+            (
+                "serve --max-connections 99999999999",
+                "more than 4294967295",
+            ),
+            (
+                "serve --udp-rate 10k",
+                "without a unit, such as 10000, or off",
+            ),
+            (
+                "load tcp://h:1 --source foo",
+                "an address to speak from is an IPv4",
+            ),
             (
                 "serve --service parrot",
                 "[possible values: echo, discard, chargen, daytime, time, qotd, whoami]",
@@ -274,6 +339,24 @@ pub(crate) mod tests {
                 "completions tcsh",
                 "[possible values: bash, elvish, fish, powershell, zsh]",
             ),
+        ] {
+            let line = complaint(words.split_whitespace());
+            assert!(line.contains(named), "{words}: {line}");
+        }
+    }
+
+    #[test]
+    fn a_negative_number_belongs_to_the_option_before_it() {
+        for (words, named) in [
+            ("serve --idle-timeout -5s", "a duration cannot be negative"),
+            ("serve --max-pending-output -5", "a size cannot be negative"),
+            ("serve --max-connections -3", "cannot be negative"),
+            ("serve --udp-rate -3", "a cap cannot be negative"),
+            ("load tcp://h:1 -c -3", "-3"),
+            // No option stands before these.
+            ("serve -5s", "unexpected argument '-5'"),
+            ("serve --print -5s", "unexpected argument '-5'"),
+            ("serve -- --idle-timeout -5s", "an endpoint is tcp://"),
         ] {
             let line = complaint(words.split_whitespace());
             assert!(line.contains(named), "{words}: {line}");
@@ -311,6 +394,7 @@ pub(crate) mod tests {
             "receive --help",
             "--version",
             "help",
+            "",
         ] {
             assert!(
                 matches!(parse_words(words), Err(Answer::Text(_))),

@@ -3,11 +3,14 @@
 //! Owns the grammar of `--frame`, `--greeting` and `--reply`. A mistake in one of them becomes a
 //! sentence that names the option.
 
+use std::time::Duration;
+
 use clap::Args;
-use mynah::Escaped;
 use mynah::service::{Delimiter, Framing, Template, TemplateError, Width};
 use mynah::stream::outbox;
+use mynah::{Endpoint, Escaped};
 
+use super::kinds::Kind;
 use super::{bytes_of, usage};
 use crate::cli::charset::Charset;
 use crate::cli::serve::Speech;
@@ -19,46 +22,75 @@ use crate::cli::values::{Timeout, size, timeout};
 #[derive(Args, Debug)]
 pub(super) struct WireOptions {
     /// Split a stream into messages: chunk (as read), line, until:TEXT, fixed:N (bytes), prefix:u8,
-    /// prefix:u16 or prefix:u32 (big-endian length)
-    #[arg(
-        long,
-        value_name = "F",
-        default_value = "chunk",
-        allow_hyphen_values = true
-    )]
-    frame: String,
-    /// Close a connection that sends a framed message longer than SIZE
-    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = size)]
-    max_message: usize,
+    /// prefix:u16 or prefix:u32 (big-endian length) [default: chunk]
+    #[arg(long, value_name = "F", allow_hyphen_values = true)]
+    frame: Option<String>,
+    /// Close a connection that sends a framed message longer than SIZE [default: 64KiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_message: Option<usize>,
     /// Close a connection that stops inside a framed message and sends nothing more for D
-    #[arg(long, value_name = "D", default_value = "30s", value_parser = timeout)]
-    message_timeout: Timeout,
+    /// [default: 30s]
+    #[arg(long, value_name = "D", value_parser = timeout)]
+    message_timeout: Option<Timeout>,
     /// Use this text encoding on the wire, by its WHATWG label: the texts of the other options are
     /// written in it, and printed messages are read in it
     #[arg(long, value_name = "LABEL", default_value = "utf-8", value_parser = Charset::parse)]
     pub(super) encoding: Charset,
 }
 
+/// The longest message, unless told otherwise.
+const MAX_MESSAGE: usize = 64 * 1024;
+
+/// How long an unfinished message may wait for its rest, unless told otherwise.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+
 impl WireOptions {
+    /// Refuses what would do nothing: a datagram is a message already, and a message that is
+    /// whatever one read returned is never too long or unfinished.
+    pub(super) fn check(&self, endpoints: &[Endpoint]) -> Result<(), Failure> {
+        let of_frames = [
+            (self.max_message.is_some(), "--max-message"),
+            (self.message_timeout.is_some(), "--message-timeout"),
+        ];
+        Kind::Stream.check(endpoints, &[(self.frame.is_some(), "--frame")])?;
+        Kind::Stream.check(endpoints, &of_frames)?;
+        let given = of_frames.iter().find(|(is_given, _)| *is_given);
+        match (self.frame.as_deref(), given) {
+            (None | Some("chunk"), Some((_, option))) => Err(usage(format_args!(
+                "{option} is for framed messages, and without --frame there are none; add one, \
+                 such as --frame line, or leave it out"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn max_message(&self) -> usize {
+        self.max_message.unwrap_or(MAX_MESSAGE)
+    }
+
     /// What is said if nothing else is asked for: nothing.
     pub(super) fn speech(&self) -> Result<Speech, Failure> {
         Ok(Speech {
             framing: self.framing()?,
-            max_message: self.max_message,
-            message_timeout: self.message_timeout.0,
+            max_message: self.max_message(),
+            message_timeout: self
+                .message_timeout
+                .map_or(Some(MESSAGE_TIMEOUT), |given| given.0),
             greeting: Box::default(),
             reply: None,
             close: false,
         })
     }
 
+    fn frame(&self) -> &str {
+        self.frame.as_deref().unwrap_or("chunk")
+    }
+
     fn framing(&self) -> Result<Framing, Failure> {
-        let (kind, value) = self
-            .frame
+        let frame = self.frame();
+        let (kind, value) = frame
             .split_once(':')
-            .map_or((self.frame.as_str(), None), |(kind, value)| {
-                (kind, Some(value))
-            });
+            .map_or((frame, None), |(kind, value)| (kind, Some(value)));
         match (kind, value) {
             ("chunk", None) => Ok(Framing::Chunk),
             ("line", None) => Ok(Framing::Line),
@@ -76,10 +108,10 @@ impl WireOptions {
             }),
             ("fixed", Some(number)) => {
                 match size(number).map_err(|why| usage(format_args!("--frame fixed: {why}")))? {
-                    size if size > self.max_message => Err(usage(format_args!(
+                    size if size > self.max_message() => Err(usage(format_args!(
                         "--frame fixed:{size} is longer than --max-message allows, {} bytes; \
                          raise --max-message to {size}",
-                        self.max_message
+                        self.max_message()
                     ))),
                     size => Ok(Framing::Fixed(size)),
                 }
@@ -87,7 +119,7 @@ impl WireOptions {
             _ => Err(usage(format_args!(
                 "--frame knows no '{}'; there are chunk, line, until:TEXT, fixed:N, prefix:u8, \
                  prefix:u16 and prefix:u32",
-                Escaped(self.frame.as_bytes())
+                Escaped(frame.as_bytes())
             ))),
         }
     }
@@ -111,8 +143,9 @@ impl WireOptions {
         })
         .map_err(|wrong| match wrong {
             Wrong::Template(error) => usage(format_args!(
-                "{OPTION}: at character {}, {error}",
-                text::position(text, error.at)
+                "{OPTION}: at character {}, {error}{}",
+                text::position(text, error.at),
+                as_it_stands(text)
             )),
             Wrong::Text(failure) => failure,
         })?;
@@ -124,7 +157,7 @@ impl WireOptions {
             least if least > most => Err(usage(format_args!(
                 "{OPTION}: its text alone is {least} bytes, and --frame {} announces at most \
                  {most}; take a wider prefix",
-                self.frame
+                self.frame()
             ))),
             least if least > outbox::LIMIT => Err(too_long(OPTION, least)),
             _ => Ok(template),
@@ -142,6 +175,15 @@ impl From<TemplateError> for Wrong {
     fn from(error: TemplateError) -> Wrong {
         Wrong::Template(error)
     }
+}
+
+/// How to write a template whose braces are meant, as in JSON.
+fn as_it_stands(template: &str) -> String {
+    Template::doubled(template).map_or_else(String::new, |doubled| {
+        // A backslash begins an escape in a template too, so it stays as it is.
+        let shown = Escaped(doubled.as_bytes()).to_string().replace(r"\\", r"\");
+        format!(", as in '{shown}'")
+    })
 }
 
 fn too_long(option: &str, length: usize) -> Failure {

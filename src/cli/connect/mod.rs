@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use mynah::net::DatagramOptions;
 use mynah::net::os::OsNet;
-use mynah::{Address, CloseReason, Endpoint, Limits, Peer, Reactor, StartError};
+use mynah::{Address, CloseReason, Counted, Endpoint, Limits, Peer, Reactor, StartError};
 
 use self::bell::Bell;
 use self::feed::{LineFeed, StreamFeed};
@@ -80,6 +80,8 @@ struct Progress {
     closed: Option<CloseReason>,
     sent: u64,
     received: u64,
+    /// Datagrams that came.
+    answers: u64,
     /// Answers that standard output had no room for.
     dropped: u64,
     /// What was wrong with the input.
@@ -242,7 +244,7 @@ impl Client<'_> {
 
     /// How a conversation ended that had begun.
     fn conclude(&self, address: &Address, progress: &Progress) -> Result<Status, Failure> {
-        let (sent, received) = (progress.sent, progress.received);
+        let (sent, received) = (Counted(progress.sent, "byte"), progress.received);
         self.check_output()?;
         if progress.is_unread {
             return Ok(Status::Done);
@@ -253,7 +255,7 @@ impl Client<'_> {
         match progress.closed {
             Some(CloseReason::PeerClosed | CloseReason::Finished) | None => {
                 self.tell(format_args!(
-                    "{address} closed the connection: {sent} bytes sent, {received} received"
+                    "{address} closed the connection: {sent} sent, {received} received"
                 ));
                 Ok(Status::Done)
             }
@@ -262,7 +264,7 @@ impl Client<'_> {
                 Err(Failure::new(
                     status_of(reason),
                     format_args!(
-                        "{address}: {words}; {sent} bytes had been sent and {received} received"
+                        "{address}: {words}; {sent} had been sent and {received} received"
                     ),
                 ))
             }
@@ -353,7 +355,7 @@ impl Client<'_> {
             let why = StartError::new(format!("send to {}", peers[index].0), error);
             let others = match progress.refusals.len() {
                 0 => String::new(),
-                count => format!("; nor to {count} others"),
+                count => format!("; nor to {}", Counted(count as u64, "other peer")),
             };
             return Err(Failure::new(
                 status_of(reason),
@@ -364,15 +366,21 @@ impl Client<'_> {
             return Err(Failure::new(
                 Status::Failed,
                 format_args!(
-                    "{} datagrams were dropped: standard output was not read fast enough",
-                    progress.dropped
+                    "dropped {}: standard output was not read fast enough",
+                    Counted(progress.dropped, "datagram")
                 ),
             ));
         }
-        self.tell(format_args!(
-            "{} bytes sent, {} received",
-            progress.sent, progress.received
-        ));
+        match self.config.wait {
+            Some(wait) if progress.sent > 0 && progress.answers == 0 && !wait.is_zero() => {
+                say(format_args!("no answer within {wait:?}"));
+            }
+            _ => self.tell(format_args!(
+                "{} sent, {} received",
+                Counted(progress.sent, "byte"),
+                progress.received
+            )),
+        }
         Ok(Status::Done)
     }
 
@@ -412,11 +420,15 @@ impl Client<'_> {
     /// A line for a user at a terminal.
     fn tell(&self, words: std::fmt::Arguments<'_>) {
         if self.is_interactive {
-            // In one piece, or what is typed meanwhile stands in the middle of it. If standard
-            // error is closed there is nobody left to tell.
-            let _ = sink::write_all(io::stderr(), format!("mynah: {words}\n").as_bytes());
+            say(words);
         }
     }
+}
+
+/// A line on standard error, in one piece, or what is typed meanwhile stands in the middle of it.
+fn say(words: std::fmt::Arguments<'_>) {
+    // If standard error is closed there is nobody left to tell.
+    let _ = sink::write_all(io::stderr(), format!("mynah: {words}\n").as_bytes());
 }
 
 /// How soon a Unix socket whose backlog is full is tried again.

@@ -173,7 +173,10 @@ const LONGEST: usize = 65_507;
 
 impl Service for Post {
     fn on_data(&mut self, _cx: &mut Context<'_>, input: &[u8]) -> Action {
-        self.progress.borrow_mut().received += input.len() as u64;
+        let mut progress = self.progress.borrow_mut();
+        progress.received += input.len() as u64;
+        progress.answers += 1;
+        drop(progress);
         // A datagram that a slow reader has no room for is lost, as in any receiver; but it is
         // said.
         if self.screen.has_room(&self.bell) {
