@@ -44,7 +44,7 @@ fn sigusr1_logs_the_statistics_in_one_line() {
     assert_eq!(server.stop(), 0);
 }
 
-/// Whoever sends SIGUSR1 asked for the answer.
+/// An operator who sends SIGUSR1 asked for the answer.
 #[test]
 fn sigusr1_is_answered_by_a_quiet_server_too() {
     let mut server = Server::start_quiet(&[TCP]);
