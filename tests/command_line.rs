@@ -365,8 +365,8 @@ fn a_reply_that_udp_never_sends_is_warned_of_at_the_start_and_when_it_is_kept_ba
 fn too_few_descriptors_are_warned_of_in_one_line() {
     for descriptors in [6, 10] {
         let script = format!("ulimit -n {descriptors} && exec \"$0\" serve -q {TCP} {TCP} {TCP}");
-        let mut child = Command::new("timeout")
-            .args(["2", "sh", "-c", &script, binary()])
+        let mut child = Command::new("sh")
+            .args(["-c", &script, binary()])
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
