@@ -142,6 +142,26 @@ fn clients_that_are_never_accepted_are_cut() {
     drop(stuck);
 }
 
+/// Clients that came and left while nobody accepted them have lost nothing.
+#[test]
+fn clients_that_left_the_backlog_are_not_cut() {
+    let mut server = Server::start(&[TCP, "--max-connections", "1", "--drain-timeout", "500ms"]);
+    let stuck = stuck(&server);
+    for _ in 0..3 {
+        drop(server.connect());
+        common::reset(server.connect());
+    }
+    begin_drain(&server);
+    assert_eq!(status(&mut server), 1);
+    assert!(
+        server.log().contains("1 conversations were cut"),
+        "{}",
+        server.log()
+    );
+    assert!(!server.log().contains("in the backlog were reset"));
+    drop(stuck);
+}
+
 #[test]
 fn quiet_connections_are_finished() {
     let mut server = Server::start(&[TCP, NO_HURRY[0], NO_HURRY[1]]);

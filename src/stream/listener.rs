@@ -130,15 +130,16 @@ impl<N: Net> Listener<N> {
     }
 
     /// Closes the socket. The kernel resets the clients that are still in the backlog. Returns how
-    /// many there were; without a descriptor to accept them they cannot be counted.
+    /// many there were, without those that have left and asked for nothing; without a descriptor to
+    /// accept them they cannot be counted.
     pub(crate) fn close(mut self, turn: &mut Turn<N>) -> usize {
         let mut cut = 0;
         // At most the largest backlog, so that new clients cannot keep the loop here.
         for _ in 0..=u16::MAX {
             match turn.net.accept(&mut self.socket) {
-                Ok((stream, _)) => {
+                Ok((mut stream, _)) => {
+                    cut += usize::from(!has_left(turn, &mut stream));
                     turn.net.abort(stream);
-                    cut += 1;
                 }
                 Err(error) => match AcceptError::of(&error) {
                     AcceptError::Again => turn.stats.accept_errors += 1,
@@ -262,6 +263,15 @@ impl<N: Net> Listener<N> {
             Some(_) => Outcome::Done(CloseReason::Drained),
             None => Outcome::Waiting,
         }
+    }
+}
+
+/// Whether a client ended its connection without a byte that waits for an answer: an end of stream
+/// or a reset stands before any byte.
+fn has_left<N: Net>(turn: &mut Turn<N>, stream: &mut N::Stream) -> bool {
+    match turn.net.read(stream, &mut [0]) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
     }
 }
 
