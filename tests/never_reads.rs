@@ -5,13 +5,13 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::thread;
 use std::time::Duration;
 
 use common::{
-    Scratch, Server, TCP, assert_echoes, assert_within, connect_small, eventually, pattern, reset,
-    stuff,
+    Scratch, Server, TCP, UDP, assert_echoes, assert_within, connect_small, eventually, pattern,
+    reset, stuff,
 };
 use mynah::stream::outbox;
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -207,5 +207,44 @@ fn peers_that_never_read_cannot_take_the_last_memory() {
     let stream = UnixStream::connect(path).unwrap();
     stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
     assert_echoes(&stream, b"and all is well");
+    server.assert_running();
+}
+
+/// The limit of memory may fall while the server runs. What datagrams need is there already.
+#[test]
+fn datagrams_are_answered_in_a_process_that_gets_no_more_memory() {
+    let scratch = Scratch::new();
+    let path = scratch.path("echo");
+    let mut server = Server::start(&[UDP, &scratch.endpoint("unixgram", "echo")]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+    let kibibytes: u64 = size
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
+    // What the allocator has in hand differs; a burst takes 1 MiB.
+    let most = (kibibytes + 256) * 1024;
+    let limited = std::process::Command::new("prlimit")
+        .args([
+            "--pid",
+            &server.pid().to_string(),
+            &format!("--as={most}:{most}"),
+        ])
+        .status();
+    if !limited.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: prlimit cannot limit a process");
+        return;
+    }
+    let client = common::udp_client(server.address(0));
+    let named = UnixDatagram::bind(scratch.path("client")).unwrap();
+    named.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    for _ in 0..100 {
+        client.send(b"still here?").unwrap();
+        assert_eq!(common::again(|| client.recv(&mut [0; 64])).unwrap(), 11);
+        named.send_to(b"still here?", &path).unwrap();
+        assert_eq!(common::again(|| named.recv(&mut [0; 64])).unwrap(), 11);
+    }
     server.assert_running();
 }

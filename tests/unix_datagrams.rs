@@ -48,7 +48,8 @@ fn descriptors_that_come_with_a_datagram_stay_with_nobody() {
         .unwrap();
         assert_eq!(common::again(|| client.recv(&mut [0; 64])).unwrap(), 9);
     }
-    assert_eq!(server.descriptors(), before);
+    // One is for the peer itself: its file.
+    common::assert_within("descriptors", server.descriptors(), before + 1);
 }
 
 /// The server cannot answer a client without a name. That costs neither it nor other clients.
@@ -96,9 +97,7 @@ fn a_datagram_client_with_the_longest_name_is_answered_or_does_no_harm() {
 }
 
 /// Fills the queue of a peer that does not read. A bounded number of its replies wait in the server
-/// and reach it later, in their order. Meanwhile the server answers other peers as ever. The
-/// replies are small, because the kernel charges unread bytes to the socket that sent them: four
-/// replies of 50 kB would fill our socket for all peers, and no program can change that.
+/// and reach it later, in their order. Meanwhile the server answers other peers as ever.
 #[test]
 fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later() {
     let scratch = Scratch::new();
@@ -106,11 +105,11 @@ fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later()
     let server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
     let stuck = client(&scratch.path("stuck"));
     let other = client(&scratch.path("other"));
-    // The kernel queues net.unix.max_dgram_qlen of them, ten by default; the server keeps 256 more.
+    // The kernel queues net.unix.max_dgram_qlen of them, ten by default; the server keeps 192 more.
     let sent: Vec<Vec<u8>> = (0..350)
         .map(|number: u32| format!("reply {number}").into_bytes())
         .collect();
-    let (before, meanwhile) = sent.split_at(200);
+    let (before, meanwhile) = sent.split_at(150);
     for message in before {
         stuck.send_to(message, &path).unwrap();
         assert_answers(&other, &path, b"not held up");
@@ -132,13 +131,49 @@ fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later()
     assert_answers(&stuck, &path, b"all is well again");
 }
 
+/// The kernel charges unread bytes to the socket that sent them. Large replies that a peer leaves
+/// unread must not use up what the replies to others need. One such peer alone cannot fill the
+/// buffer that a system with high limits gives, so there it takes three.
+#[test]
+fn large_replies_that_are_never_read_hold_nobody_up() {
+    let scratch = Scratch::new();
+    let path = scratch.path("echo");
+    let server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
+    let most: usize = std::fs::read_to_string("/proc/sys/net/core/wmem_max")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0);
+    let count = if most < 1 << 20 { 1 } else { 3 };
+    let stuck: Vec<_> = (0..count)
+        .map(|number| client(&scratch.path(&format!("stuck-{number}"))))
+        .collect();
+    let other = client(&scratch.path("other"));
+    for number in 0..40 {
+        for stuck in &stuck {
+            stuck.send_to(&pattern(65_000, number), &path).unwrap();
+        }
+        assert_answers(&other, &path, b"small");
+        // When the others hold what they can.
+        if number >= 20 {
+            assert_answers(&other, &path, &pattern(65_000, number + 100));
+        }
+    }
+    // What was kept for the peer comes whole and in its order.
+    for number in 0..3 {
+        let mut got = vec![0; 65_536];
+        let size = common::again(|| stuck[0].recv(&mut got)).unwrap();
+        assert!(got[..size] == pattern(65_000, number), "{number}");
+    }
+}
+
 /// The queue for a peer that never reads is bounded in bytes and in number. The server drops and
 /// counts the rest.
 #[test]
 fn a_datagram_peer_that_never_reads_costs_a_bounded_queue() {
     let scratch = Scratch::new();
     let path = scratch.path("echo");
-    let mut server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
+    let endpoint = scratch.endpoint("unixgram", "echo");
+    let mut server = Server::start(&[&endpoint, "--unixgram-rate", "off"]);
     let stuck = client(&scratch.path("stuck"));
     let other = client(&scratch.path("other"));
     for _ in 0..20_000 {

@@ -13,7 +13,7 @@
 //! | a source that answers us in turn | refused by its port; UDP: each bounce costs one hop |
 //! | our own address as the source | refused |
 //! | a datagram to a group or to all hosts | refused, unless the socket is bound to that address |
-//! | a Unix name that resolves to us | our answer comes back under our own name: refused |
+//! | a Unix name that leads elsewhere, by a link | the answer is not sent (`net/unix_peers.rs`) |
 //! | a Unix peer that answers us in turn | at most [`Limits::unixgram_rate`] answers a second |
 //!
 //! What the rules cannot stop:
@@ -22,14 +22,21 @@
 //!   hop limit.
 //! * A sender that names a victim as its source. It costs the victim as many bytes as it costs the
 //!   sender, unless `--udp-rate` caps that.
-//! * A loop of two Unix servers that name each other. Unix datagrams have no hop limit, and such a
-//!   server looks like a busy client: the cap bounds what the loop costs, and ends it only if it
-//!   turns faster than that.
+//! * A loop of two Unix servers that name each other, if it turns slower than the cap. Unix
+//!   datagrams have no hop limit, and such a server looks like a client that sends its next
+//!   datagram when it has the answer. Each refusal takes one datagram out of the loop, so a faster
+//!   one ends.
+//!
+//! What the rules cost: a client on this machine that sends with a hop limit of 1 gets no answer.
+//! An answer with one hop left would reach it. But two servers that answered so would answer each
+//! other for ever, and nothing in a datagram tells such a client from the end of such a loop.
 //!
 //! Tests: below; `tests/guards.rs` forges datagrams of every kind.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
+
+use log::warn;
 
 use crate::values::endpoint::Address;
 use crate::values::limits::Limits;
@@ -102,15 +109,32 @@ impl Own {
 
     /// Whether `source` is a UDP socket of ours. `asked`: the address that the datagram was sent
     /// to.
-    fn has_address(&self, source: SocketAddr, asked: Option<IpAddr>) -> bool {
-        self.udp
-            .iter()
-            .any(|own| own.port() == source.port() && is_ours(own.ip(), source.ip(), asked))
+    /// Only a socket that is bound to all addresses needs `is_local`.
+    fn has_address(
+        &self,
+        source: SocketAddr,
+        asked: Option<IpAddr>,
+        is_local: impl Fn(SocketAddr) -> bool,
+    ) -> bool {
+        let mut own = self.udp.iter().filter(|own| own.port() == source.port());
+        own.any(|own| {
+            own.ip() == source.ip()
+                || own.ip().is_unspecified()
+                    && own.is_ipv4() == source.is_ipv4()
+                    && (source.ip().is_loopback() || Some(source.ip()) == asked || is_local(source))
+        })
     }
 }
 
 /// Whether a datagram that came on `path`, to a socket that is bound to `bound`, may be answered.
-pub(crate) fn judge(path: &Path, bound: &Address, own: &Own) -> Result<(), Refusal> {
+/// `is_local` says whether this machine has an address. It is asked only about a source that has
+/// the port of a socket of ours, which is rare, because asking takes a few system calls.
+pub(crate) fn judge(
+    path: &Path,
+    bound: &Address,
+    own: &Own,
+    is_local: impl Fn(SocketAddr) -> bool,
+) -> Result<(), Refusal> {
     match &path.peer {
         Peer::Unix(name) if name.is_empty() => return Err(Refusal::Unnamed),
         Peer::Unix(name) if own.has_name(name) => return Err(Refusal::Ourselves),
@@ -128,7 +152,7 @@ pub(crate) fn judge(path: &Path, bound: &Address, own: &Own) -> Result<(), Refus
         IpAddr::V4(ip) if ip.octets()[0] >= 240 => Err(Refusal::Broadcast),
         IpAddr::V6(ip) if ip.is_unspecified() => Err(Refusal::Unspecified),
         ip if ip.is_multicast() => Err(Refusal::Multicast),
-        _ if own.has_address(source, path.local) => Err(Refusal::Ourselves),
+        _ if own.has_address(source, path.local, is_local) => Err(Refusal::Ourselves),
         _ if path.to_group && takes_all(bound) => Err(Refusal::ToGroup),
         // The answer has one hop less. So a loop between two of our servers ends within 255
         // bounces, and a client that sends with 64 hops, as systems do, gets its answer 31 hops
@@ -150,15 +174,6 @@ fn takes_all(bound: &Address) -> bool {
     matches!(bound, Address::Udp(bound) if bound.ip().is_unspecified())
 }
 
-/// Whether `ip` is the address `own`. If `own` stands for all addresses: whether `ip` is the
-/// address that was asked, or one that is always ours.
-fn is_ours(own: IpAddr, ip: IpAddr, asked: Option<IpAddr>) -> bool {
-    own == ip
-        || own.is_unspecified()
-            && own.is_ipv4() == ip.is_ipv4()
-            && (ip.is_loopback() || Some(ip) == asked)
-}
-
 /// How many answers each source has had in this second.
 ///
 /// The table has a fixed size, however many sources are forged. Sources that fall on one slot share
@@ -174,6 +189,8 @@ pub(crate) struct Rate {
     /// The second that is being counted.
     second: u64,
     answers: Box<[u32]>,
+    /// Whether the log says that a Unix peer met its cap.
+    has_warned: bool,
     hasher: RandomState,
 }
 
@@ -187,6 +204,7 @@ impl Rate {
             unix: limits.unixgram_rate,
             second: 0,
             answers: vec![0; SLOTS].into(),
+            has_warned: false,
             hasher: RandomState::new(),
         }
     }
@@ -215,6 +233,13 @@ impl Rate {
         let answers = &mut self.answers[slot as usize % SLOTS];
         let is_within = *answers < most;
         *answers += u32::from(is_within);
+        if !is_within && matches!(peer, Peer::Unix(_)) && !self.has_warned {
+            self.has_warned = true;
+            warn!(
+                "{peer}: has had {most} answers in this second, and gets no more; if it is not \
+                 another server, raise --unixgram-rate"
+            );
+        }
         is_within
     }
 }
@@ -237,6 +262,11 @@ mod tests {
 
     fn udp(bound: &str) -> Address {
         Address::Udp(bound.parse().unwrap())
+    }
+
+    /// The machine has one more address.
+    fn is_local(address: SocketAddr) -> bool {
+        address.ip() == IpAddr::from([192, 0, 2, 200])
     }
 
     fn own(bound: &[Address]) -> Own {
@@ -276,6 +306,10 @@ mod tests {
                 Err(Refusal::Ourselves),
             ),
             ("192.0.2.7:8888", Some("192.0.2.8"), None, Ok(())),
+            ("192.0.2.200:8888", None, None, Err(Refusal::Ourselves)),
+            ("192.0.2.200:8889", None, None, Ok(())),
+            // No socket of ours has that address: ours is bound to another one.
+            ("192.0.2.200:7777", None, None, Ok(())),
             ("[::1]:9999", None, None, Err(Refusal::Ourselves)),
             ("[::1]:8888", None, None, Ok(())),
             (
@@ -286,7 +320,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                judge(&path(source, local, hops), &bound, &own),
+                judge(&path(source, local, hops), &bound, &own, is_local),
                 due,
                 "{source} to {local:?} with {hops:?}"
             );
@@ -310,7 +344,11 @@ mod tests {
             ("./echo", Ok(())),
         ] {
             let path = Path::plain(Peer::Unix(name.as_bytes().into()));
-            assert_eq!(judge(&path, &unix("/tmp/echo"), &own), due, "{name:?}");
+            assert_eq!(
+                judge(&path, &unix("/tmp/echo"), &own, is_local),
+                due,
+                "{name:?}"
+            );
         }
     }
 
@@ -328,7 +366,11 @@ mod tests {
                 to_group,
                 ..path("192.0.2.9:40000", None, Some(64))
             };
-            assert_eq!(judge(&path, &udp(bound), &Own::default()), due, "{bound}");
+            assert_eq!(
+                judge(&path, &udp(bound), &Own::default(), is_local),
+                due,
+                "{bound}"
+            );
         }
     }
 
@@ -345,7 +387,7 @@ mod tests {
                 Ok(())
             };
             let path = path(&format!("192.0.2.9:{port}"), None, None);
-            let verdict = judge(&path, &udp("192.0.2.1:7777"), &Own::default());
+            let verdict = judge(&path, &udp("192.0.2.1:7777"), &Own::default(), is_local);
             assert_eq!(verdict, due, "port {port}");
         }
     }

@@ -17,6 +17,7 @@
 //! Tests: below; `tests/datagrams.rs`, `tests/guards.rs`, `tests/allocations.rs`,
 //! `tests/simulation/`.
 
+mod crowd;
 pub mod guard;
 mod queue;
 mod receiving;
@@ -25,6 +26,7 @@ mod sending;
 mod transport;
 
 use std::fmt;
+use std::io;
 
 use self::guard::{Own, Rate};
 use self::receiving::Inbound;
@@ -56,6 +58,15 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// Sets aside what a datagram socket needs to receive, before the first datagram comes.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory.
+    pub(crate) fn prepare(&mut self) -> io::Result<()> {
+        self.inbound.prepare()
+    }
+
     pub(crate) fn new(limits: &Limits) -> Common {
         Common {
             inbound: Inbound::default(),

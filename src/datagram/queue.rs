@@ -39,16 +39,20 @@ impl Queue {
         self.charged
     }
 
-    /// Copies a datagram into the queue. `false`: the queue is full, or there is no memory.
+    /// Copies a datagram into the queue. `false`: the queue is full, its peer has `most` bytes
+    /// there, or there is no memory.
     pub(super) fn push<N: Net>(
         &mut self,
         net: &mut N,
         path: &Path,
         pieces: &[IoSlice<'_>],
+        most: usize,
     ) -> bool {
         let size = pieces.iter().map(|piece| piece.len()).sum();
         let mut bytes = Vec::new();
         if self.charged + charge(size) > DATAGRAM_QUEUE
+            || self.charged + charge(size) > most
+                && self.charged_to(&path.peer) + charge(size) > most
             || net.reserve(&mut bytes, size).is_err()
             || self.replies.try_reserve(1).is_err()
         {
@@ -60,6 +64,13 @@ impl Queue {
         let path = path.clone();
         self.put_back(Waiting { path, bytes });
         true
+    }
+
+    /// What the replies to one peer count for.
+    fn charged_to(&self, peer: &Peer) -> usize {
+        let replies = self.replies.iter();
+        let of_peer = replies.filter(|waiting| waiting.path.peer == *peer);
+        of_peer.map(|waiting| charge(waiting.bytes.len())).sum()
     }
 
     /// Takes the first datagram.
@@ -92,13 +103,15 @@ pub(super) fn charge(size: usize) -> usize {
 mod tests {
     use super::*;
     use crate::net::sim::{Conditions, SimNet};
+    use crate::values::limits::DATAGRAM_QUEUE_OF_ONE;
 
     #[test]
     fn a_full_queue_takes_no_more_and_an_empty_one_counts_for_nothing() {
         let (mut net, mut queue) = (SimNet::new(0, Conditions::default()), Queue::default());
         let path = Path::plain(Peer::unnamed());
-        let mut push =
-            |queue: &mut Queue, bytes: &[u8]| queue.push(&mut net, &path, &[IoSlice::new(bytes)]);
+        let mut push = |queue: &mut Queue, bytes: &[u8]| {
+            queue.push(&mut net, &path, &[IoSlice::new(bytes)], DATAGRAM_QUEUE)
+        };
         for _ in 0..DATAGRAM_QUEUE / 1024 {
             assert!(push(&mut queue, b"small"));
         }
@@ -111,11 +124,24 @@ mod tests {
     }
 
     #[test]
+    fn one_peer_leaves_room_for_others() {
+        let (mut net, mut queue) = (SimNet::new(0, Conditions::default()), Queue::default());
+        let mut push = |name: &[u8]| {
+            let path = Path::plain(Peer::Unix(name.into()));
+            queue.push(&mut net, &path, &[], DATAGRAM_QUEUE_OF_ONE)
+        };
+        assert!(push(b"other"));
+        let taken = (0..1000).filter(|_| push(b"stuck")).count();
+        assert_eq!(taken, DATAGRAM_QUEUE_OF_ONE / 1024);
+        assert!(push(b"other"));
+    }
+
+    #[test]
     fn the_last_datagrams_are_searched_and_no_others() {
         let (mut net, mut queue) = (SimNet::new(0, Conditions::default()), Queue::default());
         let peer = |name: &[u8]| Peer::Unix(name.into());
         for name in [b"a", b"b", b"c"] {
-            queue.push(&mut net, &Path::plain(peer(name)), &[]);
+            queue.push(&mut net, &Path::plain(peer(name)), &[], DATAGRAM_QUEUE);
         }
         assert!(queue.holds(&peer(b"a"), 3) && !queue.holds(&peer(b"a"), 2));
         assert!(queue.holds(&peer(b"c"), 1) && !queue.holds(&peer(b"d"), 3));

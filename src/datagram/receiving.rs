@@ -39,6 +39,11 @@ pub(super) struct Inbound {
 }
 
 impl Inbound {
+    /// Makes the buffer of the burst.
+    pub(super) fn prepare(&mut self) -> io::Result<()> {
+        self.burst.begin()
+    }
+
     /// Whether a part is left.
     fn is_pending(&self) -> bool {
         self.part < self.burst.parts.len()
@@ -224,7 +229,10 @@ impl<N: Net> Datagram<N> {
             return false;
         }
         inbound.refusal = match self.role {
-            Role::Server { .. } => judge(&part.path, &self.out.address, &common.own).err(),
+            Role::Server { .. } => judge(&part.path, &self.out.address, &common.own, |address| {
+                turn.net.is_local(address)
+            })
+            .err(),
             Role::Client { .. } => None,
         };
         // The answer leaves with one hop less, so that a loop ends.

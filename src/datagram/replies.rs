@@ -104,12 +104,18 @@ impl Replies {
     }
 
     /// Says the pieces as one datagram, in answer to `part`. A single piece that stands in `burst`
-    /// is not copied.
-    pub(super) fn push(&mut self, part: usize, pieces: &[IoSlice<'_>], burst: &[u8]) {
+    /// is not copied. `false`: there is no memory.
+    pub(super) fn push(&mut self, part: usize, pieces: &[IoSlice<'_>], burst: &[u8]) -> bool {
+        let size = pieces.iter().map(|piece| piece.len()).sum();
         let place = match pieces {
             [piece] => place_in(burst, piece).map(Place::Burst),
             _ => None,
         };
+        if self.entries.try_reserve(1).is_err()
+            || place.is_none() && self.bytes.try_reserve(size).is_err()
+        {
+            return false;
+        }
         let at = place.unwrap_or_else(|| {
             let begin = self.bytes.len();
             pieces
@@ -117,12 +123,12 @@ impl Replies {
                 .for_each(|piece| self.bytes.extend_from_slice(piece));
             Place::Here(begin)
         });
-        let size = pieces.iter().map(|piece| piece.len()).sum();
         self.entries.push(Entry {
             part,
             span: Span { at, size },
             next: 0,
         });
+        true
     }
 
     /// Puts the datagrams into runs. `is_same` says whether two parts have one path. No datagram

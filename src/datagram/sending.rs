@@ -11,21 +11,24 @@
 //!   full for every peer, and an event tells when it has room again. A Unix datagram is refused
 //!   because *that peer's* queue is full, and no event tells when it is not. So it is tried again
 //!   soon, and meanwhile the other peers get their replies.
-//! * A limit of Linux that no program can lift: Unix datagrams that a peer leaves unread are
-//!   charged to *our* send buffer (208 KiB). Once peers leave that much unread, the kernel refuses
-//!   every reply on that socket until one of them reads or goes.
+//! * Unix datagrams that a peer leaves unread are charged to *our* send buffer. Once peers leave
+//!   that much unread, the kernel refuses every reply on that socket until one of them reads or
+//!   goes. So one peer gets a part of the buffer, and a part of the queue: [`Crowd`].
 
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use log::{debug, info};
 
+use super::crowd::{Crowd, LARGE};
 use super::queue::{Queue, Waiting};
 use super::replies::Replies;
 use crate::net::turn::Turn;
 use crate::net::{Net, Transmit};
 use crate::values::endpoint::Address;
-use crate::values::limits::{DATAGRAM_RETRY, DATAGRAM_RETRY_MOST};
+use crate::values::limits::{
+    DATAGRAM_QUEUE, DATAGRAM_QUEUE_OF_ONE, DATAGRAM_RETRY, DATAGRAM_RETRY_MOST,
+};
 use crate::values::path::Path;
 use crate::values::ready::Ready;
 use crate::values::time::Time;
@@ -40,6 +43,7 @@ pub(super) struct Outbound<N: Net> {
     /// The last error of a reply that was refused for good, until the service has been told.
     pub(super) refusal: Option<io::Error>,
     queue: Queue,
+    crowd: Crowd,
     /// The longest datagrams that may share a message: what this socket is known to take.
     offload: usize,
     /// How long after a refusal a Unix peer is tried again.
@@ -55,6 +59,7 @@ impl<N: Net> Outbound<N> {
             retry_at: Time::NEVER,
             refusal: None,
             queue: Queue::default(),
+            crowd: Crowd::default(),
             offload,
             retry_after: DATAGRAM_RETRY,
         }
@@ -163,6 +168,9 @@ impl<N: Net> Outbound<N> {
         let per_peer = turn.net.blocks_per_peer(&self.socket);
         // The one behind may be for a peer that must wait.
         let most = if per_peer { 1 } else { messages.len() };
+        if per_peer && !self.admits(turn, &messages[0]) {
+            return None;
+        }
         loop {
             match turn.net.send(&mut self.socket, &messages[..most]) {
                 Ok(count) => {
@@ -185,6 +193,16 @@ impl<N: Net> Outbound<N> {
                 },
             }
         }
+    }
+
+    /// Whether a Unix peer has read enough of its large replies to get one more.
+    fn admits(&mut self, turn: &Turn<N>, message: &Transmit<'_>) -> bool {
+        let size = message.size();
+        if size < LARGE {
+            return true;
+        }
+        let unread = turn.net.unread(&self.socket);
+        unread.is_none_or(|unread| self.crowd.admits(&message.path.peer, size, unread))
     }
 
     /// The socket refused a message for good. If it is several datagrams, each gets a try of its
@@ -247,8 +265,14 @@ impl<N: Net> Outbound<N> {
     /// Keeps the datagrams of a message for later.
     #[cold]
     fn keep(&mut self, turn: &mut Turn<N>, message: &Transmit<'_>) {
+        // A full UDP socket is full for every peer, so there no peer takes what others need.
+        let most = if turn.net.blocks_per_peer(&self.socket) {
+            DATAGRAM_QUEUE_OF_ONE
+        } else {
+            DATAGRAM_QUEUE
+        };
         let mut keep = |pieces: &[IoSlice<'_>]| {
-            if !self.queue.push(&mut turn.net, message.path, pieces) {
+            if !self.queue.push(&mut turn.net, message.path, pieces, most) {
                 turn.stats.datagrams_overflowed += 1;
             }
         };

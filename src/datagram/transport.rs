@@ -102,7 +102,11 @@ impl<N: Net> DatagramTransport<'_, N> {
     fn say(&mut self, pieces: &[IoSlice<'_>]) {
         let size = pieces.iter().map(|piece| piece.len()).sum();
         match self.rights.judge(size, self.peer, self.now) {
-            Some(Ok(())) => self.replies.push(self.part, pieces, self.burst),
+            Some(Ok(())) => {
+                if !self.replies.push(self.part, pieces, self.burst) {
+                    self.stats.datagrams_overflowed += 1;
+                }
+            }
             Some(Err(refusal)) => self.refuse(refusal),
             None => {}
         }

@@ -12,8 +12,10 @@
 //! A kernel that coalesces (UDP_GRO) gives several datagrams of one sender as one message. All but
 //! the last have the same size, so a part has a segment size.
 
+use std::io;
 use std::ops::Range;
 
+use super::sys::memory;
 use crate::values::limits::READ_BUFFER;
 use crate::values::path::Path;
 
@@ -67,13 +69,19 @@ pub struct Burst {
 
 impl Burst {
     /// Forgets what was received.
-    pub fn begin(&mut self) {
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for the buffer, which the first call makes.
+    pub fn begin(&mut self) -> io::Result<()> {
         self.parts.clear();
         self.is_short = false;
         self.dropped = None;
         if self.buffer.is_empty() {
-            self.buffer = vec![0; BURST * SLOT];
+            self.parts.try_reserve(BURST)?;
+            self.buffer = memory::zeroed(BURST * SLOT).ok_or(io::ErrorKind::OutOfMemory)?;
         }
+        Ok(())
     }
 
     /// The buffer, to receive into.
@@ -113,15 +121,15 @@ pub struct Transmit<'a> {
 }
 
 impl<'a> Transmit<'a> {
+    /// How many bytes this is.
+    pub fn size(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.len()).sum()
+    }
+
     /// How many datagrams this is.
     pub fn count(&self) -> usize {
-        self.segment.map_or(1, |segment| {
-            self.pieces
-                .iter()
-                .map(|piece| piece.len())
-                .sum::<usize>()
-                .div_ceil(segment.into())
-        })
+        self.segment
+            .map_or(1, |segment| self.size().div_ceil(segment.into()))
     }
 
     /// The datagrams of a message that is several.

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use mio::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 
 use super::unix_path::SocketPath;
+use super::unix_peers::UnixPeers;
 use crate::values::peer::Peer;
 
 /// A listening TCP or Unix socket.
@@ -36,8 +37,9 @@ pub enum Datagram {
     /// UDP, and whether it is connected: then it sends without naming its peer. The kernel looks up
     /// a route for each name, and keeps that of a connected peer.
     Udp(UdpSocket, bool),
-    /// Unix, with the file to remove, first as with a listener.
-    Unix(Option<OwnedPath>, UnixDatagram),
+    /// Unix, with the file to remove, first as with a listener. A server has its peers; a client
+    /// sends to the name that its user gave, wherever that leads.
+    Unix(Option<OwnedPath>, UnixDatagram, Option<Box<UnixPeers>>),
 }
 
 /// A socket file that is removed when this is dropped.

@@ -36,16 +36,19 @@ pub(crate) mod turn;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod unix_diag;
 mod unix_path;
+mod unix_peers;
 
 use std::collections::TryReserveError;
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::burst::{BURST, Burst, Part, SLOT, Transmit};
 pub use self::names::bind_each;
 pub use self::options::{DatagramOptions, Interface, Keepalive, StreamOptions};
+pub use self::unix_peers::KNOWN_UNIX_PEERS;
 use crate::values::endpoint::Address;
 use crate::values::error::StartError;
 use crate::values::peer::Peer;
@@ -267,6 +270,17 @@ pub trait Net: Debug {
     /// Whether a `WouldBlock` of [`Net::send`] may concern the one peer, and not our own socket.
     /// The queue of a Unix datagram's receiver may be full, and no event tells when it has room.
     fn blocks_per_peer(&self, socket: &Self::Datagram) -> bool;
+
+    /// Whether this machine has this address, apart from its port.
+    fn is_local(&self, _address: SocketAddr) -> bool {
+        false
+    }
+
+    /// How much memory peers have left unread of what a Unix datagram socket sent, and how much of
+    /// it the kernel allows; `None` if the system does not charge that to the sender.
+    fn unread(&self, _socket: &Self::Datagram) -> Option<(usize, usize)> {
+        None
+    }
 
     /// Closes a datagram socket.
     fn close_datagram(&mut self, socket: Self::Datagram);

@@ -6,6 +6,7 @@
 mod datagrams;
 
 use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -399,6 +400,19 @@ impl Net for OsNet {
 
     fn blocks_per_peer(&self, socket: &Datagram) -> bool {
         matches!(socket, Datagram::Unix(..))
+    }
+
+    fn is_local(&self, address: SocketAddr) -> bool {
+        socket::is_local(address)
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn unread(&self, socket: &Datagram) -> Option<(usize, usize)> {
+        let Datagram::Unix(_, socket, _) = socket else {
+            return None;
+        };
+        let most = SockRef::from(socket).send_buffer_size().ok()?;
+        Some((super::sys::unsent(socket.as_fd()).ok()?, most))
     }
 
     fn close_datagram(&mut self, socket: Datagram) {

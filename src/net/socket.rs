@@ -167,6 +167,30 @@ fn enlarge(socket: &Socket, address: &Address, options: &DatagramOptions) {
     }
 }
 
+/// Makes the send buffer of a Unix datagram server as large as the system allows: the kernel
+/// charges it for what peers have not read.
+pub(super) fn widen(socket: &Socket) {
+    // Without it the server works, and fewer peers that do not read hold up the others.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = super::sys::set_send_buffer(socket.as_fd(), UNIX_SEND_BUFFER);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = socket.set_send_buffer_size(UNIX_SEND_BUFFER);
+}
+
+/// Twice this is more than one peer can leave unread: eleven datagrams of 64 KiB.
+const UNIX_SEND_BUFFER: usize = 1024 * 1024;
+
+/// Whether this machine has the address: a socket can be bound to it, at any port. Three system
+/// calls, and right at once when an address comes or goes. Where `net.ipv4.ip_nonlocal_bind` is
+/// set, every address seems to be ours.
+pub(super) fn is_local(address: SocketAddr) -> bool {
+    let mut any_port = address;
+    any_port.set_port(0);
+    Socket::new(Domain::for_address(address), Type::DGRAM, None)
+        .and_then(|probe| probe.bind(&any_port.into()))
+        .is_ok()
+}
+
 fn join(socket: &Socket, group: IpAddr, interface: Option<Interface>) -> io::Result<()> {
     match group {
         IpAddr::V4(group) => socket.join_multicast_v4_n(

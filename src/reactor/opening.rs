@@ -50,6 +50,9 @@ impl<N: Net> Reactor<N> {
     ///
     /// What was tried, why it failed and what to do. A stream address is an error.
     pub fn bind(&mut self, address: &Address, make: Factory) -> Result<Address, StartError> {
+        self.common
+            .prepare()
+            .map_err(|error| StartError::new(format!("serve {address}"), error))?;
         let (socket, bound) = self.turn.net.bind(address, self.sources.next_token())?;
         let datagram = Datagram::server(&self.turn.net, socket, bound.clone(), make);
         self.common.own.add(&bound);

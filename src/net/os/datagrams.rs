@@ -16,6 +16,7 @@ use crate::net::SLOT;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 use crate::net::kinds::unix_peer;
 use crate::net::kinds::{Datagram, OwnedPath};
+use crate::net::unix_peers::UnixPeers;
 use crate::net::{Burst, Transmit, socket};
 use crate::values::endpoint::Address;
 use crate::values::error::StartError;
@@ -26,7 +27,7 @@ use crate::values::token::Token;
 fn watch(net: &OsNet, datagram: &mut Datagram, token: Token) -> io::Result<()> {
     match datagram {
         Datagram::Udp(socket, _) => net.watch(socket, token, BOTH),
-        Datagram::Unix(_, socket) => net.watch(socket, token, BOTH),
+        Datagram::Unix(_, socket, _) => net.watch(socket, token, BOTH),
     }
 }
 
@@ -38,10 +39,16 @@ pub(super) fn bind(
     let bound = socket::bind(address, &net.datagrams)?;
     let mut datagram = match address {
         Address::Udp(_) => Datagram::Udp(UdpSocket::from_std(bound.socket.into()), false),
-        _ => Datagram::Unix(
-            bound.path.map(OwnedPath),
-            UnixDatagram::from_std(bound.socket.into()),
-        ),
+        _ => {
+            let peers = UnixPeers::new()
+                .map_err(|error| StartError::new(format!("answer at {address}"), error))?;
+            socket::widen(&bound.socket);
+            Datagram::Unix(
+                bound.path.map(OwnedPath),
+                UnixDatagram::from_std(bound.socket.into()),
+                Some(Box::new(peers)),
+            )
+        }
     };
     watch(net, &mut datagram, token)
         .map_err(|error| StartError::new(format!("watch {address}"), error))?;
@@ -63,6 +70,7 @@ pub(super) fn associate(
         _ => Datagram::Unix(
             bound.path.map(OwnedPath),
             UnixDatagram::from_std(bound.socket.into()),
+            None,
         ),
     };
     watch(net, &mut datagram, token)
@@ -76,7 +84,7 @@ pub(super) fn receive(socket: &mut Datagram, burst: &mut Burst) -> io::Result<()
         Datagram::Udp(socket, _) => {
             socket.try_io(|| crate::net::sys::receive(socket.as_raw_fd(), burst))
         }
-        Datagram::Unix(_, socket) => {
+        Datagram::Unix(_, socket, _) => {
             socket.try_io(|| crate::net::sys::receive_unix(socket.as_raw_fd(), burst))
         }
     }
@@ -84,13 +92,13 @@ pub(super) fn receive(socket: &mut Datagram, burst: &mut Burst) -> io::Result<()
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn receive(socket: &mut Datagram, burst: &mut Burst) -> io::Result<()> {
-    burst.begin();
+    burst.begin()?;
     let buffer = &mut burst.buffer_mut()[..SLOT];
     let (size, peer) = match socket {
         Datagram::Udp(socket, _) => socket
             .recv_from(buffer)
             .map(|(size, address)| (size, address.into()))?,
-        Datagram::Unix(_, socket) => socket
+        Datagram::Unix(_, socket, _) => socket
             .recv_from(buffer)
             .map(|(size, address)| (size, unix_peer(&address)))?,
     };
@@ -118,9 +126,14 @@ pub(super) fn send(socket: &mut Datagram, messages: &[Transmit<'_>]) -> io::Resu
             let address = peer.socket_addr().ok_or(io::ErrorKind::AddrNotAvailable)?;
             socket.try_io(|| SockRef::from(&*socket).send_to_vectored(pieces, &address.into()))
         }
-        (Datagram::Unix(_, socket), Peer::Unix(path)) if !path.is_empty() => {
-            let address = SockAddr::unix(std::ffi::OsStr::from_bytes(path))?;
-            socket.try_io(|| SockRef::from(&*socket).send_to_vectored(pieces, &address))
+        (Datagram::Unix(_, socket, peers), Peer::Unix(name)) if !name.is_empty() => {
+            let send = |address: &SockAddr| {
+                socket.try_io(|| SockRef::from(&*socket).send_to_vectored(pieces, address))
+            };
+            match peers {
+                Some(peers) if name[0] != 0 => peers.reach(name, send),
+                _ => send(&SockAddr::unix(std::ffi::OsStr::from_bytes(name))?),
+            }
         }
         _ => Err(io::Error::new(
             io::ErrorKind::NotConnected,

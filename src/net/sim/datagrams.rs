@@ -122,7 +122,7 @@ impl SimNet {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let slots = 1 + self.dice.below(BURST);
-        burst.begin();
+        burst.begin()?;
         for slot in 0..slots {
             // As a kernel that coalesces, more or less as it likes. Unix sockets never do.
             let most = [1, 1, 8, COALESCED][self.dice.below(4)];

@@ -50,7 +50,7 @@ fn receive_with(
     mut controls: Option<&mut [MaybeUninit<Control>; BURST]>,
 ) -> io::Result<()> {
     let mut names = [const { MaybeUninit::<AnyName>::uninit() }; BURST];
-    burst.begin();
+    burst.begin()?;
     // SAFETY: all of these are plain C structures, for which zero is a value.
     let (mut slots, mut headers) = unsafe { mem::zeroed::<([iovec; BURST], [mmsghdr; BURST])>() };
     for (index, slot) in burst.buffer_mut().chunks_exact_mut(SLOT).enumerate() {

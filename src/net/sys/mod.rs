@@ -9,6 +9,7 @@
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod control;
+pub(super) mod memory;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod messages;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -21,7 +22,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 pub(super) use self::messages::{receive, receive_unix, send};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) use self::options::{
-    offloads, prepare, set_bind_no_port, set_multicast_if, set_receive_buffer, stuck, unsent,
+    offloads, prepare, set_bind_no_port, set_multicast_if, set_receive_buffer, set_send_buffer,
+    stuck, unsent,
 };
 
 /// Takes an exclusive lock on a file or a directory, which ends when its last descriptor is closed.

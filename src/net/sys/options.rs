@@ -45,6 +45,13 @@ pub(crate) fn set_receive_buffer(socket: BorrowedFd<'_>, size: usize) -> io::Res
         .or_else(|_| set(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, size))
 }
 
+/// Asks for a send buffer of `size` bytes, in the same way.
+pub(crate) fn set_send_buffer(socket: BorrowedFd<'_>, size: usize) -> io::Result<()> {
+    let size = c_int::try_from(size).unwrap_or(c_int::MAX);
+    set(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, size)
+        .or_else(|_| set(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, size))
+}
+
 /// Whether the kernel can cut one message into datagrams (since 4.18).
 pub(crate) fn offloads(socket: BorrowedFd<'_>) -> bool {
     set(socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()

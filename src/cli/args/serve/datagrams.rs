@@ -31,8 +31,8 @@ pub(super) struct AnswerOptions {
     /// Send one source at most N answers to UDP datagrams in a second, or off [default: off]
     #[arg(long, value_name = "N", value_parser = rate_cap)]
     udp_rate: Option<RateCap>,
-    /// Send one Unix datagram peer at most N answers in a second, or off; the cap bounds what a
-    /// loop of two servers that answer each other costs [default: 50000]
+    /// Send one Unix datagram peer at most N answers in a second, or off; a loop of two servers
+    /// that answer each other ends at the cap, and a fast client needs more [default: 2000]
     #[arg(long, value_name = "N", value_parser = rate_cap)]
     unixgram_rate: Option<RateCap>,
 }
