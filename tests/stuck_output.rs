@@ -331,7 +331,7 @@ fn what_a_non_blocking_standard_output_costs_is_counted_and_a_failure() {
     );
 }
 
-/// As when the disk is full and stays so.
+/// As when the disk is full and stays so. The line that says where it listens is one of them.
 #[test]
 fn lines_that_could_not_be_written_to_the_end_are_a_failure() {
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -339,7 +339,7 @@ fn lines_that_could_not_be_written_to_the_end_are_a_failure() {
     receiver.send((0..3).map(|number| format!("{number}\n")));
     let (status, log) = receiver.stop();
     assert_eq!(status, Some(1), "{log}");
-    let expected = "mynah: 3 printed lines still waiting to be written: standard output: No space";
+    let expected = "mynah: 4 printed lines still waiting to be written: standard output: No space";
     assert!(log.contains(expected), "{log}");
 }
 
@@ -557,4 +557,34 @@ fn outputs_that_nobody_reads_do_not_keep_the_server_from_ending() {
     }
     let status = eventually("the server ends", || child.0.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
+}
+
+/// The pipe may be full from the beginning. The server cannot say where it listens, and serves all
+/// the same. A signal ends it, cleanly.
+#[test]
+fn a_standard_output_that_is_full_from_the_beginning_does_not_hold_up_the_server() {
+    let scratch = Scratch::new();
+    let socket = scratch.path("echo");
+    let (_far, mut near) = non_blocking_pipe(&scratch);
+    while near.write(&[b'x'; 4096]).is_ok() {}
+    // A byte that did not fit into a page may fit by itself.
+    while near.write(b"x").is_ok() {}
+    let blocking = OpenOptions::new()
+        .write(true)
+        .open(scratch.path("pipe"))
+        .unwrap();
+    let mut command = Command::new(binary());
+    command
+        .args(["serve", "-q", &scratch.endpoint("unix", "echo")])
+        .stdin(Stdio::null())
+        .stdout(blocking);
+    let mut child = Killed(command.spawn().unwrap());
+    let stream = eventually("the server listens", || UnixStream::connect(&socket).ok());
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_echoes(&stream, b"served");
+    drop(stream);
+    child.signal("TERM");
+    let status = eventually("the server ends", || child.0.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    assert!(!socket.exists(), "it takes its file with it");
 }

@@ -9,7 +9,6 @@
 
 use std::cell::Cell;
 use std::fmt::{self, Write};
-use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -20,7 +19,6 @@ use mynah::{Counted, Escaped, Hex, Peer};
 use super::charset::{Charset, Decoded, Decoder};
 use super::log::Rarely;
 use super::outlet::{Outlet, Pushed};
-use super::sink::Descriptor;
 
 /// Standard output, for all that is printed.
 #[derive(Clone, Debug)]
@@ -42,14 +40,14 @@ pub(crate) struct Count {
 
 impl Printer {
     /// Prints what is in `charset`.
-    pub(crate) fn new(charset: Charset) -> io::Result<Printer> {
-        Ok(Printer {
-            outlet: Outlet::lines("printer", Descriptor(io::stdout()))?,
+    pub(crate) fn new(charset: Charset, outlet: Outlet) -> Printer {
+        Printer {
+            outlet,
             charset,
             count: Rc::default(),
             drops: Rc::default(),
             has_ended: Rc::default(),
-        })
+        }
     }
 
     /// What prints the messages of one connection, or of one datagram socket.
@@ -173,6 +171,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+    use crate::cli::sink::Descriptor;
 
     /// What `print` prints, and the count.
     fn printed(label: &str, print: impl FnOnce(&mut dyn Tap, &Peer)) -> (String, String) {

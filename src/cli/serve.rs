@@ -11,9 +11,10 @@ use mynah::{Address, Ending, Endpoint, Limits, Reactor};
 use super::charset::Charset;
 use super::checks;
 use super::log::Log;
+use super::outlet::Outlet;
 use super::print::Printer;
 use super::signals;
-use super::sink;
+use super::sink::Descriptor;
 use super::status::{Failure, Status};
 
 /// What to serve, where, and within which limits.
@@ -53,7 +54,8 @@ pub(crate) struct Speech {
 
 /// Serves until a signal ends it.
 pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
-    let max_connections = checks::max_connections(config.max_connections, config.endpoints.len());
+    let endpoints = config.endpoints.iter().map(descriptors_of).sum();
+    let max_connections = checks::max_connections(config.max_connections, endpoints);
     signals::survive_file_limit()
         .and_then(|()| signals::survive_operator())
         .map_err(|error| failed("catch signals", &error))?;
@@ -73,11 +75,11 @@ pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
         let reply = config.speech.reply.as_ref();
         checks::check_amplification(&config.endpoints, &config.service, reply);
     }
+    let stdout = Outlet::lines("output", Descriptor(io::stdout()))
+        .map_err(|error| failed("start the output", &error))?;
     let printer = config
         .print
-        .map(Printer::new)
-        .transpose()
-        .map_err(|error| failed("start the printer", &error))?;
+        .map(|charset| Printer::new(charset, stdout.clone()));
     let net = OsNet::new().map(|net| {
         net.with_stream_options(config.streams.clone())
             .with_datagram_options(config.datagrams.clone())
@@ -103,10 +105,20 @@ pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
             lines.push_str(&format!("listening on {address}\n"));
         }
     }
-    announce(&lines);
+    // In one piece when every endpoint can be used: a script that reads these lines may connect. If
+    // standard output is closed, nobody wants to know. If nobody reads it, the loop runs, because
+    // it alone acts on signals.
+    stdout.push(lines.as_bytes());
     log.loop_begins();
     let ending = reactor.run();
-    let has_missing = printer.is_some_and(|printer| conclude(printer, config, log));
+    let has_missing = match printer {
+        Some(printer) => conclude(printer, config, log),
+        None => {
+            // A server that ends soon may not have written its first lines yet.
+            stdout.close();
+            false
+        }
+    };
     Ok(match ending {
         Ending::Cut(_) => Status::Failed,
         Ending::Clean if has_missing && config.is_counted => Status::Failed,
@@ -147,6 +159,15 @@ pub(super) fn resolve(endpoints: &[Endpoint]) -> Result<Vec<Address>, Failure> {
         addresses.extend(found);
     }
     Ok(addresses)
+}
+
+/// Descriptors that an endpoint takes, apart from its connections. A Unix datagram server has a
+/// probe, and one for each peer that it knows.
+fn descriptors_of(endpoint: &Endpoint) -> usize {
+    match endpoint {
+        Endpoint::Unixgram(_) => 2 + net::KNOWN_UNIX_PEERS,
+        _ => 1,
+    }
 }
 
 /// This machine and this process, one for all endpoints, so that no two connections have the same
@@ -190,13 +211,6 @@ impl Speech {
             host: host.clone(),
         }
     }
-}
-
-/// Written in one piece when every endpoint can be used: a script that reads these lines may
-/// connect.
-fn announce(lines: &str) {
-    // If standard output is closed, nobody wants to know.
-    let _ = sink::write_all(io::stdout(), lines.as_bytes());
 }
 
 fn failed(what: &str, error: &io::Error) -> Failure {

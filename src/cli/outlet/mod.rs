@@ -179,7 +179,7 @@ impl Outlet {
         }
         queue.add_note();
         queue.waiting.extend_from_slice(bytes);
-        queue.lines += 1;
+        queue.lines += lines_in(bytes).max(1);
         if mem::take(&mut queue.is_asleep) {
             drop(queue);
             self.0.filled.notify_one();
@@ -317,7 +317,7 @@ impl Outlet {
     }
 
     fn note_progress(&self, written: &[u8]) {
-        let lines = written.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let lines = lines_in(written);
         let mut queue = self.lock();
         queue.failing = None;
         queue.lines_taken = queue.lines_taken.saturating_sub(lines);
@@ -327,4 +327,8 @@ impl Outlet {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn lines_in(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
