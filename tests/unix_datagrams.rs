@@ -138,7 +138,7 @@ fn a_datagram_peer_that_never_reads_holds_nobody_up_and_gets_its_replies_later()
 fn large_replies_that_are_never_read_hold_nobody_up() {
     let scratch = Scratch::new();
     let path = scratch.path("echo");
-    let server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
+    let _server = Server::start(&[&scratch.endpoint("unixgram", "echo")]);
     let most: usize = std::fs::read_to_string("/proc/sys/net/core/wmem_max")
         .ok()
         .and_then(|text| text.trim().parse().ok())

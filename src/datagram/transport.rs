@@ -103,9 +103,8 @@ impl<N: Net> DatagramTransport<'_, N> {
         let size = pieces.iter().map(|piece| piece.len()).sum();
         match self.rights.judge(size, self.peer, self.now) {
             Some(Ok(())) => {
-                if !self.replies.push(self.part, pieces, self.burst) {
-                    self.stats.datagrams_overflowed += 1;
-                }
+                let is_kept = self.replies.push(self.part, pieces, self.burst);
+                self.stats.datagrams_overflowed += u64::from(!is_kept);
             }
             Some(Err(refusal)) => self.refuse(refusal),
             None => {}
