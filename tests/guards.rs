@@ -322,6 +322,9 @@ fn a_unix_server_does_not_answer_itself() {
     assert_eq!(stats.datagrams_refused, 1, "{stats}");
 }
 
+/// Makes the first path lead to the socket at the second.
+type Lead = fn(&Path, &Path);
+
 /// A peer may lead its own name to a socket that it must not reach: by a link, by a link in the
 /// place of a directory, by another name of the file, or by moving it. The server has the right to
 /// send there, and must not lend it.
@@ -337,17 +340,17 @@ fn a_unix_server_does_not_speak_to_a_socket_for_another_peer() {
         victim.set_nonblocking(true).unwrap();
         (others.join(name), victim)
     });
-    let ways: [(&str, &dyn Fn(&Path, &Path)); 4] = [
-        ("linked", &|name, victim| symlink(victim, name).unwrap()),
-        ("own/through", &|name, victim| {
+    let ways: [(&str, Lead); 4] = [
+        ("linked", |name, victim| symlink(victim, name).unwrap()),
+        ("own/through", |name, victim| {
             let (own, others) = (name.parent().unwrap(), victim.parent().unwrap());
             std::fs::remove_dir(own).unwrap();
             symlink(others, own).unwrap();
         }),
-        ("hard", &|name, victim| {
+        ("hard", |name, victim| {
             std::fs::hard_link(victim, name).unwrap()
         }),
-        ("moved", &|name, victim| {
+        ("moved", |name, victim| {
             std::fs::rename(victim, name).unwrap()
         }),
     ];

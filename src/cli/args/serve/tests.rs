@@ -97,7 +97,7 @@ fn every_limit_reaches_the_configuration() {
 #[test]
 fn the_caps_on_datagrams_can_be_lowered_and_switched_off() {
     let cap = |words: &str| config(words).limits.unixgram_rate;
-    assert_eq!(cap("serve"), Some(50_000));
+    assert_eq!(cap("serve"), Some(2_000));
     assert_eq!(cap("serve unixgram:/tmp/a --unixgram-rate 7"), Some(7));
     assert_eq!(cap("serve unixgram:/tmp/a --unixgram-rate off"), None);
     let cap = |words: &str| config(words).limits.udp_rate;
