@@ -1,8 +1,8 @@
 //! Which datagrams get no answer, and why.
 //!
 //! A datagram says where it comes from, and anybody can write anything there. A server that
-//! believes it is a weapon: somebody can make it shout at a third party, at another server that
-//! shouts back, or at itself. This module owns the rules against that. `judge` is a pure function
+//! believes it is a weapon: with a forged source it attacks a third party, a server that answers in
+//! turn, or itself. This module owns the rules against that. `judge` is a pure function
 //! over source and destination, for UDP and Unix sockets alike, and each refusal has a counter of
 //! its own. It must never refuse a peer that is merely unusual: an honest client sends from a port
 //! of its own choice.
@@ -14,7 +14,7 @@
 //! | our own address as the source | refused |
 //! | a datagram to a group or to all hosts | refused, unless the socket is bound to that address |
 //! | a Unix name that leads elsewhere, by a link | the answer is not sent (`net/unix_peers.rs`) |
-//! | a Unix peer that answers us in turn | at most [`Limits::unixgram_rate`] answers a second |
+//! | a Unix peer that answers us in turn | at most [so many] answers a second |
 //!
 //! What the rules cannot stop:
 //!
@@ -31,19 +31,16 @@
 //! An answer with one hop left would reach it. But two servers that answered so would answer each
 //! other for ever, and nothing in a datagram tells such a client from the end of such a loop.
 //!
+//! [so many]: crate::Limits::unixgram_rate
+//!
 //! Tests: below; `tests/guards.rs` forges datagrams of every kind.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 
-use log::warn;
-
 use crate::values::endpoint::Address;
-use crate::values::limits::Limits;
 use crate::values::path::Path;
 use crate::values::peer::Peer;
 use crate::values::refusal::Refusal;
-use crate::values::time::Time;
 
 /// Ports of UDP services that answer whatever they receive, and that no client sends from. Such a
 /// service and we could answer each other for ever. In order, for the search.
@@ -174,80 +171,8 @@ fn takes_all(bound: &Address) -> bool {
     matches!(bound, Address::Udp(bound) if bound.ip().is_unspecified())
 }
 
-/// How many answers each source has had in this second.
-///
-/// The table has a fixed size, however many sources are forged. Sources that fall on one slot share
-/// its answers, so no source ever gets more than its cap, and nobody can know beforehand which
-/// sources share.
-#[derive(Debug)]
-pub(crate) struct Rate {
-    /// The most for a UDP source: an IPv4 address, or the /64 network of an IPv6 address, because
-    /// one host owns all of that.
-    udp: Option<u32>,
-    /// The most for a Unix peer.
-    unix: Option<u32>,
-    /// The second that is being counted.
-    second: u64,
-    answers: Box<[u32]>,
-    /// Whether the log says that a Unix peer met its cap.
-    has_warned: bool,
-    hasher: RandomState,
-}
-
-/// Slots of that table: 64 KiB.
-const SLOTS: usize = 16 * 1024;
-
-impl Rate {
-    pub(crate) fn new(limits: &Limits) -> Rate {
-        Rate {
-            udp: limits.udp_rate,
-            unix: limits.unixgram_rate,
-            second: 0,
-            answers: vec![0; SLOTS].into(),
-            has_warned: false,
-            hasher: RandomState::new(),
-        }
-    }
-
-    /// Whether one more answer to `peer` is within its cap. If so, counts it.
-    #[inline]
-    pub(crate) fn allows(&mut self, peer: &Peer, now: Time) -> bool {
-        let most = match peer {
-            Peer::V4(..) | Peer::V6(..) => self.udp,
-            Peer::Unix(_) => self.unix,
-        };
-        most.is_none_or(|most| self.takes_one_of(most, peer, now))
-    }
-
-    #[inline(never)]
-    fn takes_one_of(&mut self, most: u32, peer: &Peer, now: Time) -> bool {
-        let second = (now - Time::ZERO).as_secs();
-        if std::mem::replace(&mut self.second, second) != second {
-            self.answers.fill(0);
-        }
-        let slot = match peer {
-            Peer::V4(ip, _) => self.hasher.hash_one(ip.octets()),
-            Peer::V6(ip, ..) => self.hasher.hash_one(&ip.octets()[..8]),
-            Peer::Unix(name) => self.hasher.hash_one(name),
-        };
-        let answers = &mut self.answers[slot as usize % SLOTS];
-        let is_within = *answers < most;
-        *answers += u32::from(is_within);
-        if !is_within && matches!(peer, Peer::Unix(_)) && !self.has_warned {
-            self.has_warned = true;
-            warn!(
-                "{peer}: has had {most} answers in this second, and gets no more; if it is not \
-                 another server, raise --unixgram-rate"
-            );
-        }
-        is_within
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn path(source: &str, local: Option<&str>, hops: Option<u8>) -> Path {
@@ -389,42 +314,6 @@ mod tests {
             let path = path(&format!("192.0.2.9:{port}"), None, None);
             let verdict = judge(&path, &udp("192.0.2.1:7777"), &Own::default(), is_local);
             assert_eq!(verdict, due, "port {port}");
-        }
-    }
-
-    fn rate(udp_rate: Option<u32>, unixgram_rate: Option<u32>) -> Rate {
-        Rate::new(&Limits {
-            udp_rate,
-            unixgram_rate,
-            ..Limits::default()
-        })
-    }
-
-    #[test]
-    fn no_source_gets_more_than_its_share_of_a_second_however_many_there_are() {
-        let mut rate = rate(Some(3), Some(2));
-        let now = Time::ZERO + Duration::from_secs(100);
-        let peer = |ip: u32| Peer::V4(ip.into(), 40_000);
-        for forged in 0..100_000 {
-            rate.allows(&peer(forged), now);
-        }
-        let mut count = |peer: &Peer, now| (0..10).filter(|_| rate.allows(peer, now)).count();
-        assert!(count(&peer(1 << 30), now) <= 3);
-        let now = now + Duration::from_secs(1);
-        assert_eq!(count(&peer(1 << 30), now), 3);
-        let now = now + Duration::from_secs(1);
-        assert_eq!(count(&Peer::Unix((*b"/tmp/a").into()), now), 2);
-        let v6 = |host: u128| Peer::V6((0x2001_0db8_u128 << 96 | host).into(), 1, 0);
-        let now = now + Duration::from_secs(1);
-        let answers = (0..10).filter(|host| rate.allows(&v6(*host), now));
-        assert_eq!(answers.count(), 3, "one network, one source");
-    }
-
-    #[test]
-    fn no_cap_is_no_cap() {
-        let mut rate = rate(None, None);
-        for peer in [Peer::V4([192, 0, 2, 1].into(), 1), Peer::unnamed()] {
-            assert!((0..10).all(|_| rate.allows(&peer, Time::ZERO)));
         }
     }
 }

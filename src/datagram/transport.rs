@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use log::warn;
 
-use super::guard::Rate;
 use super::queue::charge;
+use super::rate::Rate;
 use super::replies::Replies;
 use crate::net::Net;
 use crate::service::Transport;

@@ -406,13 +406,8 @@ impl Net for OsNet {
         socket::is_local(address)
     }
 
-    #[cfg(any(target_os = "linux", target_os = "android"))]
     fn unread(&self, socket: &Datagram) -> Option<(usize, usize)> {
-        let Datagram::Unix(_, socket, _) = socket else {
-            return None;
-        };
-        let most = SockRef::from(socket).send_buffer_size().ok()?;
-        Some((super::sys::unsent(socket.as_fd()).ok()?, most))
+        datagrams::unread(socket)
     }
 
     fn close_datagram(&mut self, socket: Datagram) {

@@ -150,3 +150,17 @@ pub(super) fn offloads(socket: &Datagram) -> bool {
         _ => false,
     }
 }
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn unread(socket: &Datagram) -> Option<(usize, usize)> {
+    let Datagram::Unix(_, socket, _) = socket else {
+        return None;
+    };
+    let most = SockRef::from(socket).send_buffer_size().ok()?;
+    Some((crate::net::sys::unsent(socket.as_fd()).ok()?, most))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn unread(_socket: &Datagram) -> Option<(usize, usize)> {
+    None
+}
