@@ -315,6 +315,36 @@ fn a_datagram_that_stands_in_the_kernel_is_answered() {
     assert_eq!(status(&mut server), 0);
 }
 
+/// The second signal ends the server before one turn has answered all that stands in the kernel:
+/// the last look at the socket does.
+#[test]
+fn two_signals_at_once_leave_no_datagram_that_one_more_run_can_answer() {
+    let mut server = Server::start(&[UDP, NO_HURRY[0], NO_HURRY[1]]);
+    // Each of several clients has room for its answers.
+    let clients = [0; 4].map(|_| UdpSocket::bind(loopback()).unwrap());
+    for client in &clients {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.connect(server.address(0)).unwrap();
+    }
+    server.signal("STOP");
+    for index in 0..64u8 {
+        for client in &clients {
+            client.send(&[index; 20]).unwrap();
+        }
+    }
+    server.signal("TERM");
+    server.signal("INT");
+    server.signal("CONT");
+    assert_eq!(status(&mut server), 0);
+    for client in &clients {
+        for index in 0..64u8 {
+            let mut got = [0; 200];
+            assert_eq!(common::again(|| client.recv(&mut got)).unwrap(), 20);
+            assert_eq!(got[0], index);
+        }
+    }
+}
+
 #[test]
 fn a_broken_pipe_is_no_signal_to_end() {
     let mut server = Server::start(&[TCP]);

@@ -18,6 +18,7 @@
 //! `tests/simulation/`.
 
 mod crowd;
+mod ending;
 pub mod guard;
 mod queue;
 mod rate;
@@ -114,6 +115,8 @@ enum Drain {
     Until(Time),
     /// Receives no more, and only answers and sends what it has.
     Finishing,
+    /// The server ends, and has looked at the socket once more.
+    LastLook,
 }
 
 impl<N: Net> Datagram<N> {
@@ -218,7 +221,7 @@ impl<N: Net> Datagram<N> {
         match self.drain {
             Drain::NotBegun => return outcome,
             Drain::Until(until) if outcome == Outcome::More && turn.now < until => return outcome,
-            Drain::Until(_) | Drain::Finishing => self.drain = Drain::Finishing,
+            _ => self.drain = Drain::Finishing,
         }
         if self.pending() > 0 {
             outcome

@@ -13,6 +13,7 @@ use crate::net::Net;
 use crate::stream::connection::Connection;
 use crate::values::counted::Counted;
 use crate::values::error::CloseReason;
+use crate::values::limits::TURN_BUDGET;
 use crate::values::ready::Ready;
 use crate::values::time::Time;
 use crate::values::token::Token;
@@ -185,7 +186,10 @@ impl<N: Net> Reactor<N> {
             }
             Source::Connecting(_) => CloseReason::Cut,
             Source::Datagram(datagram) => {
-                self.cut += usize::from(datagram.pending() > 0);
+                self.turn.budget = TURN_BUDGET;
+                let (ready, common) = (&mut entry.ready, &mut self.common);
+                let is_cut = datagram.last_look(ready, &mut self.turn, common);
+                self.cut += usize::from(is_cut);
                 CloseReason::Drained
             }
             Source::Listener(_) | Source::Signals(_) | Source::Waker => return,

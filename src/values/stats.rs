@@ -85,6 +85,9 @@ counters! {
     datagrams_overflowed,
     /// Replies that the socket refused for good (source port 0, a peer that is gone, …).
     datagrams_refused,
+    /// Datagrams that the end of the server left without an answer: replies that waited for the
+    /// socket, and datagrams that were received or still in the kernel. They count as cut.
+    datagrams_cut,
     /// Datagrams that the kernel dropped because its buffer was full, where it tells.
     datagrams_dropped,
     /// Times that datagrams could not be sent together, and were sent one by one.

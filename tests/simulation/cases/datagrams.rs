@@ -3,7 +3,7 @@
 use mynah::limits::DATAGRAM_BUDGET;
 use mynah::net::sim::{COALESCED, Conditions};
 use mynah::values::path::Path;
-use mynah::{Address, Limits, Peer, Refusal};
+use mynah::{Address, Ending, Limits, Peer, Refusal};
 
 use super::{echo, reactor, rest, udp};
 use crate::model::rules::DATAGRAMS;
@@ -130,5 +130,54 @@ fn floods_of_coalesced_datagrams_are_cut_at_the_budget_of_the_turn() {
                 "seed {seed}: {handled} datagrams in one turn"
             );
         }
+    }
+}
+
+/// The server ends at once while a socket holds more than one run answers. It answers a last run,
+/// counts the rest, and says that it cut something. Datagrams of one message of the kernel count
+/// one by one.
+#[test]
+fn datagrams_that_the_end_leaves_unanswered_are_counted() {
+    for (seed, most) in (0..100).flat_map(|seed| [(seed, 1000), (seed, DATAGRAM_BUDGET as u64)]) {
+        let mut reactor = reactor(seed, Conditions::default(), Limits::default());
+        reactor.bind(&udp(), echo()).unwrap();
+        for _ in 0..most {
+            reactor.net_mut().deliver(0, client(), vec![7; 4]);
+        }
+        reactor.handle().stop();
+        let ending = reactor.run();
+        let stats = reactor.stats();
+        let (out, overflowed) = (stats.datagrams_out, stats.datagrams_overflowed);
+        assert_eq!(stats.datagrams_in, most, "seed {seed}: {stats}");
+        assert_eq!(
+            out + overflowed + stats.datagrams_cut,
+            most,
+            "seed {seed}: {stats}"
+        );
+        let is_cut = stats.datagrams_cut > 0;
+        assert_eq!(ending == Ending::Cut(1), is_cut, "seed {seed}: {stats}");
+        assert!(is_cut || most < 1000, "seed {seed}: {stats}");
+    }
+}
+
+/// A service that panics in the last look at its socket: the end comes all the same, and every
+/// datagram is counted.
+#[test]
+fn a_panic_in_the_last_look_loses_no_count() {
+    silence_deliberate_panics();
+    for seed in 0..100 {
+        let mut reactor = reactor(seed, Conditions::default(), Limits::default());
+        reactor
+            .bind(&udp(), Box::new(|shape| Box::new(Fragile(shape))))
+            .unwrap();
+        for _ in 0..1000 {
+            reactor.net_mut().deliver(0, client(), vec![0, MAGIC]);
+        }
+        reactor.handle().stop();
+        assert_eq!(reactor.run(), Ending::Cut(1), "seed {seed}");
+        let stats = reactor.stats();
+        let panicked = stats.unanswered[Refusal::Panicked];
+        assert_eq!(stats.datagrams_in, 1000, "seed {seed}: {stats}");
+        assert_eq!(panicked + stats.datagrams_cut, 1000, "seed {seed}: {stats}");
     }
 }

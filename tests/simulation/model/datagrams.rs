@@ -61,6 +61,7 @@ pub(crate) fn unanswered(stats: &Stats) -> u64 {
         - stats.datagrams_out
         - stats.datagrams_refused
         - stats.datagrams_overflowed
+        - stats.datagrams_cut
         - stats.unanswered.total()
 }
 
