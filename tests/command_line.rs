@@ -633,3 +633,12 @@ fn rust_log_goes_above_the_flags() {
         "{some}"
     );
 }
+
+/// One loop on one thread: a process with two pays for it with each system call.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_is_one_thread() {
+    let server = Server::start(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]);
+    let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    assert_eq!(threads.count(), 1);
+}

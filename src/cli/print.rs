@@ -50,6 +50,11 @@ impl Printer {
         }
     }
 
+    /// Where it writes.
+    pub(crate) fn outlet(&self) -> Outlet {
+        self.outlet.clone()
+    }
+
     /// What prints the messages of one connection, or of one datagram socket.
     pub(crate) fn tap(&self) -> Box<dyn Tap> {
         Box::new(Print {

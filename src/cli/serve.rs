@@ -14,7 +14,7 @@ use super::log::Log;
 use super::outlet::Outlet;
 use super::print::Printer;
 use super::signals;
-use super::sink::Descriptor;
+use super::sink::{self, Descriptor};
 use super::status::{Failure, Status};
 
 /// What to serve, where, and within which limits.
@@ -75,11 +75,10 @@ pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
         let reply = config.speech.reply.as_ref();
         checks::check_amplification(&config.endpoints, &config.service, reply);
     }
-    let stdout = Outlet::lines("output", Descriptor(io::stdout()))
-        .map_err(|error| failed("start the output", &error))?;
     let printer = config
         .print
-        .map(|charset| Printer::new(charset, stdout.clone()));
+        .map(|charset| output().map(|stdout| Printer::new(charset, stdout)))
+        .transpose()?;
     let net = OsNet::new().map(|net| {
         net.with_stream_options(config.streams.clone())
             .with_datagram_options(config.datagrams.clone())
@@ -105,25 +104,40 @@ pub(crate) fn run(config: &Config, log: &Log) -> Result<Status, Failure> {
             lines.push_str(&format!("listening on {address}\n"));
         }
     }
-    // In one piece when every endpoint can be used: a script that reads these lines may connect. If
-    // standard output is closed, nobody wants to know. If nobody reads it, the loop runs, because
-    // it alone acts on signals.
-    stdout.push(lines.as_bytes());
+    // When every endpoint can be used: a script that reads these lines may connect. If standard
+    // output is closed, nobody wants to know. If nobody reads it, a thread waits for the reader and
+    // the loop runs, because it alone acts on signals. Otherwise there is no thread: each system
+    // call of a process that has two costs more.
+    let rest = sink::write_now(io::stdout(), lines.as_bytes());
+    let announcing = match (&printer, rest) {
+        (_, []) => None,
+        (Some(printer), _) => Some(printer.outlet()),
+        (None, _) => Some(output()?),
+    };
+    if let Some(outlet) = &announcing {
+        outlet.push(rest);
+    }
     log.loop_begins();
     let ending = reactor.run();
-    let has_missing = match printer {
-        Some(printer) => conclude(printer, config, log),
-        None => {
-            // A server that ends soon may not have written its first lines yet.
-            stdout.close();
+    let has_missing = match (printer, announcing) {
+        (Some(printer), _) => conclude(printer, config, log),
+        (None, Some(outlet)) => {
+            outlet.close();
             false
         }
+        (None, None) => false,
     };
     Ok(match ending {
         Ending::Cut(_) => Status::Failed,
         Ending::Clean if has_missing && config.is_counted => Status::Failed,
         Ending::Clean => Status::Done,
     })
+}
+
+/// A thread that writes to standard output.
+fn output() -> Result<Outlet, Failure> {
+    Outlet::lines("output", Descriptor(io::stdout()))
+        .map_err(|error| failed("start the output", &error))
 }
 
 /// The last words on what was printed, on standard error behind the log. Returns whether printed

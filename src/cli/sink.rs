@@ -57,6 +57,15 @@ impl Retry {
 #[derive(Debug)]
 pub(super) struct Descriptor<F>(pub(super) F);
 
+impl<F: AsFd> Descriptor<F> {
+    /// Whether a short write does not wait. An error counts too: the write tells it.
+    fn is_writable(&self) -> bool {
+        let timeout = rustix::event::Timespec::default();
+        let ready = poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], Some(&timeout));
+        ready.is_ok_and(|ready| ready > 0)
+    }
+}
+
 impl<F: AsFd + Send> Sink for Descriptor<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::io::write(&self.0, bytes)?)
@@ -92,6 +101,29 @@ pub(super) fn write_all(descriptor: impl AsFd + Send, mut bytes: &[u8]) -> io::R
         }
     }
     Ok(())
+}
+
+/// What a pipe takes without a wait if it takes anything (PIPE_BUF, pipe(7)).
+const PIECE: usize = 4096;
+
+/// Writes as much of `bytes` to standard output as it takes without a wait, and returns the rest.
+/// Of a descriptor that is closed or broken nothing is left to say: there is no rest.
+pub(super) fn write_now(descriptor: impl AsFd + Send, mut bytes: &[u8]) -> &[u8] {
+    let mut sink = Descriptor(descriptor);
+    while !bytes.is_empty() {
+        if !sink.is_writable() {
+            return bytes;
+        }
+        match sink.write(&bytes[..bytes.len().min(PIECE)]) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) => match Retry::after(&error) {
+                Retry::AtOnce => {}
+                Retry::WhenWritable | Retry::Later => return bytes,
+                Retry::Never => return &[],
+            },
+        }
+    }
+    bytes
 }
 
 #[cfg(test)]
