@@ -32,7 +32,7 @@ pub(super) fn max_connections(asked: Option<u32>, endpoints: usize) -> usize {
     } else if max_connections > most {
         warn!(
             "{max_connections} connections do not fit into {descriptors} descriptors: accepting \
-             will pause at about {most}; raise the hard limit (ulimit -Hn)"
+             may pause from {most} on; raise the hard limit (ulimit -Hn)"
         );
     }
     max_connections

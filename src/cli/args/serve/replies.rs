@@ -30,7 +30,8 @@ pub(super) struct ReplyOptions {
     /// time; {{ and }} are braces
     #[arg(long, value_name = "TEMPLATE", allow_hyphen_values = true)]
     reply: Option<String>,
-    /// Close a stream connection after its first reply, or after the greeting without --reply
+    /// Close a stream connection after its first reply, or after the greeting without --reply; with
+    /// neither, after an echo of one message
     #[arg(long)]
     close: bool,
 }
