@@ -91,6 +91,8 @@ pub struct Reactor<N: Net> {
     common: Common,
     /// The source that runs. A panic is attributed to it.
     running: Token,
+    /// Whether this turn has left deadlines to the next one.
+    leaves_deadlines: bool,
     /// The listeners, in the order in which they may accept when not all can.
     listeners: Vec<Token>,
     datagrams: Vec<Token>,
@@ -128,6 +130,7 @@ impl<N: Net> Reactor<N> {
             turn,
             common,
             running,
+            leaves_deadlines: false,
             listeners: Vec::new(),
             datagrams: Vec::new(),
             batch: Vec::new(),
@@ -253,7 +256,7 @@ impl<N: Net> Reactor<N> {
         if events > 0 {
             self.sleep.saw_events(self.turn.now);
         }
-        self.sources.mark_due(self.turn.now, DEADLINE_BUDGET);
+        self.leaves_deadlines = self.sources.mark_due(self.turn.now, DEADLINE_BUDGET);
         events
     }
 
@@ -263,7 +266,7 @@ impl<N: Net> Reactor<N> {
         self.sources.begin_turn();
         self.turn.budget = TURN_BUDGET;
         self.guarded(Reactor::run_within_budget);
-        if self.sources.has_rest() {
+        if self.sources.has_rest() || self.leaves_deadlines {
             self.turn.stats.turns_cut += 1;
         }
     }

@@ -185,11 +185,11 @@ impl<S> Sources<S> {
 
     /// Marks sources whose alarms are due, at most `most` of them, in the order of their deadlines.
     /// Those that are left stay in the heap, where [`Sources::next_alarm`] keeps the loop from
-    /// sleeping.
-    pub(crate) fn mark_due(&mut self, now: Time, most: usize) {
+    /// sleeping. Returns whether there are any.
+    pub(crate) fn mark_due(&mut self, now: Time, most: usize) -> bool {
         for _ in 0..most {
             let Some((token, at)) = self.timer.pop_due(now) else {
-                return;
+                return false;
             };
             let entry = self.get_mut(token).filter(|entry| entry.alarm_at == at);
             if let Some(entry) = entry {
@@ -197,6 +197,7 @@ impl<S> Sources<S> {
                 self.mark(token, Ready::ALARM);
             }
         }
+        self.timer.next() <= now
     }
 
     /// The time of the next alarm.
