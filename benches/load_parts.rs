@@ -8,19 +8,27 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use mynah::load::{Expected, Pace, Payload, Reader, Response, Schedule, Sent, Times, Window};
+use mynah::load::{
+    Arrivals, Course, Expected, Pace, Payload, Reader, Response, Schedule, Sent, Times, Window,
+};
 use mynah::{Dice, Time};
 
 fn parts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("load");
-    let schedule = Schedule::new(Pace::per_second(20_000.0), Time::ZERO, 7, 50);
-    let mut n = 0;
-    group.bench_function("schedule: time of the next message", |bencher| {
-        bencher.iter(|| {
-            n += 1;
-            black_box(schedule.at(n))
-        });
-    });
+    for arrivals in [Arrivals::Poisson, Arrivals::Uniform] {
+        let course = Course::steady(Pace::per_second(20_000.0));
+        let schedule = Schedule::new(arrivals, 1, course, Time::ZERO, 50);
+        let mut lane = schedule.lane(7);
+        group.bench_function(
+            format!("schedule: next message, {}", arrivals.name()),
+            |bencher| {
+                bencher.iter(|| {
+                    schedule.take(&mut lane);
+                    black_box(schedule.next(&lane))
+                });
+            },
+        );
+    }
 
     let (mut times, mut dice) = (Times::default(), Dice::new(1));
     group.bench_function("times: record one", |bencher| {

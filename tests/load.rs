@@ -298,7 +298,7 @@ fn a_message_may_come_from_a_file() {
     );
 }
 
-/// The rate that was asked for is the rate that is had, to the message.
+/// On a grid the rate that was asked for is the rate that is had, to the message.
 #[test]
 fn an_open_loop_sends_what_is_due_and_no_more() {
     let server = Server::start(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]);
@@ -310,6 +310,8 @@ fn an_open_loop_sends_what_is_due_and_no_more() {
             "7",
             "--rate",
             "1234.5",
+            "--arrivals",
+            "uniform",
             "--duration",
             "2s",
             "--warmup",

@@ -58,6 +58,12 @@ fn the_schema_of_the_json_report_is_the_one_that_was_promised() {
         format!("udp://{}", server.address(1)),
     );
     let mut fields = BTreeMap::new();
+    let start_at = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_secs()
+        + 3;
+    let start_at = format!("{start_at}.25");
     for args in [
         &["load", &tcp, "--requests", "10", "-c", "2"][..],
         &[
@@ -95,6 +101,18 @@ fn the_schema_of_the_json_report_is_the_one_that_was_promised() {
             "100.5",
             "--timeout",
             "off",
+        ],
+        &[
+            "load",
+            &tcp,
+            "--stage",
+            "0..500:100ms",
+            "--label",
+            "a name",
+            "--spin",
+            "off",
+            "--start-at",
+            &start_at,
         ],
         &[
             "load",
@@ -315,6 +333,8 @@ fn merged_logs_are_the_sum_of_their_runs() {
             "3",
             "--rate",
             rate,
+            "--arrivals",
+            "uniform",
             "--duration",
             "1s",
             "--warmup",

@@ -7,17 +7,18 @@
 #[path = "simulation/seeds.rs"]
 mod seeds;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mynah::Dice;
 use mynah::load::{
-    Check, Concluded, Generator, Lanes, Law, News, Orders, Pace, Payload, Plan, Response, Tally,
-    Trouble,
+    Arrivals, Check, Concluded, Generator, Lanes, Law, News, Orders, Pace, Payload, Plan, Response,
+    Tally, Trouble,
 };
 use mynah::net::sim::{Conditions, PeerEnd, Selector, SimNet};
-use mynah::{Address, Limits, Reactor};
+use mynah::{Address, Limits, Reactor, Time};
 
 use self::seeds::seeds;
 
@@ -36,6 +37,9 @@ fn plan(law: Law) -> Plan {
         check: Check::Echo,
         is_numbered: false,
         law,
+        arrivals: Arrivals::Uniform,
+        seed: 0,
+        stages: Vec::new(),
         depth: 1,
         churn: false,
         timeout: Some(Duration::from_secs(30)),
@@ -66,6 +70,7 @@ fn run(
     let limits = Limits {
         connect_timeout: plan.timeout,
         write_timeout: None,
+        precise_sleep: seed % 3 > 0,
         spin: Duration::from_micros(100 * (seed % 2)),
         ..Limits::default()
     };
@@ -109,6 +114,10 @@ struct Echo {
 impl Echo {
     fn play(&mut self, net: &mut SimNet, number: usize) {
         self.unsent.extend(net.peer_read(number, usize::MAX));
+        self.send(net, number);
+    }
+
+    fn send(&mut self, net: &mut SimNet, number: usize) {
         let sent = net.peer_send(number, &self.unsent);
         self.unsent.drain(..sent);
         if self.unsent.is_empty() && net.peer_end(number) == PeerEnd::Finished {
@@ -267,6 +276,214 @@ fn a_stall_cannot_hide_from_the_open_loop() {
     // The time from the sending of each message hides the stall, as the closed loop does.
     assert!(open.service.percentile(97.0).unwrap().as_millis() < 10);
     assert_eq!(open.answered, 2000);
+}
+
+/// The messages that have reached a peer as a whole; `partial` keeps what has come of the next.
+fn messages_of(
+    net: &mut SimNet,
+    number: usize,
+    size: usize,
+    partial: &mut Vec<Echo>,
+) -> Vec<Vec<u8>> {
+    let input = &mut echo_of(partial, number).unsent;
+    input.extend(net.peer_read(number, usize::MAX));
+    let whole = input.len() / size * size;
+    let messages: Vec<u8> = input.drain(..whole).collect();
+    messages.chunks(size).map(<[u8]>::to_vec).collect()
+}
+
+/// When each message reached its peer, in seconds.
+fn sends(plan: Plan, seed: u64) -> (Vec<f64>, Tally) {
+    let conditions = Conditions {
+        step: Duration::from_millis(1),
+        ..Conditions::default()
+    };
+    let size = plan.payload.size();
+    let (mut echoes, mut partial, mut times) = (Vec::new(), Vec::new(), Vec::<f64>::new());
+    let (tally, _) = run(seed, conditions, plan, |net, number| {
+        let now = net.clock().as_nanos() as f64 / 1e9;
+        let messages = messages_of(net, number, size, &mut partial);
+        times.extend(messages.iter().map(|_| now));
+        let echo = echo_of(&mut echoes, number);
+        echo.unsent.extend(messages.concat());
+        echo.send(net, number);
+    });
+    assert_eq!((tally.troubles.total(), tally.unsent), (0, 0));
+    times.sort_unstable_by(f64::total_cmp);
+    (times, tally)
+}
+
+/// The statistic of Anderson and Darling: how far gaps are from exponential ones. Their mean is
+/// taken from themselves, so the factor is the one of Stephens (1974); 1 % of exponential samples
+/// are above 1.96.
+fn anderson_darling(times: &[f64]) -> f64 {
+    let mut gaps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    gaps.sort_unstable_by(f64::total_cmp);
+    let count = gaps.len() as f64;
+    let mean = gaps.iter().sum::<f64>() / count;
+    let below = |gap: f64| (-(-gap / mean).exp_m1()).clamp(1e-9, 1.0 - 1e-9);
+    let term = |(index, gap): (usize, &f64)| {
+        let opposite = gaps[gaps.len() - 1 - index];
+        (2 * index + 1) as f64 * (below(*gap).ln() + (1.0 - below(opposite)).ln())
+    };
+    let sum: f64 = gaps.iter().enumerate().map(term).sum();
+    (-count - sum / count) * (1.0 + 0.6 / count)
+}
+
+/// What the generator sends is a Poisson process of all connections together, as it reaches the
+/// peers. A grid is not: the test sees the difference.
+#[test]
+fn what_is_sent_has_exponential_gaps() {
+    for seed in 0..8 {
+        let of = |arrivals| {
+            let plan = Plan {
+                connections: 5,
+                arrivals,
+                seed,
+                depth: usize::MAX,
+                warmup: Duration::ZERO,
+                duration: Some(Duration::from_secs(10)),
+                ..plan(open(100.0))
+            };
+            sends(plan, seed)
+        };
+        let (times, tally) = of(Arrivals::Poisson);
+        let (count, distance) = (times.len() as f64, anderson_darling(&times));
+        assert_eq!(times.len() as u64, tally.sent);
+        assert!(
+            (count / 1_000.0 - 1.0).abs() < 3.0 / 1_000f64.sqrt(),
+            "seed {seed}: {count} sent, 1,000 were meant"
+        );
+        assert!(distance < 1.96, "seed {seed}: {distance}");
+        let (times, _) = of(Arrivals::Uniform);
+        assert_eq!(times.len(), 1_000);
+        assert!(anderson_darling(&times) > 100.0);
+        let grid = |pair: &[f64]| (pair[1] - pair[0] - 0.01).abs() < 0.001;
+        assert!(times.windows(2).all(grid), "seed {seed}: a grid");
+    }
+}
+
+/// The seed of the plan alone decides when messages are due.
+#[test]
+fn the_seed_decides_the_arrivals() {
+    let count = |seed, network| {
+        let plan = Plan {
+            arrivals: Arrivals::Poisson,
+            seed,
+            depth: usize::MAX,
+            ..plan(open(1000.0))
+        };
+        sends(plan, network).1.sent
+    };
+    assert_eq!(count(1, 1), count(1, 2));
+    assert!((2..6).any(|seed| count(seed, 1) != count(1, 1)));
+}
+
+/// A number of messages is exact, however they are spread.
+#[test]
+fn counted_messages_are_all_sent_and_no_more() {
+    for (arrivals, seed) in [
+        (Arrivals::Poisson, 1),
+        (Arrivals::Poisson, 2),
+        (Arrivals::Uniform, 3),
+    ] {
+        for churn in [false, true] {
+            let plan = Plan {
+                connections: 4,
+                arrivals,
+                seed,
+                churn,
+                requests: Some(501),
+                duration: None,
+                ..plan(open(2000.0))
+            };
+            let (mut echoes, conditions) = (Vec::new(), Conditions::default());
+            let (tally, outcome) = run(seed, conditions, plan, |net, number| {
+                echo_of(&mut echoes, number).play(net, number)
+            });
+            assert_eq!((tally.sent, tally.answered, tally.unsent), (501, 501, 0));
+            let measured = outcome.measured.as_secs_f64();
+            assert!((measured - 0.2505).abs() < 0.001, "{measured}");
+        }
+    }
+}
+
+/// Each stage has its own messages, and all stages together have all of them.
+#[test]
+fn messages_belong_to_the_stage_in_which_they_were_due() {
+    for arrivals in [Arrivals::Poisson, Arrivals::Uniform] {
+        let stages = ["1000:500ms", "0:300ms", "0..2000:1s"].map(|text| text.parse().unwrap());
+        let plan = Plan {
+            arrivals,
+            seed: 4,
+            depth: usize::MAX,
+            duration: Some(Duration::from_millis(1_800)),
+            stages: stages.to_vec(),
+            ..plan(open(833.333))
+        };
+        let (_, tally) = sends(plan, 4);
+        let of = |index: usize| tally.stages.get(index).cloned().unwrap_or_default();
+        for (index, expected) in [(0, 500.0), (1, 0.0), (2, 1_000.0f64)] {
+            let due = of(index).due() as f64;
+            let slack = match arrivals {
+                Arrivals::Uniform => 1.0,
+                Arrivals::Poisson => 3.0 * expected.sqrt(),
+            };
+            assert!(
+                (due - expected).abs() <= slack,
+                "{arrivals:?} {index}: {due}"
+            );
+            assert_eq!(of(index).response.count(), of(index).answered);
+        }
+        let sum: u64 = (0..3).map(|index| of(index).answered).sum();
+        assert_eq!(sum, tally.answered);
+    }
+}
+
+/// A server that takes one millisecond for each message, in their order, has a queue that theory
+/// knows (M/D/1): at a load of 0.56 a message waits 0.636 ms on average. On a grid nothing waits,
+/// and the same server seems to keep up to its last percent.
+#[test]
+fn a_queue_is_as_long_as_theory_says() {
+    const SERVICE: Duration = Duration::from_millis(1);
+    let mean = |arrivals| {
+        let conditions = Conditions {
+            step: Duration::from_micros(50),
+            ..Conditions::default()
+        };
+        let plan = Plan {
+            connections: 4,
+            arrivals,
+            seed: 9,
+            depth: usize::MAX,
+            duration: Some(Duration::from_secs(20)),
+            ..plan(open(560.0))
+        };
+        let size = plan.payload.size();
+        // Which connection asked, what, and when it is to be answered.
+        let mut queue: VecDeque<(usize, Vec<u8>, Time)> = VecDeque::new();
+        let (mut free_at, mut echoes, mut partial) = (Time::ZERO, Vec::new(), Vec::new());
+        let (tally, _) = run(9, conditions, plan, |net, number| {
+            let now = net.clock();
+            for message in messages_of(net, number, size, &mut partial) {
+                free_at = free_at.max(now) + SERVICE;
+                queue.push_back((number, message, free_at));
+            }
+            while queue.front().is_some_and(|(.., at)| *at <= now) {
+                let Some((asker, message, _)) = queue.pop_front() else {
+                    break;
+                };
+                echo_of(&mut echoes, asker).unsent.extend(message);
+            }
+            echo_of(&mut echoes, number).send(net, number);
+        });
+        assert_eq!((tally.troubles.total(), tally.unsent), (0, 0));
+        tally.response.mean().unwrap().as_secs_f64() * 1e3
+    };
+    // Each way takes up to 0.05 ms here.
+    let (poisson, uniform) = (mean(Arrivals::Poisson), mean(Arrivals::Uniform));
+    assert!((1.58..1.86).contains(&poisson), "{poisson} ms");
+    assert!((1.0..1.2).contains(&uniform), "{uniform} ms");
 }
 
 /// The same seed gives the same run.

@@ -24,5 +24,6 @@ mod sink;
 mod status;
 mod text;
 mod values;
+mod wall;
 
 pub(crate) use self::args::{Job, parse};

@@ -18,6 +18,9 @@ use super::load::units::{count, rate, time};
 use super::load::{create, is_standard_output, pretty, print, tell, unwritten};
 use super::status::{Failure, Status};
 
+/// The width of a column of a comparison.
+const COLUMN: usize = 22;
+
 /// What to read, and what to make of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -34,6 +37,8 @@ struct Merged {
     version: u32,
     mynah: &'static str,
     files: Vec<String>,
+    /// The names of the runs; `null` where a run has none.
+    labels: Vec<Option<String>>,
     measured_seconds: f64,
     rate_per_second: f64,
     answers: u64,
@@ -95,6 +100,7 @@ fn merge(config: &Config, logs: &[HdrLog]) -> Result<(), Failure> {
             .iter()
             .map(|file| file.display().to_string())
             .collect(),
+        labels: logs.iter().map(|log| log.label.clone()).collect(),
         measured_seconds: sum.span.as_secs_f64(),
         rate_per_second: rates,
         answers: sum.response.count(),
@@ -102,8 +108,13 @@ fn merge(config: &Config, logs: &[HdrLog]) -> Result<(), Failure> {
         response_nanoseconds: named(&sum.response),
         service_nanoseconds: named(&sum.service),
     });
+    let labels: Vec<&str> = logs.iter().filter_map(|log| log.label.as_deref()).collect();
+    let labels = match labels.len() {
+        0 => String::new(),
+        _ => format!("{}: ", labels.join(", ")),
+    };
     let mut text = format!(
-        "{} logs, {} long: {} answers/s, {} answers",
+        "{labels}{} logs, {} long: {} answers/s, {} answers",
         logs.len(),
         time(sum.span),
         rate(rates),
@@ -139,6 +150,7 @@ fn merged(logs: &[HdrLog]) -> HdrLog {
             .unwrap_or(std::time::SystemTime::UNIX_EPOCH),
         span: logs.iter().map(|log| log.span).max().unwrap_or_default(),
         counts: Some(Counts::default()),
+        label: None,
     };
     for log in logs {
         sum.response.add(&log.response);
@@ -165,9 +177,17 @@ fn comparison(config: &Config, before: &HdrLog, after: &HdrLog) -> String {
         config.files[1].display(),
         config.files[0].display()
     );
+    // The columns bear the labels of the runs, as far as those fit.
+    let column = |log: &HdrLog, otherwise: &str| {
+        let label = log.label.as_deref().unwrap_or(otherwise);
+        label.chars().take(COLUMN - 2).collect::<String>()
+    };
     text.push_str(&format!(
-        "  {:<24}{:>12}{:>12}{:>10}\n",
-        "", "first", "second", "change"
+        "  {:<24}{:>COLUMN$}{:>COLUMN$}{:>10}\n",
+        "",
+        column(before, "first"),
+        column(after, "second"),
+        "change"
     ));
     let mut line = |name: &str, first: String, second: String, ratio: f64| {
         let change = if ratio.is_finite() {
@@ -176,7 +196,7 @@ fn comparison(config: &Config, before: &HdrLog, after: &HdrLog) -> String {
             "-".to_owned()
         };
         text.push_str(&format!(
-            "  {name:<24}{first:>12}{second:>12}{change:>10}\n"
+            "  {name:<24}{first:>COLUMN$}{second:>COLUMN$}{change:>10}\n"
         ));
     };
     line(

@@ -7,10 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::course::stage_of;
 use super::orders::Lanes;
-use super::pacer::Schedule;
 use super::plan::{Check, Law, Plan};
 use super::response::Expected;
+use super::schedule::{Schedule, Timetable};
 use super::tally::{Tally, Trouble};
 use super::window::Sent;
 use crate::values::error::CloseReason;
@@ -59,8 +60,8 @@ pub(super) struct Desk {
     /// When the last answer came.
     pub(super) last_answer: Cell<Time>,
     pub(super) tally: RefCell<Tally>,
-    /// For each slot, the number of its next message.
-    pub(super) next: Vec<Cell<u64>>,
+    /// When messages are due, in an open loop that has begun.
+    timetable: RefCell<Option<Timetable>>,
     /// Slots whose connection is over.
     pub(super) vacant: RefCell<Vec<(usize, Vacancy)>>,
 }
@@ -100,23 +101,38 @@ impl Desk {
             closed: Cell::new(None),
             last_answer: Cell::new(Time::ZERO),
             tally: RefCell::default(),
-            next: vec![Cell::new(0); lanes.count as usize],
+            timetable: RefCell::default(),
             vacant: RefCell::default(),
             plan,
         })
     }
 
-    /// When the messages of a slot are due; `None` in a closed loop.
-    pub(super) fn schedule(&self, slot: usize) -> Option<Schedule> {
-        match self.plan.law {
-            Law::Closed { .. } => None,
-            Law::Open { rate } => Some(Schedule::new(
-                rate,
-                self.start.get(),
-                self.number(slot),
-                self.plan.connections,
-            )),
+    /// Sets the phases, and the times of an open loop.
+    pub(super) fn begin(&self, start: Time) {
+        let plan = &self.plan;
+        let measured_from = start + plan.warmup;
+        let mut end = measured_from.after(plan.duration);
+        if let Law::Open { rate } = plan.law {
+            let (course, lanes) = (plan.course(rate), plan.connections);
+            let mut schedule = Schedule::new(plan.arrivals, plan.seed, course, start, lanes);
+            if let Some(requests) = plan.requests {
+                schedule = schedule.with_messages(requests, measured_from);
+                end = end.min(schedule.end());
+            }
+            let Lanes { first, count } = self.lanes;
+            *self.timetable.borrow_mut() = Some(Timetable::new(schedule, first, count));
         }
+        self.start.set(start);
+        self.measured_from.set(measured_from);
+        self.end.set(end);
+    }
+
+    /// Whether a message of an open loop that is meant to be sent before the end has not been.
+    pub(super) fn is_behind(&self) -> bool {
+        let timetable = self.timetable.borrow();
+        timetable
+            .as_ref()
+            .is_some_and(|timetable| timetable.is_behind(self.end.get()))
     }
 
     pub(super) fn is_open_loop(&self) -> bool {
@@ -138,8 +154,9 @@ impl Desk {
     /// When the next message of a slot is due; `None` in a closed loop.
     #[inline]
     pub(super) fn due(&self, slot: usize) -> Option<Time> {
-        self.schedule(slot)
-            .map(|schedule| schedule.at(self.next[slot].get()))
+        let timetable = self.timetable.borrow();
+        let next = || timetable.as_ref().map(|timetable| timetable.next(slot));
+        self.is_open_loop().then(|| next().unwrap_or(Time::NEVER))
     }
 
     /// When the next message of a slot was meant to be sent, if that is not after `now`: it is
@@ -152,7 +169,9 @@ impl Desk {
         if due.or(ready).is_some_and(|at| at > now) || !self.take(intended, now) {
             return None;
         }
-        self.next[slot].set(self.next[slot].get() + 1);
+        if let Some(timetable) = self.timetable.borrow_mut().as_mut() {
+            timetable.take(slot);
+        }
         Some(intended)
     }
 
@@ -209,6 +228,32 @@ impl Desk {
         intended >= self.measured_from.get()
     }
 
+    /// The stage in which a message was meant to be sent; `None` without stages, or before them.
+    #[inline]
+    fn stage_of(&self, intended: Time) -> Option<usize> {
+        if self.plan.stages.is_empty() || !self.is_measured(intended) {
+            return None;
+        }
+        stage_of(&self.plan.stages, intended - self.measured_from.get())
+    }
+
+    /// Notes what was due in an open loop and will not be sent any more.
+    pub(super) fn note_unsent(&self, tally: &mut Tally) {
+        let Some(timetable) = &*self.timetable.borrow() else {
+            return;
+        };
+        let (mut from, end) = (self.measured_from.get(), self.end.get());
+        tally.unsent += timetable.all_behind(from, end);
+        if !timetable.is_behind(end) {
+            return;
+        }
+        for (index, stage) in self.plan.stages.iter().enumerate() {
+            let to = from + stage.length;
+            tally.stages.of(index).unsent += timetable.all_behind(from, to.min(end));
+            from = to;
+        }
+    }
+
     /// Whether `now` lies in the window.
     #[inline]
     pub(super) fn measures(&self, now: Time) -> bool {
@@ -225,12 +270,17 @@ impl Desk {
             if self.is_open_loop() {
                 tally.lateness.record(sent.late);
             }
+            if let Some(stage) = self.stage_of(sent.intended) {
+                tally.stages.of(stage).sent += 1;
+            }
         }
     }
 
     /// Notes that a message is not to be sent after all: it is the next one again.
     pub(super) fn give_back(&self, slot: usize, intended: Time) {
-        self.next[slot].set(self.next[slot].get().saturating_sub(1));
+        if let Some(timetable) = self.timetable.borrow_mut().as_mut() {
+            timetable.give_back(slot, intended);
+        }
         if !self.is_open_loop() && self.is_measured(intended) {
             self.quota.set(self.quota.get().saturating_add(1));
         }
@@ -246,6 +296,9 @@ impl Desk {
             if self.is_open_loop() {
                 tally.service.record(now - sent.sent);
             }
+            if let Some(stage) = self.stage_of(sent.intended) {
+                tally.stages.of(stage).response.record(now - sent.intended);
+            }
         }
     }
 
@@ -256,6 +309,9 @@ impl Desk {
         self.failing_since.set(Time::NEVER);
         self.last_answer.set(now);
         tally.completed += u64::from(self.measures(now));
+        if let Some(stage) = self.stage_of(sent.intended) {
+            tally.stages.of(stage).answered += 1;
+        }
     }
 
     /// Notes that one is no longer on its way.

@@ -32,7 +32,7 @@ use super::datagrams::DatagramCaller;
 use super::desk::{Desk, Vacancy};
 use super::openings::Openings;
 use super::orders::{Concluded, Lanes, News, Orders, ReachError};
-use super::pacer::{Pace, Schedule};
+use super::pace::Pace;
 use super::plan::{Law, Plan};
 use super::stream::StreamCaller;
 use super::tally::Trouble;
@@ -225,15 +225,7 @@ impl<N: Net> Generator<N> {
     /// Starts every connection's schedule at `start`.
     fn begin(&mut self, start: Time) {
         let (desk, plan) = (&self.desk, &self.desk.plan);
-        let measured_from = start + plan.warmup;
-        desk.start.set(start);
-        desk.measured_from.set(measured_from);
-        let mut end = measured_from.after(plan.duration);
-        if let (Law::Open { rate }, Some(requests)) = (plan.law, plan.requests) {
-            let all = Schedule::new(rate, start, 0, 1);
-            end = end.min(all.at(all.before(measured_from).saturating_add(requests)));
-        }
-        desk.end.set(end);
+        desk.begin(start);
         if plan.churn {
             // That of the first one may still be at work, and comes back by itself.
             for slot in (0..self.slots.len()).filter(|slot| self.slots[*slot].token.is_none()) {
@@ -298,9 +290,7 @@ impl<N: Net> Generator<N> {
         let is_past_end = now >= desk.end.get();
         let has_sent_all = match desk.plan.law {
             Law::Closed { .. } => is_past_end || desk.quota.get() == 0,
-            Law::Open { .. } => {
-                is_past_end && (now >= desk.last_call() || self.behind(desk.start.get()) == 0)
-            }
+            Law::Open { .. } => is_past_end && (now >= desk.last_call() || !desk.is_behind()),
         };
         let is_given_up = now >= self.given_up_at();
         has_sent_all && desk.waiting.get() == 0
@@ -333,21 +323,6 @@ impl<N: Net> Generator<N> {
         self.desk.last_call() + self.desk.patience()
     }
 
-    /// Messages of an open loop that should have been sent between `from` and the end, and were
-    /// not.
-    fn behind(&self, from: Time) -> u64 {
-        let desk = &self.desk;
-        let of = |slot: usize| {
-            let schedule = desk.schedule(slot)?;
-            Some(
-                schedule
-                    .before(desk.end.get())
-                    .saturating_sub(desk.next[slot].get().max(schedule.before(from))),
-            )
-        };
-        (0..self.slots.len()).filter_map(of).sum()
-    }
-
     /// How long the window was: to its end, or to the last answer where the messages ran out first.
     fn measured(&self) -> Duration {
         let desk = &self.desk;
@@ -372,11 +347,10 @@ impl<N: Net> Generator<N> {
         let was_given_up = self.reactor.now() >= self.given_up_at();
         {
             let mut tally = desk.tally.borrow_mut();
-            tally.unsent += if was_given_up {
-                desk.quota.get()
-            } else {
-                self.behind(desk.measured_from.get())
-            };
+            desk.note_unsent(&mut tally);
+            if was_given_up {
+                tally.unsent += desk.quota.get();
+            }
             tally.unanswered += desk.waiting_measured.get();
         }
         desk.is_over.set(true);

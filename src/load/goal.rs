@@ -9,7 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::pacer::Pace;
+use super::pace::Pace;
 
 /// One comparison of something that is measured with a number.
 #[derive(Clone, Debug, PartialEq)]

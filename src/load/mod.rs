@@ -9,7 +9,8 @@
 //!       │
 //!   stream      one connection      datagrams  one socket   services, like the server's
 //!       │                                │
-//!   pacer       when a message is due    window    the fate of each datagram
+//!   schedule    when a message is due    window    the fate of each datagram
+//!   course      the rate over time       pace      a rate
 //!   payload     what is sent             response  what comes back, and whether it is right
 //!       │
 //!   desk        what the callers of one thread share: the phase, the quota, the tally
@@ -28,28 +29,36 @@
 //! **Phases.** Connections are opened; all generators start together; the warm-up is not measured;
 //! the window is; what was meant to be sent in it is still waited for behind its end.
 
+mod course;
 mod datagrams;
 mod desk;
 mod generator;
 mod goal;
 mod openings;
 mod orders;
-mod pacer;
+mod pace;
 mod payload;
 mod plan;
 mod response;
+mod schedule;
 mod search;
+mod stage_tally;
 mod stream;
 mod tally;
+mod times;
 mod window;
 
+pub use self::course::{Course, Stage, stage_of};
 pub use self::generator::Generator;
 pub use self::goal::{Goal, Measured};
 pub use self::orders::{Concluded, Lanes, News, Orders, ReachError};
-pub use self::pacer::{Pace, Schedule};
+pub use self::pace::Pace;
 pub use self::payload::Payload;
 pub use self::plan::{Check, HEADER, Law, Plan};
 pub use self::response::{Expected, Heard, Reader, Response};
+pub use self::schedule::{Arrivals, Lane, Schedule};
 pub use self::search::{Found, PaceSearch};
-pub use self::tally::{Tally, Times, Trouble, Troubles};
+pub use self::stage_tally::{StageTallies, StageTally};
+pub use self::tally::{Tally, Trouble, Troubles};
+pub use self::times::Times;
 pub use self::window::{Fate, Sent, Window};

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use super::pacer::Pace;
+use super::pace::Pace;
 use crate::values::time::Time;
 
 /// How much a pace may be behind and catch up: what a sleep may end late, several times over.

@@ -6,9 +6,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::pacer::Pace;
+use super::course::{Course, Stage};
+use super::pace::Pace;
 use super::payload::Payload;
 use super::response::Response;
+use super::schedule::Arrivals;
 
 /// When the next message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub enum Law {
     },
     /// At a rate, whatever the target does.
     Open {
-        /// The rate of all connections together.
+        /// The rate of all connections together; of stages, their mean.
         rate: Pace,
     },
 }
@@ -53,6 +55,13 @@ pub struct Plan {
     pub is_numbered: bool,
     /// When messages go.
     pub law: Law,
+    /// How the messages of an open loop are spread over the time.
+    pub arrivals: Arrivals,
+    /// What decides the times of an open loop: the same seed gives the same ones.
+    pub seed: u64,
+    /// The rates of the window in an open loop, one after the other; they take
+    /// [`duration`](Plan::duration) together. Empty: one rate.
+    pub stages: Vec<Stage>,
     /// Messages in flight on one connection, at most.
     pub depth: usize,
     /// Whether each message has a connection of its own.
@@ -67,6 +76,19 @@ pub struct Plan {
     pub duration: Option<Duration>,
     /// Messages in the window, of all connections together. `None`: no limit.
     pub requests: Option<u64>,
+}
+
+impl Plan {
+    /// The rate over time, the warm-up included, which has the first rate of the stages.
+    pub(super) fn course(&self, rate: Pace) -> Course {
+        match self.stages.first() {
+            None => Course::steady(rate),
+            Some(first) => Course::new(
+                std::iter::once(Stage::steady(first.from, self.warmup))
+                    .chain(self.stages.iter().copied()),
+            ),
+        }
+    }
 }
 
 /// Bytes at the beginning of a datagram that identify it: a mark of its socket, its number, and a

@@ -11,7 +11,7 @@
 //!
 //! Tests: below, against servers of arithmetic, one of them unreliable.
 
-use super::pacer::Pace;
+use super::pace::Pace;
 
 /// Trials of each rate: two of three decide.
 pub(super) const TRIALS: u32 = 3;

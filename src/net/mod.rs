@@ -32,6 +32,8 @@ mod signals;
 pub mod sim;
 mod socket;
 mod sys;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod timer;
 pub(crate) mod turn;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod unix_diag;
@@ -117,6 +119,17 @@ pub trait Net: Debug {
     ///
     /// `Interrupted`, and whatever else the selector may say. There are no events then.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// Makes a timer that ends waits to the microsecond, with an event of `token`. Returns whether
+    /// the system has one; without it a wait may end a millisecond late.
+    ///
+    /// # Errors
+    ///
+    /// The operating system has no descriptor for it.
+    fn add_timer(&mut self, token: Token) -> io::Result<bool>;
+
+    /// Sets the timer to `at`. It has one time: an earlier one is forgotten.
+    fn set_timer(&mut self, at: Time);
 
     /// Sleeps without watching anything. The loop does this after a failed wait, so that a broken
     /// selector does not make it spin.

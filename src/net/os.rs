@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 use socket2::SockRef;
 
@@ -70,6 +72,8 @@ pub struct OsNet {
     start: Instant,
     streams: StreamOptions,
     datagrams: DatagramOptions,
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    timer: Option<super::timer::Timer>,
 }
 
 impl OsNet {
@@ -85,6 +89,8 @@ impl OsNet {
             start: Instant::now(),
             streams: StreamOptions::default(),
             datagrams: DatagramOptions::default(),
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            timer: None,
         })
     }
 
@@ -162,6 +168,34 @@ impl Net for OsNet {
         }
         result
     }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn add_timer(&mut self, token: Token) -> io::Result<bool> {
+        // mio's poll(2) selector would tell of the first expiry alone.
+        if EDGE_AFTER_PARTIAL {
+            let timer = super::timer::Timer::new(self.start)?;
+            let descriptor = timer.raw();
+            self.watch(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
+            self.timer = Some(timer);
+        }
+        Ok(EDGE_AFTER_PARTIAL)
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn add_timer(&mut self, _token: Token) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[inline]
+    fn set_timer(&mut self, at: Time) {
+        if let Some(timer) = &mut self.timer {
+            timer.set(at);
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn set_timer(&mut self, _at: Time) {}
 
     fn pause(&mut self, duration: Duration) {
         std::thread::sleep(duration);

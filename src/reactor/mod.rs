@@ -119,14 +119,17 @@ impl<N: Net> Reactor<N> {
     pub fn new(mut net: N, mut limits: Limits) -> io::Result<Reactor<N>> {
         limits.max_connections = limits.max_connections.min(MAX_CONNECTIONS);
         let mut sources = Sources::with_capacity(limits.max_connections.min(ROWS_SET_ASIDE));
-        let waker = net.waker(sources.next_token())?;
+        let token = sources.next_token();
+        let waker = net.waker(token)?;
+        // Like the waker, it ends a wait and does nothing else.
+        let has_timer = limits.precise_sleep && net.add_timer(token)?;
         let running = sources.insert(Ready::NONE, Source::Waker);
         let (handle, commands) = Handle::new(waker);
         let common = Common::new(&limits);
         let turn = Turn::new(net, limits);
         Ok(Reactor {
             sources,
-            sleep: Sleep::new(turn.now),
+            sleep: Sleep::new(turn.now, has_timer),
             turn,
             common,
             running,
@@ -211,6 +214,9 @@ impl<N: Net> Reactor<N> {
         let wait = self
             .sleep
             .decide(self.turn.now, is_runnable, deadline, &self.turn.limits);
+        if wait.timer < Time::NEVER {
+            self.turn.net.set_timer(wait.timer);
+        }
         match self.turn.net.wait(wait.timeout) {
             Ok(()) => self.sleep.succeeded(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

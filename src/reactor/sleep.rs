@@ -5,9 +5,11 @@
 //!
 //! * **Busy polling** ([`Limits::busy_poll`]): for some time after an event the loop does not
 //!   sleep, so the next event finds it awake.
-//! * **Spinning** ([`Limits::spin`]): a sleep takes whole milliseconds and ends some tens of
-//!   microseconds late. A loop that must meet its deadlines sleeps until shortly before one, and
-//!   polls up to it.
+//! * **Precise sleep** ([`Limits::precise_sleep`]): a selector takes its timeout in whole
+//!   milliseconds. A loop that must meet its deadlines sets a timer beside it, whose event ends the
+//!   wait on time.
+//! * **Spinning** ([`Limits::spin`]): even so a sleep ends some tens of microseconds late. Such a
+//!   loop can sleep until shortly before a deadline, and poll up to it.
 
 use std::time::Duration;
 
@@ -27,6 +29,8 @@ pub(crate) struct Sleep {
     was_spinning: bool,
     /// Waits that failed, one after the other.
     failures: u32,
+    /// Whether there is a timer that ends a wait on time.
+    has_timer: bool,
 }
 
 /// How the next wait is done.
@@ -36,14 +40,17 @@ pub(crate) struct Wait {
     pub(crate) timeout: Option<Duration>,
     /// Whether it polls only because a deadline is near.
     pub(crate) spins: bool,
+    /// When the timer is to end the wait, if there is one; [`Time::NEVER`] otherwise.
+    pub(crate) timer: Time,
 }
 
 impl Sleep {
-    pub(crate) fn new(now: Time) -> Sleep {
+    pub(crate) fn new(now: Time, has_timer: bool) -> Sleep {
         Sleep {
             last_event: now,
             was_spinning: false,
             failures: 0,
+            has_timer,
         }
     }
 
@@ -65,10 +72,30 @@ impl Sleep {
         } else if deadline == Time::NEVER {
             None
         } else {
-            Some(sleep_before(deadline - now, limits.spin))
+            Some(self.sleep_before(deadline - now, limits.spin))
+        };
+        let timer = if self.has_timer && timeout > Some(Duration::ZERO) {
+            deadline.before(limits.spin)
+        } else {
+            Time::NEVER
         };
         let spins = limits.spin > Duration::ZERO && !is_runnable && timeout == Some(Duration::ZERO);
-        Wait { timeout, spins }
+        Wait {
+            timeout,
+            spins,
+            timer,
+        }
+    }
+
+    /// How long to sleep with so much left to a deadline: up to `spin` before it. Without a timer
+    /// that is whole milliseconds, which is what the selector takes.
+    #[inline]
+    fn sleep_before(&self, left: Duration, spin: Duration) -> Duration {
+        match spin {
+            Duration::ZERO => left,
+            spin if self.has_timer => left.saturating_sub(spin),
+            spin => Duration::from_millis(left.saturating_sub(spin).as_millis() as u64),
+        }
     }
 
     /// Notes that a wait failed. Returns how long to pause, and whether it was the first failure. A
@@ -102,15 +129,6 @@ impl Sleep {
     }
 }
 
-/// How long to sleep with so much left to a deadline: whole milliseconds, which is what the
-/// selector takes, and no longer than up to `spin` before it.
-fn sleep_before(left: Duration, spin: Duration) -> Duration {
-    match spin {
-        Duration::ZERO => left,
-        spin => Duration::from_millis(left.saturating_sub(spin).as_millis() as u64),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_loop_sleeps_until_the_next_deadline_and_not_at_all_while_something_can_run() {
-        let (sleep, limits) = (Sleep::new(Time::ZERO), Limits::default());
+        let (sleep, limits) = (Sleep::new(Time::ZERO, false), Limits::default());
         assert_eq!(timeout(&sleep, Time::NEVER, &limits), None);
         assert_eq!(timeout(&sleep, at(17), &limits), Some(7 * MS));
         assert_eq!(
@@ -140,14 +158,15 @@ mod tests {
             wait,
             Wait {
                 timeout: Some(Duration::ZERO),
-                spins: false
+                spins: false,
+                timer: Time::NEVER,
             }
         );
     }
 
     #[test]
     fn spinning_begins_before_the_deadline_and_is_known_as_such() {
-        let sleep = Sleep::new(Time::ZERO);
+        let sleep = Sleep::new(Time::ZERO, false);
         let limits = Limits {
             spin: MS,
             ..Limits::default()
@@ -158,7 +177,8 @@ mod tests {
             wait,
             Wait {
                 timeout: Some(Duration::ZERO),
-                spins: true
+                spins: true,
+                timer: Time::NEVER,
             }
         );
         assert!(
@@ -168,8 +188,34 @@ mod tests {
     }
 
     #[test]
+    fn a_timer_ends_the_sleep_to_the_microsecond() {
+        let sleep = Sleep::new(Time::ZERO, true);
+        let spin = Duration::from_micros(50);
+        for (spin, timer) in [(Duration::ZERO, at(11)), (spin, at(11).before(spin))] {
+            let limits = Limits {
+                spin,
+                ..Limits::default()
+            };
+            let wait = sleep.decide(at(10), false, at(11), &limits);
+            assert_eq!(
+                wait,
+                Wait {
+                    timeout: Some(timer - at(10)),
+                    spins: false,
+                    timer
+                }
+            );
+            // Neither a poll nor a wait for ever needs one.
+            for (is_runnable, deadline) in [(true, at(11)), (false, Time::NEVER), (false, at(9))] {
+                let wait = sleep.decide(at(10), is_runnable, deadline, &limits);
+                assert_eq!(wait.timer, Time::NEVER);
+            }
+        }
+    }
+
+    #[test]
     fn busy_polling_goes_on_for_a_while_after_an_event() {
-        let mut sleep = Sleep::new(Time::ZERO);
+        let mut sleep = Sleep::new(Time::ZERO, false);
         let limits = Limits {
             busy_poll: Some(5 * MS),
             ..Limits::default()
@@ -183,7 +229,7 @@ mod tests {
 
     #[test]
     fn only_time_between_two_polls_for_nothing_is_spun() {
-        let mut sleep = Sleep::new(Time::ZERO);
+        let mut sleep = Sleep::new(Time::ZERO, false);
         let found_nothing = [true, true, false, true, true, true];
         let spun = found_nothing.map(|found_nothing| sleep.spun(found_nothing));
         assert_eq!(spun, [false, true, false, false, true, true]);
@@ -191,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_selector_that_fails_is_asked_more_and_more_rarely() {
-        let mut sleep = Sleep::new(Time::ZERO);
+        let mut sleep = Sleep::new(Time::ZERO, false);
         let rests: Vec<_> = (0..9).map(|_| sleep.failed().0.as_millis()).collect();
         assert_eq!(rests, [1, 2, 4, 8, 16, 32, 64, 100, 100]);
         sleep.succeeded();

@@ -9,6 +9,7 @@ use mynah::Endpoint;
 use mynah::load::{Check, Goal, HEADER, Law, Pace, Payload, Plan, Response};
 use mynah::service::Delimiter;
 
+use super::timing::Timing;
 use super::{bytes_of, usage};
 use crate::cli::charset::Charset;
 use crate::cli::load::{self, Aim, Reports};
@@ -18,9 +19,10 @@ use crate::cli::values::{Timeout, duration, size, source, timeout};
 /// Generate load and report.
 ///
 /// Opens connections, sends messages, waits for the answers, and measures. Without --rate the loop
-/// is closed: a connection sends its next message when one was answered. With --rate it is open:
-/// messages are due at that rate whatever the target does, and response times count from when a
-/// message was meant to be sent, so that a target that stalls cannot hide it.
+/// is closed: a connection sends its next message when one was answered. With --rate or --stage it
+/// is open: messages are due at that rate whatever the target does, at random times as from users
+/// who know nothing of each other, and response times count from when a message was meant to be
+/// sent, so that a target that stalls cannot hide it.
 ///
 /// Exit status: 0 done, 1 another failure, 2 wrong usage, 3 refused, 4 timed out, 5 reset by the
 /// peer, 6 unreachable, 7 a name does not resolve, 8 an answer was not as expected, or a
@@ -86,6 +88,8 @@ pub(super) struct Load {
     /// An open loop: messages a second, of all connections together, such as 20000, 100k or 0.5
     #[arg(long, value_name = "R", help_heading = "Pace")]
     rate: Option<Pace>,
+    #[command(flatten)]
+    timing: Timing,
     /// Messages in flight on a connection at once [default: 1; for datagrams at a --rate, any
     /// number]
     #[arg(
@@ -246,19 +250,22 @@ impl Load {
         let is_numbered =
             is_datagram && !is_text && response == Response::Same && expected.is_none();
         self.check(&payload, &response, expected.as_deref(), is_numbered)?;
-        let law = match self.rate {
+        let law = match self.rate.or(self.timing.mean_rate()) {
             Some(rate) => Law::Open { rate },
             None => Law::Closed {
                 think: self.think.0.unwrap_or_default(),
             },
         };
-        let default_depth = if is_datagram && (self.rate.is_some() || self.find.is_some()) {
+        let is_open_loop = matches!(law, Law::Open { .. }) || self.find.is_some();
+        self.timing.check(is_open_loop)?;
+        let default_depth = if is_datagram && is_open_loop {
             usize::MAX
         } else {
             1
         };
         let seconds = |seconds| Timeout(Some(Duration::from_secs(seconds)));
         let duration = match (self.duration, self.requests, &self.find) {
+            _ if self.timing.has_stages() => self.timing.length(),
             (Some(duration), ..) => duration.0,
             (None, Some(_), _) => None,
             (None, None, Some(_)) => seconds(2).0,
@@ -287,6 +294,9 @@ impl Load {
             response,
             is_numbered,
             law,
+            arrivals: self.timing.arrivals(),
+            seed: self.timing.seed(),
+            stages: self.timing.stages(),
             depth: self.depth.map_or(default_depth, |depth| depth as usize),
             churn: self.churn,
             timeout: self.timeout(duration).0,
@@ -406,6 +416,9 @@ impl TryFrom<Load> for load::Config {
             }),
             endpoint: words.endpoint,
             threads: words.threads,
+            start_at: words.timing.start_at(),
+            spin: words.timing.spin(),
+            label: words.timing.label(),
             require: words.require,
             aim: words.find.map_or(Aim::Measure, Aim::Find),
             reports: Reports {
@@ -552,6 +565,42 @@ mod tests {
                 "tcp://127.0.0.1:7 --rate 1k --think 1ms",
                 "cannot be used with",
             ),
+            ("tcp://127.0.0.1:7 --arrivals poisson", "--rate, --stage"),
+            ("tcp://127.0.0.1:7 --seed 7", "--rate, --stage"),
+            (
+                "tcp://127.0.0.1:7 --rate 1k --arrivals often",
+                "poisson or uniform",
+            ),
+            ("tcp://127.0.0.1:7 --rate 1k --seed x", "--seed"),
+            ("tcp://127.0.0.1:7 --stage 1k", "a stage is"),
+            ("tcp://127.0.0.1:7 --stage 0:1s", "sends nothing"),
+            (
+                "tcp://127.0.0.1:7 --stage 1k:1s --rate 1k",
+                "cannot be used with",
+            ),
+            (
+                "tcp://127.0.0.1:7 --stage 1k:1s --duration 1s",
+                "cannot be used with",
+            ),
+            (
+                "tcp://127.0.0.1:7 --stage 1k:1s --requests 9",
+                "cannot be used with",
+            ),
+            (
+                "tcp://127.0.0.1:7 --stage 1k:1s --find p99<1s",
+                "cannot be used with",
+            ),
+            ("tcp://127.0.0.1:7 --start-at noon", "a time is"),
+            (
+                "tcp://127.0.0.1:7 --start-at 2001-01-01T00:00:00Z",
+                "has passed",
+            ),
+            (
+                "tcp://127.0.0.1:7 --start-at 99999999999 --find p99<1s",
+                "cannot be used with",
+            ),
+            ("tcp://127.0.0.1:7 --spin 1s", "at most 1ms"),
+            ("tcp://127.0.0.1:7 --label=", "--label"),
             ("tcp://127.0.0.1:7 --require p99", "a requirement is"),
             ("tcp://127.0.0.1:7 --find errors=0", "upper bound of a time"),
             (

@@ -8,6 +8,7 @@ mod kinds;
 mod load;
 mod report;
 mod serve;
+mod timing;
 mod wire;
 
 use std::ffi::OsString;

@@ -17,6 +17,7 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{
     IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag,
 };
+use mynah::Escaped;
 use mynah::load::{Tally, Times};
 
 use super::record::{Record, Second};
@@ -26,6 +27,9 @@ const SERVICE: &str = "service";
 
 /// What stands before the counts in their comment.
 const COUNTS: &str = "mynah counts: ";
+
+/// What stands before the name of the run in its comment.
+const LABEL: &str = "mynah label: ";
 
 /// A log being written.
 #[derive(Debug)]
@@ -46,6 +50,14 @@ impl<W: Write> Writer<W> {
             comment,
             has_header: false,
         }
+    }
+
+    /// The same; the run has this name.
+    pub(crate) fn with_label(mut self, label: Option<&str>) -> Writer<W> {
+        if let Some(label) = label {
+            self.comment = format!("{}\n{LABEL}{label}", self.comment);
+        }
+        self
     }
 
     /// Writes a second.
@@ -150,6 +162,8 @@ pub(crate) struct HdrLog {
     /// From the beginning of the first interval to the end of the last.
     pub(crate) span: Duration,
     pub(crate) counts: Option<Counts>,
+    /// The name of the run, without control characters.
+    pub(crate) label: Option<String>,
 }
 
 /// What a log of ours says beside its histograms.
@@ -173,6 +187,7 @@ impl HdrLog {
             started: SystemTime::UNIX_EPOCH,
             span: Duration::ZERO,
             counts: None,
+            label: None,
         };
         let (mut begin, mut end, mut base) = (Duration::MAX, Duration::ZERO, Duration::ZERO);
         let mut deserializer = Deserializer::new();
@@ -226,6 +241,11 @@ impl HdrLog {
             .lines()
             .rev()
             .find_map(|line| counts(line.strip_prefix('#')?.strip_prefix(COUNTS)?));
+        // Whoever wrote the file, what it says reaches a terminal.
+        log.label = text.lines().find_map(|line| {
+            let label = line.strip_prefix('#')?.strip_prefix(LABEL)?;
+            Some(Escaped(label.as_bytes()).to_string())
+        });
         Ok(log)
     }
 
@@ -271,6 +291,7 @@ mod tests {
                 errors: 7,
                 lost: 3,
             }),
+            label: None,
         };
         for nanos in times {
             log.response.record(Duration::from_nanos(*nanos));

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::Setting;
 use super::machine::Machine;
 use super::record::{Record, Searched};
+use super::stages::{PaceSettings, StageReport};
 use super::table::PERCENTILES;
 
 /// Of the schema.
@@ -23,6 +24,8 @@ struct Head<'a> {
     schema: &'static str,
     version: u32,
     mynah: &'static str,
+    /// `null`: it was not named.
+    label: Option<&'a str>,
     machine: Machine,
     target: Target<'a>,
     settings: Settings<'a>,
@@ -34,6 +37,7 @@ struct Report<'a> {
     head: Head<'a>,
     #[serde(flatten)]
     run: RunValues,
+    stages: Vec<StageReport>,
     requirements: Vec<Requirement>,
 }
 
@@ -47,6 +51,8 @@ struct Target<'a> {
 struct Settings<'a> {
     r#loop: &'static str,
     rate_per_second: Option<f64>,
+    #[serde(flatten)]
+    pace: PaceSettings,
     connections: u64,
     threads: u16,
     message_bytes: usize,
@@ -212,6 +218,7 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
     pretty(&Report {
         head: head("mynah-load", setting, plan, record),
         run: run(record),
+        stages: StageReport::all(plan, record),
         requirements: setting.require.iter().map(requirement).collect(),
     })
 }
@@ -256,6 +263,7 @@ fn head<'a>(
         schema,
         version: VERSION,
         mynah: env!("CARGO_PKG_VERSION"),
+        label: setting.label.as_deref(),
         machine: Machine::this(),
         target: Target {
             endpoint: setting.endpoint.to_string(),
@@ -280,6 +288,7 @@ fn settings<'a>(setting: &'a Setting, plan: &Plan) -> Settings<'a> {
     Settings {
         r#loop: law,
         rate_per_second: rate,
+        pace: PaceSettings::new(setting, plan, matches!(plan.law, Law::Open { .. })),
         connections: plan.connections,
         threads: setting.threads,
         message_bytes: plan.payload.size(),

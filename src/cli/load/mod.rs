@@ -7,6 +7,7 @@
 //!   crew       threads, each with a generator; their news become one record
 //!   record     the results of a run, and what they say about the generator
 //!   table      the report as text      json    for programs      page    with plots
+//!   stages     the part of the reports that is about the pace
 //!   hdr        logs of HdrHistogram, to be merged
 //!   live       the line on a terminal  units   numbers as people read them
 //!   machine    where all this was measured
@@ -21,6 +22,7 @@ mod live;
 mod machine;
 mod page;
 pub(crate) mod record;
+mod stages;
 pub(crate) mod table;
 pub(crate) mod units;
 
@@ -29,6 +31,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use mynah::load::{Check, Found, Goal, Law, PaceSearch, Plan, Trouble};
 use mynah::{Address, Endpoint};
@@ -50,6 +53,12 @@ pub(crate) struct Config {
     /// The text of the message, as it was given.
     pub(crate) message: Option<String>,
     pub(crate) threads: u16,
+    /// When to begin; `None`: as soon as all connections are open.
+    pub(crate) start_at: Option<SystemTime>,
+    /// For how long to spin before a message is due; `None`: as it seems best.
+    pub(crate) spin: Option<Duration>,
+    /// The name of the run.
+    pub(crate) label: Option<String>,
     pub(crate) require: Vec<Goal>,
     pub(crate) aim: Aim,
     pub(crate) reports: Reports,
@@ -82,6 +91,9 @@ pub(crate) fn run(config: Config) -> Result<Status, Failure> {
         plan,
         message,
         threads,
+        start_at,
+        spin,
+        label,
         require,
         aim,
         reports,
@@ -90,6 +102,9 @@ pub(crate) fn run(config: Config) -> Result<Status, Failure> {
         endpoint,
         message,
         threads,
+        start_at,
+        spin,
+        label,
         require,
         reports,
     };
@@ -127,6 +142,9 @@ pub(super) struct Setting {
     pub(super) endpoint: Endpoint,
     pub(super) message: Option<String>,
     pub(super) threads: u16,
+    pub(super) start_at: Option<SystemTime>,
+    pub(super) spin: Option<Duration>,
+    pub(super) label: Option<String>,
     pub(super) require: Vec<Goal>,
     pub(super) reports: Reports,
 }
@@ -143,12 +161,15 @@ fn measure(
     let mut log = files
         .hdr
         .take()
-        .map(|file| hdr::Writer::new(file, &format!("load on {}", setting.endpoint)));
+        .map(|file| hdr::Writer::new(file, &format!("load on {}", setting.endpoint)))
+        .map(|log| log.with_label(setting.label.as_deref()));
     let mut live = Live::new(&plan, io::stderr().is_terminal());
     let crew = Crew {
         endpoint: &setting.endpoint,
         plan: &plan,
         threads: setting.threads,
+        spin: setting.spin,
+        start_at: setting.start_at,
         stop,
         is_watch_slow: log.is_some(),
     };
@@ -241,6 +262,8 @@ fn find(
             endpoint: &setting.endpoint,
             plan: shared,
             threads: setting.threads,
+            spin: setting.spin,
+            start_at: setting.start_at,
             stop,
             is_watch_slow: false,
         };

@@ -80,6 +80,7 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
     ));
     line("");
     times_table(&mut text, &record.times());
+    super::stages::table(&mut text, plan, record);
     troubles(&mut text, record);
     text
 }
@@ -87,7 +88,7 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
 /// A run in a line.
 pub(super) fn headline(setting: &Setting, plan: &Plan, record: &Record) -> String {
     let law = match plan.law {
-        Law::Open { rate } => format!("open loop at {}/s", units::rate(rate.get())),
+        Law::Open { rate } => super::stages::open_loop(plan, rate),
         Law::Closed { think } if think.is_zero() => "closed loop".to_owned(),
         Law::Closed { think } => format!("closed loop, {} between messages", time(think)),
     };
@@ -117,7 +118,8 @@ pub(super) fn headline(setting: &Setting, plan: &Plan, record: &Record) -> Strin
         ""
     };
     format!(
-        "{}: {law}, {} × {} B{depth}{churn}{check}{threads}, {} measured{cut}",
+        "{}{}: {law}, {} × {} B{depth}{churn}{check}{threads}, {} measured{cut}",
+        super::stages::label(setting),
         record.address,
         count(plan.connections),
         count(plan.payload.size() as u64),
@@ -229,11 +231,13 @@ pub(super) fn render_search(setting: &Setting, plan: &Plan, searched: &Searched)
     }
     let _ = writeln!(
         text,
-        "{}: {} × {} B, two of three trials decide, {} each after {} of warm-up{}; the closed \
+        "{}{}: {} × {} B, {}two of three trials decide, {} each after {} of warm-up{}; the closed \
          loop came to {}/s\n",
+        super::stages::label(setting),
         closed.address,
         count(plan.connections),
         count(plan.payload.size() as u64),
+        super::stages::arrivals(plan),
         plan.duration.map_or("-".to_owned(), time),
         time(plan.warmup),
         if setting.threads == 1 {

@@ -208,6 +208,13 @@ impl Net for SimNet {
         self.wait_for_events(timeout)
     }
 
+    /// Its waits end on time anyway.
+    fn add_timer(&mut self, _token: Token) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn set_timer(&mut self, _at: Time) {}
+
     fn pause(&mut self, duration: Duration) {
         self.advance(duration);
     }

@@ -76,6 +76,7 @@ fn limits(dice: &mut Dice) -> Limits {
         drain_timeout: Some(Duration::from_secs(5)),
         busy_poll: [None, None, Some(Duration::from_micros(50))][dice.below(3)],
         spin: [0, 0, 1][dice.below(3)] * Duration::from_millis(1),
+        precise_sleep: dice.once_in(2),
         allow_amplification: false,
         udp_rate: [None, None, None, Some(2)][dice.below(4)],
         unixgram_rate: [Some(50), Some(2)][dice.below(2)],
