@@ -30,10 +30,10 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// For how long before a message is due its thread spins, unless it was told.
 ///
-/// A sleep ends 35 to 70 µs late here (two shared virtual CPUs, a timerfd). 100 messages a second on
-/// one connection: half of them were sent within 53 to 69 µs without spinning, 5 to 19 µs with 50 µs
-/// of it, 1.8 to 6.6 with 70, 1.3 to 2.1 with 80, 1.6 with 100 and 1.5 to 1.9 with a millisecond.
-/// 80 µs cost 0.8 % of a CPU there.
+/// A sleep ends 35 to 70 µs late here (two shared virtual CPUs, a timerfd). At 100 messages a
+/// second on one connection, half of them were sent within 53 to 69 µs of their time without
+/// spinning, 5 to 19 with 50 µs of it, 1.8 to 6.6 with 70, 1.3 to 2.1 with 80, 1.6 with 100 and
+/// 1.5 to 1.9 with a millisecond. 80 µs cost 0.8 % of a CPU there.
 const SPIN: Duration = Duration::from_micros(80);
 
 /// The threads of a run, and their task.
