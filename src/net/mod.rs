@@ -32,8 +32,6 @@ mod signals;
 pub mod sim;
 mod socket;
 mod sys;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-mod timer;
 pub(crate) mod turn;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod unix_diag;

@@ -4,6 +4,8 @@
 //! decide anything: one call of [`Net`] is one system call here.
 
 mod datagrams;
+mod selectors;
+mod timer;
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
@@ -13,11 +15,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 use socket2::SockRef;
 
+use self::selectors::{BOTH, BOTH_AND_PRIORITY, EDGE_AFTER_PARTIAL, HAS_PRIORITY};
+use self::timer::Timer;
 use super::kinds::unix_peer;
 pub use super::kinds::{Datagram, Listener, OwnedPath, Stream};
 pub use super::signals::Signals;
@@ -34,36 +36,6 @@ use crate::values::token::Token;
 /// run of each of these sources later.
 const EVENTS: usize = 1024;
 
-/// epoll and kqueue announce new readiness after a short transfer; mio's poll(2) selector re-arms
-/// on `WouldBlock` alone.
-const EDGE_AFTER_PARTIAL: bool = cfg!(all(
-    not(mio_unsupported_force_poll_poll),
-    any(
-        target_os = "linux",
-        target_os = "android",
-        target_os = "illumos",
-        target_os = "macos",
-        target_os = "ios",
-        target_os = "freebsd",
-        target_os = "netbsd",
-        target_os = "openbsd",
-        target_os = "dragonfly",
-    )
-));
-
-/// Whether events announce urgent marks, where a TCP read ends early.
-const HAS_PRIORITY: bool = cfg!(any(target_os = "linux", target_os = "android"));
-
-/// What a Unix stream and a datagram socket are watched for.
-const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
-
-/// What a TCP stream is watched for: urgent marks too. A Unix stream does not need them, because a
-/// short read on it never proves that it is empty.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const BOTH_AND_PRIORITY: Interest = BOTH.add(Interest::PRIORITY);
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const BOTH_AND_PRIORITY: Interest = BOTH;
-
 /// The operating system.
 #[derive(Debug)]
 pub struct OsNet {
@@ -72,8 +44,7 @@ pub struct OsNet {
     start: Instant,
     streams: StreamOptions,
     datagrams: DatagramOptions,
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    timer: Option<super::timer::Timer>,
+    timer: Option<Timer>,
 }
 
 impl OsNet {
@@ -89,7 +60,6 @@ impl OsNet {
             start: Instant::now(),
             streams: StreamOptions::default(),
             datagrams: DatagramOptions::default(),
-            #[cfg(any(target_os = "linux", target_os = "android"))]
             timer: None,
         })
     }
@@ -169,33 +139,17 @@ impl Net for OsNet {
         result
     }
 
-    #[cfg(any(target_os = "linux", target_os = "android"))]
     fn add_timer(&mut self, token: Token) -> io::Result<bool> {
-        // mio's poll(2) selector would tell of the first expiry alone.
-        if EDGE_AFTER_PARTIAL {
-            let timer = super::timer::Timer::new(self.start)?;
-            let descriptor = timer.raw();
-            self.watch(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
-            self.timer = Some(timer);
-        }
-        Ok(EDGE_AFTER_PARTIAL)
+        self.timer = Timer::new(self.poll.registry(), token, self.start)?;
+        Ok(self.timer.is_some())
     }
 
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn add_timer(&mut self, _token: Token) -> io::Result<bool> {
-        Ok(false)
-    }
-
-    #[cfg(any(target_os = "linux", target_os = "android"))]
     #[inline]
     fn set_timer(&mut self, at: Time) {
         if let Some(timer) = &mut self.timer {
             timer.set(at);
         }
     }
-
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn set_timer(&mut self, _at: Time) {}
 
     fn pause(&mut self, duration: Duration) {
         std::thread::sleep(duration);

@@ -10,7 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use mio::net::{UdpSocket, UnixDatagram};
 use socket2::{SockAddr, SockRef};
 
-use super::{BOTH, OsNet};
+use super::OsNet;
+use super::selectors::BOTH;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 use crate::net::SLOT;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
