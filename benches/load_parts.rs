@@ -64,6 +64,7 @@ fn parts(criterion: &mut Criterion) {
                 intended: Time::ZERO,
                 sent: Time::ZERO,
                 late: Duration::ZERO,
+                held: Duration::ZERO,
             });
             number += 1;
             black_box(window.answer(number - 1))

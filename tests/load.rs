@@ -172,14 +172,10 @@ fn churn_makes_a_connection_for_each_message() {
                 (300, 0),
                 "{endpoint} {pace:?}"
             );
-            // And the one that tells whether there is a target.
+            // The one that tells whether there is a target carries the first message: the target
+            // sees no connection that nobody uses.
             assert_eq!(
                 count(&report, "/connections/opened"),
-                301,
-                "{endpoint} {pace:?}"
-            );
-            assert_eq!(
-                count(&report, "/times_nanoseconds/connect/count"),
                 300,
                 "{endpoint} {pace:?}"
             );
@@ -405,7 +401,7 @@ fn requirements_decide_the_exit_status() {
     let endpoint = format!("tcp://{}", server.address(0));
     let goals = [
         "--require",
-        "p99<60s",
+        "p90<60s",
         "--require",
         "errors=0",
         "--require",

@@ -12,7 +12,14 @@ use serde_json::Value;
 /// Runs `mynah`, which must succeed in silence. Returns what it printed.
 #[track_caller]
 fn run_well(args: &[&str]) -> String {
-    let (status, printed, said) = run_to_end(args);
+    // Many tests share few processors: what a generator that waits for one adds is no finding.
+    let is_load = args[0] == "load";
+    let lenient = if is_load {
+        &["--spoiled", "warn"][..]
+    } else {
+        &[]
+    };
+    let (status, printed, said) = run_to_end(&[args, lenient].concat());
     assert_eq!((status, said.as_str()), (0, ""), "{args:?}");
     printed
 }
@@ -24,6 +31,18 @@ fn schema(value: &Value, path: &str, fields: &mut BTreeMap<String, BTreeSet<&'st
     if path.ends_with(".bottleneck") || path.ends_with(".shortfall") {
         assert!(value.is_null() || value.is_string(), "{path}: {value}");
         kinds.insert("text");
+        return;
+    }
+    // Whether a measure of times is known, and which of them lie among the unanswered, depends on
+    // the run as well.
+    if path.contains(".times_nanoseconds.") && path.ends_with(".at_least") {
+        kinds.insert("object");
+        return;
+    }
+    let is_summary = path.split(".times_nanoseconds.").nth(1);
+    if is_summary.is_some_and(|rest| rest.contains('.')) {
+        assert!(value.is_null() || value.is_u64(), "{path}: {value}");
+        kinds.insert("integer");
         return;
     }
     let kind = match value {
@@ -198,9 +217,9 @@ fn every_report_can_be_had_at_once() {
         endpoint.as_str(),
         "closed loop",
         "answers/s",
-        "100 sent, 100 answered",
+        "100 due: 100 answered",
         "response time",
-        "p99.99",
+        "p99.9",
         "no errors",
     ] {
         assert!(table.contains(words), "{words} is not in {table}");
@@ -293,7 +312,7 @@ fn another_reader_finds_the_same_in_the_log() {
         String::from_utf8_lossy(&output.stderr)
     );
     let read = json(&String::from_utf8_lossy(&output.stdout));
-    // Two full seconds and what was left, of both kinds of times.
+    // Two full seconds and what was left, of each kind of times.
     assert_eq!(read["intervals"], 6);
     assert!(
         (read["start"].as_f64().unwrap() - report["started_unix_seconds"].as_f64().unwrap()).abs()
@@ -302,7 +321,7 @@ fn another_reader_finds_the_same_in_the_log() {
     for kind in ["response", "service"] {
         let ours = &report["times_nanoseconds"][kind];
         assert_eq!(read[kind]["count"], 5000, "{kind}");
-        for measure in ["p50", "p90", "p99", "p99.9", "p99.99", "max"] {
+        for measure in ["p50", "p90", "p99", "max"] {
             // The same bucket; which end of it stands for it is a matter of taste.
             let (ours, theirs) = (
                 ours[measure].as_f64().unwrap(),
@@ -397,7 +416,7 @@ fn merged_logs_are_the_sum_of_their_runs() {
             .any(|line| line.contains("answers/s") && line.contains('+')),
         "{table}"
     );
-    assert!(table.contains("response p99.9"), "{table}");
+    assert!(table.contains("response p99"), "{table}");
 }
 
 #[test]

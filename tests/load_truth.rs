@@ -296,10 +296,11 @@ fn a_generator_that_stood_still_says_so_in_its_first_line() {
     let printed = String::from_utf8(output.stdout).unwrap();
     let first = printed.lines().next().unwrap();
     assert!(
-        first.starts_with("NOTE: the generator was the bottleneck: it sent 1 % of its messages "),
+        first.starts_with("NOTE: the generator was the bottleneck: of p90, "),
         "{printed}"
     );
-    assert!(printed.contains("1,600 sent, 1,600 answered"), "{printed}");
+    assert!(printed.contains("1,600 due: 1,600 answered"), "{printed}");
+    assert_eq!(output.status.code(), Some(9), "{printed}");
 }
 
 /// An echo that stands still once, for half a second, at the message of this number.

@@ -8,13 +8,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mynah::load::Times;
+use mynah::load::{Distribution, Mark};
 use serde::Serialize;
 
 use super::load::hdr::{Counts, HdrLog, Writer};
 use super::load::record::there;
 use super::load::table::{measures, times_table};
-use super::load::units::{count, rate, time};
+use super::load::units::{count, mark, rate, time};
 use super::load::{create, is_standard_output, pretty, print, tell, unwritten};
 use super::status::{Failure, Status};
 
@@ -42,6 +42,9 @@ struct Merged {
     measured_seconds: f64,
     rate_per_second: f64,
     answers: u64,
+    /// Messages that were due and not answered in time. The percentiles hold them; one that lies
+    /// among them is left out.
+    unanswered: u64,
     /// `null` where not all logs say.
     errors: Option<u64>,
     response_nanoseconds: BTreeMap<String, u64>,
@@ -103,7 +106,8 @@ fn merge(config: &Config, logs: &[HdrLog]) -> Result<(), Failure> {
         labels: logs.iter().map(|log| log.label.clone()).collect(),
         measured_seconds: sum.span.as_secs_f64(),
         rate_per_second: rates,
-        answers: sum.response.count(),
+        answers: sum.response.answered().count(),
+        unanswered: sum.response.waited().count(),
         errors: sum.counts.map(|counts| counts.errors),
         response_nanoseconds: named(&sum.response),
         service_nanoseconds: named(&sum.service),
@@ -118,7 +122,7 @@ fn merge(config: &Config, logs: &[HdrLog]) -> Result<(), Failure> {
         logs.len(),
         time(sum.span),
         rate(rates),
-        count(sum.response.count())
+        count(sum.response.answered().count())
     );
     match sum.counts {
         Some(Counts { errors, lost, .. }) => text.push_str(&format!(
@@ -141,8 +145,8 @@ fn merge(config: &Config, logs: &[HdrLog]) -> Result<(), Failure> {
 /// One log that holds what all hold.
 fn merged(logs: &[HdrLog]) -> HdrLog {
     let mut sum = HdrLog {
-        response: Times::default(),
-        service: Times::default(),
+        response: Distribution::default(),
+        service: Distribution::default(),
         started: logs
             .iter()
             .map(|log| log.started)
@@ -164,9 +168,9 @@ fn merged(logs: &[HdrLog]) -> HdrLog {
     sum
 }
 
-fn named(times: &Times) -> BTreeMap<String, u64> {
+fn named(times: &Distribution) -> BTreeMap<String, u64> {
     measures(times)
-        .filter_map(|(name, time)| Some((name, time?.as_nanos() as u64)))
+        .filter_map(|(name, mark)| Some((name, mark.time()?.as_nanos() as u64)))
         .collect()
 }
 
@@ -219,14 +223,16 @@ fn comparison(config: &Config, before: &HdrLog, after: &HdrLog) -> String {
         ("service", &before.service, &after.service),
     ] {
         for ((name, first), (_, second)) in measures(first).zip(measures(second)) {
-            if let (Some(first), Some(second)) = (first, second) {
-                line(
-                    &format!("{kind} {name}"),
-                    time(first),
-                    time(second),
-                    second.as_secs_f64() / first.as_secs_f64(),
-                );
+            if let (Mark::Unknown, Mark::Unknown) = (first, second) {
+                continue;
             }
+            let ratio = match (first, second) {
+                (Mark::Time(first), Mark::Time(second)) => {
+                    second.as_secs_f64() / first.as_secs_f64()
+                }
+                _ => f64::NAN,
+            };
+            line(&format!("{kind} {name}"), mark(first), mark(second), ratio);
         }
     }
     text

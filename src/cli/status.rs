@@ -27,6 +27,8 @@ pub(crate) enum Status {
     Unresolved = 7,
     /// A check failed: an answer was not as expected, or a requirement was not met.
     Unmet = 8,
+    /// The generator spoiled the run: its numbers say more of it than of the target.
+    Spoiled = 9,
 }
 
 impl From<Status> for ExitCode {

@@ -28,15 +28,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::datagrams::DatagramCaller;
+use super::callers::{self, Datagrams, Opening};
 use super::desk::{Desk, Vacancy};
 use super::openings::Openings;
 use super::orders::{Concluded, Lanes, News, Orders, ReachError};
 use super::pace::Pace;
 use super::plan::{Law, Plan};
-use super::stream::StreamCaller;
-use super::tally::Trouble;
-use super::window::Sent;
+use super::sent::Sent;
+use super::trouble::Trouble;
 use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::service::Service;
@@ -45,14 +44,18 @@ use crate::values::error::StartError;
 use crate::values::time::Time;
 use crate::values::token::Token;
 
-/// Connections that are being made at once: less than any backlog, so that no handshake has to wait
-/// for its second attempt.
+/// Handshakes that are begun at once: less than any backlog, so that none has to wait for its
+/// second attempt. More than these are in flight where the way is long, but no more than these are
+/// begun within [`PATIENT`].
 const CONNECTING: usize = 64;
+const PATIENT: Duration = Duration::from_millis(10);
 
 /// How soon a connection that failed is opened again; twice as late after each further failure.
+/// While nobody can connect, one connection alone tries, this often, and the others follow it: an
+/// outage is measured to this.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// How late at most.
+/// How late at most, where others are open.
 const RETRY_MOST: Duration = Duration::from_secs(1);
 
 /// How long the peers may take to end the connections when everything is over.
@@ -100,6 +103,10 @@ pub struct Generator<N: Net> {
     remote: Address,
     slots: Vec<Slot>,
     openings: Openings,
+    /// Handshakes begun since then.
+    recent: (Time, usize),
+    /// Slots that wait until another one has found the target.
+    parked: Vec<usize>,
     phase: Phase,
     /// At the end of the window: connections open, and nanoseconds of it that were spent polling
     /// for nothing.
@@ -127,6 +134,8 @@ impl<N: Net> Generator<N> {
             remote,
             slots,
             openings,
+            recent: (Time::ZERO, 0),
+            parked: Vec::new(),
             phase: Phase::Fresh,
             open: 0,
             spun: 0,
@@ -146,17 +155,17 @@ impl<N: Net> Generator<N> {
     /// Why it was not made.
     pub fn reach(&mut self, orders: &Orders) -> Result<(), ReachError> {
         self.open(0, Time::ZERO).map_err(ReachError::Unbegun)?;
-        while self.desk.connecting.get() > 0 && !orders.is_stopped() {
+        while self.desk.roster.connecting() > 0 && !orders.is_stopped() {
             self.reactor.turn();
         }
-        match self.desk.closed.get() {
-            Some(reason) if !self.desk.has_opened.get() => Err(ReachError::Closed(reason)),
+        match self.desk.roster.closed() {
+            Some(reason) if !self.desk.roster.has_opened() => Err(ReachError::Closed(reason)),
             _ => Ok(()),
         }
     }
 
     /// Runs to the end, as `orders` say, and tells of it.
-    pub fn run(&mut self, orders: &Orders, mut tell: impl FnMut(News)) -> Concluded {
+    pub fn run(mut self, orders: &Orders, mut tell: impl FnMut(News)) -> Concluded {
         while !self.turn(orders, &mut tell) {}
         self.conclude()
     }
@@ -168,7 +177,7 @@ impl<N: Net> Generator<N> {
                 self.schedule_openings();
                 self.phase = Phase::Opening;
             }
-            Phase::Opening if self.desk.untried.get() > 0 && !orders.is_stopped() => {
+            Phase::Opening if self.desk.roster.untried() > 0 && !orders.is_stopped() => {
                 self.step(Time::NEVER)
             }
             Phase::Opening => {
@@ -186,7 +195,7 @@ impl<N: Net> Generator<N> {
                     orders.started()
                 });
                 self.phase = Phase::Working {
-                    cut: self.desk.measured_from.get(),
+                    cut: self.desk.clock.measured_from(),
                     spun: None,
                 };
             }
@@ -203,14 +212,18 @@ impl<N: Net> Generator<N> {
     }
 
     /// The results of a run that is over.
-    pub fn conclude(&mut self) -> Concluded {
-        let rest = Box::new(self.desk.tally.take());
+    pub fn conclude(self) -> Concluded {
+        let measured = self.measured();
+        // What is dropped with the callers has no answer.
+        drop(self.reactor);
+        let ledger = &self.desk.ledger;
+        ledger.settle(self.desk.clock.over());
         Concluded {
-            rest,
-            measured: self.measured(),
+            rest: ledger.take(),
+            measured,
             open: self.open,
             spun: Duration::from_nanos(self.spun),
-            is_refused: self.is_hopeless(),
+            is_refused: self.desk.roster.is_hopeless(),
         }
     }
 
@@ -245,15 +258,14 @@ impl<N: Net> Generator<N> {
     ) {
         let desk = Rc::clone(&self.desk);
         let now = self.reactor.now();
-        if orders.is_stopped() && now < desk.end.get() {
-            desk.end.set(now);
-            desk.is_interrupted.set(true);
+        if orders.is_stopped() && now < desk.clock.end() {
+            desk.clock.interrupt(now);
         }
         // Where all messages have been sent, the window ends with the last answer: its length is
         // not known while that is waited for.
-        let goes_on = spun.is_none() || desk.is_open_loop() || desk.quota.get() > 0;
-        if now >= cut && cut < desk.end.get() && goes_on {
-            let tally = Box::new(desk.tally.take());
+        let goes_on = spun.is_none() || desk.is_open_loop() || desk.ledger.quota() > 0;
+        if now >= cut && cut < desk.clock.end() && goes_on {
+            let tally = desk.ledger.take();
             tell(if spun.is_none() {
                 News::Begun(tally)
             } else {
@@ -271,15 +283,15 @@ impl<N: Net> Generator<N> {
             self.leave();
             return;
         }
-        let last = if now < desk.last_call() {
-            desk.last_call()
+        let last = if now < desk.clock.last_call() {
+            desk.clock.last_call()
         } else {
             self.deadline()
         };
-        let until = if now < desk.end.get() {
-            cut.min(desk.end.get())
+        let until = if now < desk.clock.end() {
+            cut.min(desk.clock.end())
         } else {
-            last
+            last.min(self.stragglers_until().max(now))
         };
         self.step(until.min(self.given_up_at()));
     }
@@ -287,77 +299,82 @@ impl<N: Net> Generator<N> {
     /// Whether nothing more is to be sent, and nothing is waited for.
     fn is_done(&self, now: Time) -> bool {
         let desk = &self.desk;
-        let is_past_end = now >= desk.end.get();
+        let is_past_end = now >= desk.clock.end();
         let has_sent_all = match desk.plan.law {
-            Law::Closed { .. } => is_past_end || desk.quota.get() == 0,
-            Law::Open { .. } => is_past_end && (now >= desk.last_call() || !desk.is_behind()),
+            Law::Closed { .. } => is_past_end || desk.ledger.quota() == 0,
+            Law::Open { .. } => is_past_end && (now >= desk.clock.last_call() || !desk.is_behind()),
         };
         let is_given_up = now >= self.given_up_at();
-        has_sent_all && desk.waiting.get() == 0
+        let is_settled = desk.ledger.waiting() == 0 && now >= self.stragglers_until();
+        has_sent_all && is_settled
             || now >= self.deadline()
             || is_given_up
-            || self.is_hopeless()
+            || desk.roster.is_hopeless()
+    }
+
+    /// Until when answers to datagrams that were given up are waited for, behind the end: as long
+    /// as any other answer. One that comes later than this is lost.
+    fn stragglers_until(&self) -> Time {
+        let given_up = self.desk.ledger.last_given_up();
+        if given_up == Time::ZERO || self.desk.ledger.all_came() {
+            Time::ZERO
+        } else {
+            given_up + self.desk.clock.patience()
+        }
     }
 
     /// When a run ends that has no other end: the target has left in the middle of it, and messages
     /// that are to be sent never will be.
     fn given_up_at(&self) -> Time {
         let desk = &self.desk;
-        let is_endless =
-            desk.end.get() == Time::NEVER && desk.waiting.get() == 0 && desk.open.get() == 0;
+        let is_endless = desk.clock.end() == Time::NEVER
+            && desk.ledger.waiting() == 0
+            && desk.roster.open() == 0;
         if is_endless {
-            desk.failing_since.get() + desk.patience()
+            desk.roster.failing_since() + desk.clock.patience()
         } else {
             Time::NEVER
         }
     }
 
-    /// Whether nobody listens where datagrams are sent to: their connections are never made, and so
-    /// cannot fail.
-    fn is_hopeless(&self) -> bool {
-        self.desk.is_refused.get() && !self.desk.has_heard.get()
-    }
-
     /// Until when what is on its way is waited for, though it be the last that was sent.
     fn deadline(&self) -> Time {
-        self.desk.last_call() + self.desk.patience()
+        self.desk.clock.last_call() + self.desk.clock.patience()
     }
 
     /// How long the window was: to its end, or to the last answer where the messages ran out first.
     fn measured(&self) -> Duration {
-        let desk = &self.desk;
-        let ran_out = desk.plan.requests.is_some() && !desk.is_open_loop() && desk.quota.get() == 0;
-        let end = if ran_out || desk.end.get() == Time::NEVER {
-            desk.end.get().min(desk.last_answer.get())
+        let (desk, clock) = (&self.desk, &self.desk.clock);
+        let has_quota = desk.plan.requests.is_some() && !desk.is_open_loop();
+        let ran_out = has_quota && desk.ledger.quota() == 0;
+        let end = if ran_out || clock.end() == Time::NEVER {
+            clock.end().min(desk.ledger.last_answer())
         } else {
-            desk.end.get()
+            clock.end()
         };
-        end - desk.measured_from.get()
+        end - clock.measured_from()
     }
 
     /// Ends every connection, and gives the peers a moment to do the same. What was sent and not
     /// answered is accounted for, whatever its connection does.
     fn leave(&mut self) {
-        let desk = Rc::clone(&self.desk);
+        let (desk, now) = (Rc::clone(&self.desk), self.reactor.now());
         self.open = self
             .slots
             .iter()
             .filter(|slot| slot.token.is_some())
             .count() as u64;
-        let was_given_up = self.reactor.now() >= self.given_up_at();
-        {
-            let mut tally = desk.tally.borrow_mut();
-            desk.note_unsent(&mut tally);
-            if was_given_up {
-                tally.unsent += desk.quota.get();
-            }
-            tally.unanswered += desk.waiting_measured.get();
+        if now >= self.given_up_at() {
+            let since = desk.roster.failing_since();
+            desk.ledger.unsent(desk.ledger.quota(), since, since, now);
         }
-        desk.is_over.set(true);
+        desk.settle_unsent(now);
+        desk.clock.finish(now);
         self.openings.clear();
+        self.parked.clear();
         self.wake_all();
         self.phase = Phase::Leaving {
-            until: self.reactor.now() + FAREWELL,
+            until: now + FAREWELL,
         };
     }
 
@@ -371,21 +388,47 @@ impl<N: Net> Generator<N> {
 
     /// One turn that ends at `until` at the latest, and what it left to do.
     fn step(&mut self, until: Time) {
-        let has_room = self.desk.connecting.get() < CONNECTING;
-        let next = if has_room {
-            self.openings.next()
-        } else {
-            Time::NEVER
-        };
+        let next = self.openings.next().max(self.room_at(self.reactor.now()));
         self.reactor.turn_by(until.min(next));
+        self.desk.ledger.settle(self.reactor.now());
         self.refill();
         self.open_due();
+    }
+
+    /// When the next handshake may begin.
+    fn room_at(&self, now: Time) -> Time {
+        let (since, count) = self.recent;
+        let connecting = self.desk.roster.connecting();
+        if connecting < CONNECTING {
+            now
+        } else if connecting >= self.handshakes() {
+            Time::NEVER
+        } else if count < CONNECTING {
+            now
+        } else {
+            since + PATIENT
+        }
+    }
+
+    /// Handshakes in flight at once, at most.
+    fn handshakes(&self) -> usize {
+        let share = self
+            .desk
+            .lanes
+            .share_of(self.desk.plan.handshakes as u64, self.desk.plan.connections);
+        (share as usize).max(1)
+    }
+
+    /// Whether nobody can connect, so that one attempt tells as much as many.
+    fn is_down(&self) -> bool {
+        self.desk.roster.failing_since() < Time::NEVER && self.desk.roster.open() == 0
     }
 
     /// Slots whose connection is over get another one.
     fn refill(&mut self) {
         let now = self.reactor.now();
-        let mut vacant = self.desk.vacant.take();
+        let mut vacant = self.desk.roster.vacant();
+        let is_due_by_itself = self.desk.plan.churn && self.desk.is_open_loop();
         for (index, vacancy) in vacant.drain(..) {
             let (desk, slot) = (&self.desk, &mut self.slots[index]);
             slot.token = None;
@@ -395,36 +438,58 @@ impl<N: Net> Generator<N> {
             } else {
                 0
             };
-            let pause = match vacancy {
-                Vacancy::Done => desk.think(),
-                Vacancy::Blocked => RETRY,
-                Vacancy::Failed => RETRY_MOST.min(RETRY * (1 << slot.failures.min(10) >> 1)),
-            };
-            if vacancy == Vacancy::Failed && desk.failing_since.get() == Time::NEVER {
-                desk.failing_since.set(now);
+            if vacancy == Vacancy::Failed {
+                desk.roster.fails(now);
             }
-            match desk.start.get() {
+            let failures = slot.failures.min(10);
+            let pause = match vacancy {
+                Vacancy::Done => self.desk.think(),
+                Vacancy::Used => Duration::ZERO,
+                Vacancy::Blocked => RETRY,
+                // Each message fails by itself, when it is due.
+                Vacancy::Failed if is_due_by_itself => Duration::ZERO,
+                Vacancy::Failed if self.is_down() => {
+                    let is_alone = self.openings.is_empty() && self.desk.roster.connecting() == 0;
+                    if !is_alone && self.desk.clock.start() < Time::NEVER {
+                        self.parked.push(index);
+                        continue;
+                    }
+                    RETRY
+                }
+                Vacancy::Failed => RETRY_MOST.min(RETRY * (1 << failures >> 1)),
+            };
+            match self.desk.clock.start() {
                 // The start opens all of them.
-                Time::NEVER if desk.plan.churn => {}
-                start if desk.plan.churn => {
-                    self.openings
-                        .push(desk.due(index).unwrap_or(start).max(now + pause), index);
+                Time::NEVER if self.desk.plan.churn => {}
+                start if self.desk.plan.churn => {
+                    let due = self.desk.due(index).unwrap_or(start);
+                    self.openings.push(due.max(now + pause), index);
                 }
                 _ => self.openings.push(now + pause, index),
             }
         }
-        *self.desk.vacant.borrow_mut() = vacant;
+        self.desk.roster.keep(vacant);
+        if !self.parked.is_empty() && !self.is_down() {
+            let parked = std::mem::take(&mut self.parked);
+            parked
+                .into_iter()
+                .for_each(|slot| self.openings.push(now, slot));
+        }
     }
 
     fn open_due(&mut self) {
         let now = self.reactor.now();
         while self.openings.next() <= now {
-            if self.desk.connecting.get() >= CONNECTING {
+            if self.room_at(now) > now {
                 return self.openings.hold(now);
             }
             let Some((slot, since)) = self.openings.pop(now) else {
                 return;
             };
+            if self.recent.0 + PATIENT <= now {
+                self.recent = (now, 0);
+            }
+            self.recent.1 += 1;
             if let Err(error) = self.open(slot, since) {
                 self.note_unopened(slot, &error);
             }
@@ -437,50 +502,58 @@ impl<N: Net> Generator<N> {
         let desk = Rc::clone(&self.desk);
         let now = self.reactor.net_mut().now();
         let slot = &mut self.slots[index];
-        let intended = if desk.plan.churn && desk.start.get() < Time::NEVER {
+        let has_message = desk.plan.churn && desk.clock.start() < Time::NEVER;
+        let message = if has_message {
             // However late, it is meant for when it was meant.
             let Some(intended) = desk.next_due(index, None, now) else {
                 return Ok(());
             };
-            intended
+            let free_since = since.max(slot.free_since);
+            Some(Sent::new(intended, now, free_since, Time::ZERO))
         } else {
-            now
+            None
         };
         slot.attempts += 1;
-        let began = Sent::new(intended, now, since.max(slot.free_since));
-        let is_first = slot.attempts == 1 && !desk.plan.churn;
+        let opening = Opening {
+            slot: index,
+            began: now,
+            failed: if slot.failures > 0 {
+                slot.free_since
+            } else {
+                now
+            },
+            is_first: slot.attempts == 1 && !desk.plan.churn,
+            message,
+        };
+        if let Some(sent) = message {
+            desk.ledger.sent(&mut desk.ledger.tally(), sent);
+        }
         let sources = &desk.plan.sources;
         let local = sources
             .get(desk.number(index) as usize % sources.len().max(1))
             .map(|ip| local_of(&self.remote, *ip));
-        let caller: Box<dyn Service> = match self.remote.is_stream() {
-            true => Box::new(StreamCaller::new(desk.clone(), index, began, is_first)),
-            false => Box::new(DatagramCaller::new(desk.clone(), index)),
+        let caller: Box<dyn Service> = if self.remote.is_stream() {
+            callers::on_stream(&desk, opening)
+        } else {
+            Box::new(Datagrams::new(desk.clone(), index))
         };
         let begun = self.reactor.connect(&self.remote, local.as_ref(), caller);
         // Unix sockets alone say so of a target without room, and then nothing was sent: the
         // message is the next one again.
-        if desk.plan.churn
-            && begun
-                .as_ref()
-                .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-        {
-            desk.give_back(index, intended);
-        } else if desk.plan.churn {
-            desk.note_sent(&mut desk.tally.borrow_mut(), began);
-            if begun.is_err() {
-                desk.note_gone(began);
-            }
+        let is_full = |error: &StartError| error.kind() == io::ErrorKind::WouldBlock;
+        if let (Some(sent), true) = (message, begun.as_ref().is_err_and(is_full)) {
+            desk.ledger.unsend();
+            desk.give_back(index, sent.intended);
         }
         let token = begun?;
         self.slots[index].token = Some(token);
         self.slots[index].blocked_since = None;
         if self.remote.is_stream() {
-            desk.connecting.set(desk.connecting.get() + 1);
+            desk.roster.begun();
         } else {
             self.reactor.wake(token);
-            desk.tally.borrow_mut().opened += 1;
-            desk.note_tried(is_first);
+            desk.ledger.tally().opened += 1;
+            desk.roster.tried(opening.is_first);
         }
         Ok(())
     }
@@ -497,14 +570,14 @@ impl<N: Net> Generator<N> {
             let since = *slot.blocked_since.get_or_insert(now);
             if since.after(desk.plan.timeout) > now {
                 slot.attempts -= 1;
-                return desk.vacant.borrow_mut().push((index, Vacancy::Blocked));
+                return desk.roster.vacate(index, Vacancy::Blocked);
             }
             slot.blocked_since = None;
             trouble = Trouble::TimedOut;
         }
-        desk.note_tried(slot.attempts == 1 && !desk.plan.churn);
-        desk.trouble(trouble, 1, || error.to_string());
-        desk.vacant.borrow_mut().push((index, Vacancy::Failed));
+        desk.roster.tried(slot.attempts == 1 && !desk.plan.churn);
+        desk.ledger.trouble(trouble, 1, || error.to_string());
+        desk.roster.vacate(index, Vacancy::Failed);
     }
 }
 

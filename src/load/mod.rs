@@ -7,17 +7,19 @@
 //!   generator   opens connections, keeps the phases         one a thread; their tallies are added
 //!       │       (openings: which of them when)
 //!       │
-//!   stream      one connection      datagrams  one socket   services, like the server's
-//!       │                                │
-//!   schedule    when a message is due    window    the fate of each datagram
-//!   course      the rate over time       pace      a rate
-//!   payload     what is sent             response  what comes back, and whether it is right
+//!   callers     what is done on a connection or a socket     services, like the server's
 //!       │
-//!   desk        what the callers of one thread share: the phase, the quota, the tally
-//!   tally       counts, and histograms of times
+//!   desk        what the callers of one thread share:
+//!               the clock (set by the generator), the ledger (written by the callers), the roster
 //!
-//!   plan        the terms of a run       orders    what crosses threads
-//!   goal        p99<5ms                  search    the highest rate that keeps one
+//!   schedule    when a message is due     course    the rate over time      pace      a rate
+//!   payload     what is sent              response  what comes back, and whether it is right
+//!   window      the fate of each datagram sent      a message on its way
+//!   tally       fates, and their times    distribution, times     what a percentile is
+//!   verdict     whose times they are      trouble   what goes wrong
+//!
+//!   plan        the terms of a run        orders    what crosses threads
+//!   goal        p99<5ms                   search    the highest rate that keeps one
 //! ```
 //!
 //! **Two laws.** In a *closed loop* a connection sends its next message when one of its messages
@@ -29,9 +31,10 @@
 //! **Phases.** Connections are opened; all generators start together; the warm-up is not measured;
 //! the window is; what was meant to be sent in it is still waited for behind its end.
 
+mod callers;
 mod course;
-mod datagrams;
 mod desk;
+mod distribution;
 mod generator;
 mod goal;
 mod openings;
@@ -42,13 +45,16 @@ mod plan;
 mod response;
 mod schedule;
 mod search;
+mod sent;
 mod stage_tally;
-mod stream;
 mod tally;
 mod times;
+mod trouble;
+mod verdict;
 mod window;
 
 pub use self::course::{Course, Stage, stage_of};
+pub use self::distribution::{BEYOND, Distribution, Mark};
 pub use self::generator::Generator;
 pub use self::goal::{Goal, Measured};
 pub use self::orders::{Concluded, Lanes, News, Orders, ReachError};
@@ -58,7 +64,10 @@ pub use self::plan::{Check, HEADER, Law, Plan};
 pub use self::response::{Expected, Heard, Reader, Response};
 pub use self::schedule::{Arrivals, Lane, Schedule};
 pub use self::search::{Found, PaceSearch};
+pub use self::sent::Sent;
 pub use self::stage_tally::{StageTallies, StageTally};
-pub use self::tally::{Tally, Trouble, Troubles};
+pub use self::tally::Tally;
 pub use self::times::Times;
-pub use self::window::{Fate, Sent, Window};
+pub use self::trouble::{Trouble, Troubles};
+pub use self::verdict::{Part, Verdict};
+pub use self::window::{Fate, Window};

@@ -47,6 +47,11 @@ impl Openings {
         self.due.push(Reverse((at, slot)));
     }
 
+    /// Whether none is to be opened.
+    pub(super) fn is_empty(&self) -> bool {
+        self.due.is_empty()
+    }
+
     /// None is to be opened any more.
     pub(super) fn clear(&mut self) {
         self.due.clear();
@@ -64,15 +69,15 @@ impl Openings {
         self.held_until = now;
     }
 
-    /// The slot that is to be opened `now`, and since when it could have been.
+    /// The slot that is to be opened `now`, and until when the pace or the room held it back.
     pub(super) fn pop(&mut self, now: Time) -> Option<(usize, Time)> {
-        let since = self.next();
-        if since > now {
+        if self.next() > now {
             return None;
         }
         let Reverse((_, slot)) = self.due.pop()?;
+        let held_until = self.allowed.max(self.held_until);
         self.allowed = self.allowed.max(now.before(CREDIT)) + self.interval;
-        Some((slot, since.max(self.held_until)))
+        Some((slot, held_until))
     }
 }
 
@@ -115,7 +120,7 @@ mod tests {
                 openings.pop(at(6)),
                 openings.pop(at(6))
             ],
-            [Some((2, at(3))), Some((1, at(5))), None]
+            [Some((2, at(0))), Some((1, at(0))), None]
         );
         // While there was no room, nobody was late.
         openings.hold(at(20));

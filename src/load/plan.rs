@@ -70,6 +70,8 @@ pub struct Plan {
     pub timeout: Option<Duration>,
     /// Connections begun in a second, at most.
     pub connect_rate: Option<Pace>,
+    /// Handshakes in flight at once, at most.
+    pub handshakes: usize,
     /// The time before the window, which is not measured.
     pub warmup: Duration,
     /// The length of the window. `None`: until all messages were sent.

@@ -6,6 +6,8 @@
 //! Tests: below.
 
 use super::payload::Payload;
+use super::tally::Tally;
+use super::trouble::Trouble;
 use crate::service::Delimiter;
 
 /// What an answer is.
@@ -44,6 +46,21 @@ pub struct Heard {
     pub wrong_bytes: u64,
     /// Where in the stream the first of those stood.
     pub wrong_at: Option<u64>,
+}
+
+impl Heard {
+    /// Counts what was not as expected, on the connection of this number.
+    #[cold]
+    pub(super) fn complain(&self, tally: &mut Tally, number: u64) {
+        tally.wrong_bytes += self.wrong_bytes;
+        let words = || match self.wrong_at {
+            Some(at) => {
+                format!("connection {number}: byte {at} of what came back is not what was expected")
+            }
+            None => format!("connection {number}: an answer is shorter than what was expected"),
+        };
+        tally.troubles.count(Trouble::Mismatch, self.wrong, words);
+    }
 }
 
 /// The answers of one connection as they arrive.

@@ -5,9 +5,7 @@
 //!
 //! Tests: below; `tests/load_simulation.rs`.
 
-use std::time::Duration;
-
-use super::times::Times;
+use super::distribution::Distribution;
 
 /// One stage.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,24 +16,15 @@ pub struct StageTally {
     pub unsent: u64,
     /// Those that were answered; where no answer is expected, those that have left.
     pub answered: u64,
-    /// From when a message was meant to be sent to the last byte of its answer.
-    pub response: Times,
+    /// From when a message was meant to be sent to the last byte of its answer. Every message that
+    /// was due is a member.
+    pub response: Distribution,
 }
 
 impl StageTally {
     /// Messages that were due in the stage.
     pub fn due(&self) -> u64 {
         self.sent + self.unsent
-    }
-
-    /// The time that `percentile` of 100 of all that were due did not exceed. One without an answer
-    /// took longer than any time: `None` if the percentile falls among those.
-    pub fn percentile(&self, percentile: f64) -> Option<Duration> {
-        // What is a rank here must not become the next one by a hair.
-        let rank = (percentile / 100.0 * self.due() as f64 - 1e-6)
-            .ceil()
-            .max(1.0);
-        self.response.at_rank(rank as u64)
     }
 }
 
@@ -71,31 +60,24 @@ impl StageTallies {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
-    fn what_was_not_answered_took_longer_than_all_that_was() {
+    fn the_sum_of_stages_is_stage_by_stage() {
         let mut stages = StageTallies::default();
         let stage = stages.of(1);
-        (stage.sent, stage.unsent, stage.answered) = (95, 5, 90);
-        (1..=90).for_each(|millis| stage.response.record(Duration::from_millis(millis)));
-        let millis = |stage: &StageTally, percentile| {
-            let time = stage.percentile(percentile)?;
-            Some(time.as_millis())
-        };
-        for (percentile, expected) in [
-            (50.0, Some(50)),
-            (90.0, Some(90)),
-            (90.1, None),
-            (99.0, None),
-        ] {
-            assert_eq!(millis(stage, percentile), expected, "p{percentile}");
-        }
+        (stage.sent, stage.unsent, stage.answered) = (95, 5, 95);
+        (1..=95).for_each(|millis| stage.response.record(Duration::from_millis(millis)));
+        stage.response.give_up(Duration::from_secs(1), 5);
         let mut sum = stages.clone();
         sum.add(&stages);
         assert_eq!(sum.get(0), Some(&StageTally::default()));
         let stage = sum.get(1).unwrap();
-        assert_eq!((stage.due(), stage.answered), (200, 180));
-        assert_eq!(millis(stage, 90.0), Some(90));
+        assert_eq!(
+            (stage.due(), stage.answered, stage.response.count()),
+            (200, 190, 200)
+        );
     }
 }

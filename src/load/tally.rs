@@ -1,161 +1,26 @@
-//! The results of a run: counts, and histograms of times.
+//! The results of a run: what became of its messages, and their times.
 //!
-//! Owns the sums, and how those of several threads or intervals become one. Must never hold a time
-//! that was not measured: nothing is interpolated, and what was not answered is counted apart,
-//! never left out in silence.
+//! Owns the sums, and how those of several threads or intervals become one. Must never lose a
+//! message: each that was due in the window has one fate, and the fates add up
+//! ([`Tally::settled`]).
 //!
-//! The **window** is the time that is measured, after the warm-up. An exchange belongs to it if it
+//! The **window** is the time that is measured, after the warm-up. A message belongs to it if it
 //! was meant to be sent in it, and is waited for after its end: a window that closed over what is
 //! still on its way would leave out the slowest answers of all.
 //!
+//! ```text
+//!   due ──┬── sent ──┬── answered          in time
+//!         │          ├── left              where no answer is waited for
+//!         │          ├── late or lost      datagrams that were given up
+//!         │          └── failed            its connection ended, or took too long
+//!         └── unsent                       the run ended before it could be
+//! ```
+//!
 //! Tests: below; `tests/load_truth.rs` counts what servers do on purpose.
 
-use std::fmt;
-
+use super::distribution::Distribution;
 use super::stage_tally::StageTallies;
-use super::times::Times;
-use crate::values::error::CloseReason;
-
-/// What can go wrong with an exchange, or with a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Trouble {
-    /// Nobody listens there.
-    Refused,
-    /// The peer reset the connection.
-    Reset,
-    /// No answer, or no connection, in time.
-    TimedOut,
-    /// The peer ended the connection although it was still needed.
-    ClosedEarly,
-    /// The answer was not the one that was expected.
-    Mismatch,
-    /// An answer to nothing that was asked.
-    Unasked,
-    /// No way leads to the peer.
-    Unreachable,
-    /// All local ports are in use.
-    NoPort,
-    /// The process has no more descriptors.
-    NoDescriptor,
-    /// Anything else.
-    Other,
-}
-
-impl Trouble {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Trouble; 10] = [
-        Trouble::Refused,
-        Trouble::Reset,
-        Trouble::TimedOut,
-        Trouble::ClosedEarly,
-        Trouble::Mismatch,
-        Trouble::Unasked,
-        Trouble::Unreachable,
-        Trouble::NoPort,
-        Trouble::NoDescriptor,
-        Trouble::Other,
-    ];
-
-    /// One word, as reports for programs have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Trouble::Refused => "refused",
-            Trouble::Reset => "reset",
-            Trouble::TimedOut => "timed_out",
-            Trouble::ClosedEarly => "closed_early",
-            Trouble::Mismatch => "mismatch",
-            Trouble::Unasked => "unasked",
-            Trouble::Unreachable => "unreachable",
-            Trouble::NoPort => "no_port",
-            Trouble::NoDescriptor => "no_descriptor",
-            Trouble::Other => "other",
-        }
-    }
-
-    /// What the end of a connection amounts to that was still needed.
-    pub fn of_close(reason: CloseReason) -> Trouble {
-        match reason {
-            CloseReason::Refused => Trouble::Refused,
-            CloseReason::Reset => Trouble::Reset,
-            CloseReason::TimedOut | CloseReason::IdleTimeout | CloseReason::WriteTimeout => {
-                Trouble::TimedOut
-            }
-            CloseReason::Unreachable => Trouble::Unreachable,
-            CloseReason::PeerClosed | CloseReason::Finished => Trouble::ClosedEarly,
-            _ => Trouble::Other,
-        }
-    }
-
-    /// What an error of a call amounts to.
-    pub fn of_error(kind: std::io::ErrorKind, code: Option<i32>) -> Trouble {
-        match (kind, code) {
-            (std::io::ErrorKind::AddrNotAvailable | std::io::ErrorKind::AddrInUse, _) => {
-                Trouble::NoPort
-            }
-            (_, Some(libc::EMFILE | libc::ENFILE)) => Trouble::NoDescriptor,
-            _ => match Trouble::of_close(CloseReason::of_error(&kind.into())) {
-                Trouble::ClosedEarly => Trouble::Other,
-                trouble => trouble,
-            },
-        }
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Trouble::TimedOut => "timed out",
-            Trouble::ClosedEarly => "closed early",
-            Trouble::NoPort => "no local port left",
-            Trouble::NoDescriptor => "no descriptor left",
-            other => other.name(),
-        })
-    }
-}
-
-/// What went wrong: how often of each kind, and the first of each in words.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Troubles {
-    counts: [u64; Trouble::ALL.len()],
-    first: [Option<Box<str>>; Trouble::ALL.len()],
-}
-
-impl Troubles {
-    /// Counts `count` of a kind; `words` are asked for where they are the first.
-    #[cold]
-    pub fn count(&mut self, trouble: Trouble, count: u64, words: impl FnOnce() -> String) {
-        let index = trouble as usize;
-        if self.first[index].is_none() && count > 0 {
-            self.first[index] = Some(words().into());
-        }
-        self.counts[index] += count;
-    }
-
-    /// Adds those of another one, which came later.
-    pub fn add(&mut self, other: &Troubles) {
-        for (trouble, count, words) in other.iter() {
-            self.count(trouble, count, || words.to_owned());
-        }
-    }
-
-    /// How many of a kind.
-    pub fn get(&self, trouble: Trouble) -> u64 {
-        self.counts[trouble as usize]
-    }
-
-    /// How many of all kinds.
-    pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
-    /// Those that there are, each with its count and the first of them in words.
-    pub fn iter(&self) -> impl Iterator<Item = (Trouble, u64, &str)> {
-        let all = Trouble::ALL.into_iter().zip(self.counts).zip(&self.first);
-        all.filter(|((_, count), _)| *count > 0)
-            .map(|((trouble, count), first)| (trouble, count, first.as_deref().unwrap_or_default()))
-    }
-}
+use super::trouble::Troubles;
 
 macro_rules! tally {
     ($($(#[$doc:meta])* $count:ident),*; $($(#[$times_doc:meta])* $times:ident),* $(,)?) => {
@@ -163,7 +28,7 @@ macro_rules! tally {
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Tally {
             $($(#[$doc])* pub $count: u64,)*
-            $($(#[$times_doc])* pub $times: Times,)*
+            $($(#[$times_doc])* pub $times: Distribution,)*
             /// What happened in each stage.
             pub stages: StageTallies,
             /// What went wrong, from the first connection on: an error of the warm-up is an error.
@@ -171,11 +36,6 @@ macro_rules! tally {
         }
 
         impl Tally {
-            /// Datagrams that no answer came for, however late.
-            pub fn lost(&self) -> u64 {
-                self.given_up.saturating_sub(self.late)
-            }
-
             /// Adds what another one counted.
             pub fn add(&mut self, other: &Tally) {
                 $(self.$count += other.$count;)*
@@ -194,17 +54,22 @@ tally! {
     sent,
     /// Messages of the window that were answered, in it or after it.
     answered,
+    /// Messages of the window that left, where no answer is waited for.
+    left,
     /// Answers that came within the window, whatever they answered; where no answer is expected,
     /// messages that were sent within it. The rate is made of these.
     completed,
     /// Messages of the window that could not be sent before the run ended: it was behind its
     /// schedule.
     unsent,
+    /// Messages of the window that were sent on a connection that ended or took too long before
+    /// they were answered.
+    failed,
     /// Bytes sent within the window.
     bytes_sent,
     /// Bytes that came within the window.
     bytes_received,
-    /// Messages of the window that were still on their way when the run ended.
+    /// Those of the failed and of the lost that were still on their way when the run ended.
     unanswered,
     /// Datagrams whose answer did not come in time.
     given_up,
@@ -216,22 +81,51 @@ tally! {
     reordered,
     /// Bytes that were not as expected.
     wrong_bytes;
-    /// From when a message was meant to be sent to the last byte of its answer.
+    /// From when a message was meant to be sent to the last byte of its answer. Every message that
+    /// was due is a member.
     response,
-    /// From when it was sent. The same, save in an open loop.
+    /// From when it was sent. The same, save in an open loop, where it is recorded.
     service,
+    /// What the generator and its limits added: from when it was meant to be sent until it was, and
+    /// while its answer lay in the socket.
+    added,
+    /// The share of that in which its connection was free: the generator's own fault.
+    lateness,
+    /// The share in which it waited for a connection that was free, or for room to open one.
+    held,
     /// From the beginning of a connection until it was made.
     connect,
     /// From the first message of a connection to the first byte that came back.
     first_byte,
-    /// How late a message was sent although its connection was free: the generator's own fault.
-    lateness,
+}
+
+impl Tally {
+    /// Messages that were due in the window.
+    pub fn due(&self) -> u64 {
+        self.sent + self.unsent
+    }
+
+    /// Datagrams that no answer came for, however late.
+    pub fn lost(&self) -> u64 {
+        self.given_up.saturating_sub(self.late)
+    }
+
+    /// Messages of the window that have their fate. When the run is over, all that were due.
+    pub fn settled(&self) -> u64 {
+        self.answered + self.left + self.given_up + self.failed + self.unsent
+    }
+
+    /// Messages of the window that were not answered in time, whatever the reason.
+    pub fn unsuccessful(&self) -> u64 {
+        self.given_up + self.failed + self.unsent
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use super::super::trouble::Trouble;
     use super::*;
 
     #[test]
@@ -246,6 +140,8 @@ mod tests {
                 tally.answered += 1;
                 tally.response.record(Duration::from_nanos(n * n));
                 if n % 100 == 7 {
+                    tally.failed += 1;
+                    tally.response.give_up(Duration::from_nanos(n), 1);
                     tally
                         .troubles
                         .count(Trouble::Reset, 2, || format!("the first in part {}", n % 3));
@@ -255,26 +151,12 @@ mod tests {
         let mut sum = Tally::default();
         parts.iter().for_each(|part| sum.add(part));
         assert_eq!(
-            (&sum.response, sum.answered, sum.troubles.total()),
-            (&whole.response, 9_999, 200)
+            (&sum.response, sum.settled(), sum.troubles.total()),
+            (&whole.response, 9_999 + 100, 200)
         );
         assert_eq!(
             sum.troubles.iter().collect::<Vec<_>>(),
             [(Trouble::Reset, 200, "the first in part 0")]
         );
-    }
-
-    #[test]
-    fn every_trouble_has_its_own_place_and_name() {
-        for (index, trouble) in Trouble::ALL.into_iter().enumerate() {
-            assert_eq!(trouble as usize, index);
-            assert_eq!(
-                Trouble::ALL
-                    .iter()
-                    .filter(|other| other.name() == trouble.name())
-                    .count(),
-                1
-            );
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Times, as many as come, in a histogram.
 //!
-//! Owns their rounding, and nothing of what they mean. Must never interpolate.
+//! Owns their rounding, and nothing of what they mean: [`Distribution`](super::Distribution) knows
+//! of messages that have no time. Must never interpolate.
 //!
 //! Tests: below.
 
@@ -25,6 +26,15 @@ impl Times {
         self.0.saturating_record(time.as_nanos() as u64);
     }
 
+    /// Records a time so many times over.
+    pub fn record_many(&mut self, time: Duration, count: u64) {
+        // The histogram would take a time that never occurred for its longest.
+        if count == 0 {
+            return;
+        }
+        self.0.saturating_record_n(time.as_nanos() as u64, count);
+    }
+
     /// Adds what another one holds.
     pub fn add(&mut self, other: &Times) {
         // All have the same bounds.
@@ -34,15 +44,6 @@ impl Times {
     /// How many times were recorded.
     pub fn count(&self) -> u64 {
         self.0.len()
-    }
-
-    /// The time that `percentile` of 100 did not exceed; `None` where there are none. Up to 0.1 %
-    /// above the one that was measured, never below.
-    pub fn percentile(&self, percentile: f64) -> Option<Duration> {
-        // 99.9 / 100.0 is a hair above 0.999, and of 5,000 times that hair is the next one.
-        let quantile = (percentile * 1e10).round() / 1e12;
-        (self.count() > 0)
-            .then(|| Duration::from_nanos(self.0.value_at_quantile(quantile).min(self.0.max())))
     }
 
     /// The time at `rank`, of which the shortest has the first; `None` where there are fewer. Up to
@@ -57,14 +58,40 @@ impl Times {
         Some(Duration::from_nanos(value.min(self.0.max())))
     }
 
+    /// The shortest; `None` where there are none.
+    pub fn min(&self) -> Option<Duration> {
+        (self.count() > 0).then(|| Duration::from_nanos(self.0.min()))
+    }
+
     /// The longest; `None` where there are none.
     pub fn max(&self) -> Option<Duration> {
-        self.percentile(100.0)
+        (self.count() > 0).then(|| Duration::from_nanos(self.0.max()))
+    }
+
+    /// The standard deviation; `None` where there are none.
+    pub fn deviation(&self) -> Option<Duration> {
+        (self.count() > 0).then(|| Duration::from_nanos(self.0.stdev().round() as u64))
     }
 
     /// The arithmetic mean; `None` where there are none.
     pub fn mean(&self) -> Option<Duration> {
         (self.count() > 0).then(|| Duration::from_nanos(self.0.mean().round() as u64))
+    }
+
+    /// Those that are shorter than `limit`, and how many are not.
+    pub fn below(&self, limit: Duration) -> (Times, u64) {
+        let limit = self.0.lowest_equivalent(limit.as_nanos() as u64);
+        let (mut below, mut rest) = (Times::default(), 0);
+        for value in self.0.iter_recorded() {
+            let count = value.count_since_last_iteration();
+            if value.value_iterated_to() < limit {
+                let time = Duration::from_nanos(value.value_iterated_to());
+                below.record_many(time, count);
+            } else {
+                rest += count;
+            }
+        }
+        (below, rest)
     }
 
     /// The histogram itself, to be written or drawn.
@@ -99,50 +126,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_within_a_thousandth_and_never_below() {
+    fn ranks_are_within_a_thousandth_and_never_below() {
         let mut times = Times::default();
         assert_eq!(
-            (times.percentile(50.0), times.max(), times.mean()),
-            (None, None, None)
+            (times.at_rank(1), times.min(), times.max(), times.mean()),
+            (None, None, None, None)
         );
         (1..=100_000).for_each(|micros| times.record(Duration::from_micros(micros)));
-        for (percentile, micros) in [
-            (50.0, 50_000.0),
-            (90.0, 90_000.0),
-            (99.0, 99_000.0),
-            (99.9, 99_900.0),
-            (99.99, 99_990.0),
-            (100.0, 100_000.0),
-        ] {
-            let got = times.percentile(percentile).unwrap().as_secs_f64() * 1e6;
-            assert!(
-                (micros..micros * 1.001).contains(&got),
-                "p{percentile} {got}"
-            );
+        for rank in [1, 50_000, 90_000, 99_000, 99_900, 99_990, 100_000] {
+            let got = times.at_rank(rank).unwrap().as_secs_f64() * 1e6;
+            let meant = rank as f64;
+            assert!((meant..meant * 1.001).contains(&got), "{rank}: {got}");
         }
-        let mean = times.mean().unwrap().as_secs_f64() * 1e6;
-        assert!((mean - 50_000.5).abs() < 50.0, "{mean}");
-    }
-
-    #[test]
-    fn a_percentile_is_the_time_of_its_rank_and_not_the_next_one() {
-        for (percentile, rank) in [
-            (99.9, 4995),
-            (99.98, 4999),
-            (50.0, 2500),
-            (0.02, 1),
-            (33.34, 1667),
-        ] {
-            let mut times = Times::default();
-            (0..5000).for_each(|index| {
-                times.record(Duration::from_millis(if index < rank { 1 } else { 1000 }))
-            });
-            assert_eq!(
-                times.percentile(percentile).unwrap().as_millis(),
-                1,
-                "p{percentile}"
-            );
-        }
+        assert_eq!((times.at_rank(0), times.at_rank(100_001)), (None, None));
+        let micros = |time: Option<Duration>| time.unwrap().as_secs_f64() * 1e6;
+        assert!((micros(times.mean()) - 50_000.5).abs() < 50.0);
+        assert!((micros(times.deviation()) - 28_867.5).abs() < 50.0);
+        assert_eq!(times.min(), Some(Duration::from_micros(1)));
     }
 
     #[test]

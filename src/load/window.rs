@@ -14,45 +14,12 @@
 //! Tests: below, against a table.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use crate::values::time::Time;
+use super::sent::Sent;
 
 /// Datagrams that were settled and are still told apart: an answer to an older one counts as late,
 /// whatever it was. One bit each.
 pub(super) const PAST: usize = 1 << 16;
-
-/// A datagram on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sent {
-    /// When it was meant to be sent.
-    pub intended: Time,
-    /// When it was.
-    pub sent: Time,
-    /// How much of the time between is the sender's own fault: it could have been sent so much
-    /// earlier.
-    pub late: Duration,
-}
-
-impl Sent {
-    /// A message that is sent `now`, and could have been since `free_since`.
-    #[inline]
-    pub fn new(intended: Time, now: Time, free_since: Time) -> Sent {
-        Sent {
-            intended,
-            sent: now,
-            late: now - intended.max(free_since),
-        }
-    }
-
-    /// Since when the next message could have been sent where it had to wait for the end of this
-    /// one, which came `now`: as much earlier as this one could have been sent. A generator that
-    /// stands still is late with all that it has to make up for, not with the first of it alone.
-    #[inline]
-    pub fn frees_since(self, now: Time) -> Time {
-        now.before(self.late)
-    }
-}
 
 /// What an answer says of the datagram that it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,10 +142,12 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::values::time::Time;
 
     fn sent(number: u64) -> Sent {
         let at = Time::ZERO + Duration::from_nanos(number);
@@ -186,6 +155,7 @@ mod tests {
             intended: at,
             sent: at,
             late: Duration::ZERO,
+            held: Duration::ZERO,
         }
     }
 

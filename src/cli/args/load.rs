@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use mynah::Endpoint;
-use mynah::load::{Check, Goal, HEADER, Law, Pace, Payload, Plan, Response};
+use mynah::load::{Check, Goal, HEADER, Law, Measured, Pace, Payload, Plan, Response};
 use mynah::service::Delimiter;
 
 use super::timing::Timing;
@@ -15,6 +15,13 @@ use crate::cli::charset::Charset;
 use crate::cli::load::{self, Aim, Reports};
 use crate::cli::status::Failure;
 use crate::cli::values::{Timeout, duration, size, source, timeout};
+
+/// What becomes of a run that the generator spoiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Spoiled {
+    Fail,
+    Warn,
+}
 
 /// Generate load and report.
 ///
@@ -26,7 +33,8 @@ use crate::cli::values::{Timeout, duration, size, source, timeout};
 ///
 /// Exit status: 0 done, 1 another failure, 2 wrong usage, 3 refused, 4 timed out, 5 reset by the
 /// peer, 6 unreachable, 7 a name does not resolve, 8 an answer was not as expected, or a
-/// requirement was not met.
+/// requirement was not met, 9 the generator spoiled the run: its times are more the generator's
+/// than the target's.
 #[derive(Args, Debug)]
 pub(super) struct Load {
     /// One of tcp://HOST:PORT, udp://HOST:PORT, unix:PATH and unixgram:PATH
@@ -90,8 +98,8 @@ pub(super) struct Load {
     rate: Option<Pace>,
     #[command(flatten)]
     timing: Timing,
-    /// Messages in flight on a connection at once [default: 1; for datagrams at a --rate, any
-    /// number]
+    /// Messages in flight on a connection at once [default: 1; for datagrams that bear a number, at
+    /// a --rate, any number]
     #[arg(
         long,
         value_name = "N",
@@ -115,6 +123,16 @@ pub(super) struct Load {
     /// Begin so many connections a second at most
     #[arg(long, value_name = "R", help_heading = "Pace")]
     connect_rate: Option<Pace>,
+    /// Handshakes in flight at once, at most; while more than 64 are, no more than 64 begin within
+    /// 10 ms
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 4096,
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Pace"
+    )]
+    handshakes: u32,
     /// Threads, each with a loop and a share of the connections
     #[arg(
         long,
@@ -155,6 +173,15 @@ pub(super) struct Load {
     /// times
     #[arg(long, value_name = "GOAL", help_heading = "Goals")]
     require: Vec<Goal>,
+    /// What a run ends with that says more of the generator than of the target: fail (status 9), or
+    /// warn
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "fail",
+        help_heading = "Goals"
+    )]
+    spoiled: Spoiled,
     /// Look for the highest rate that keeps this, such as 'p99<5ms'; --duration is that of each
     /// trial, 2s by default
     #[arg(
@@ -258,7 +285,9 @@ impl Load {
         };
         let is_open_loop = matches!(law, Law::Open { .. }) || self.find.is_some();
         self.timing.check(is_open_loop)?;
-        let default_depth = if is_datagram && is_open_loop {
+        // Where answers are matched by their order, one that is lost would shift all behind it: so
+        // each is waited for.
+        let default_depth = if is_numbered && is_open_loop {
             usize::MAX
         } else {
             1
@@ -301,6 +330,7 @@ impl Load {
             churn: self.churn,
             timeout: self.timeout(duration).0,
             connect_rate: self.connect_rate,
+            handshakes: self.handshakes as usize,
             warmup: warmup.0.unwrap_or_default(),
             duration,
             requests: self.requests,
@@ -317,6 +347,30 @@ impl Load {
             default
         };
         self.timeout.unwrap_or(Timeout(Some(default)))
+    }
+
+    /// Why a goal would be about something that this run does not measure.
+    fn cannot_measure(
+        &self,
+        measured: Measured,
+        response: &Response,
+        is_numbered: bool,
+    ) -> Option<&'static str> {
+        use Measured::{Duplicate, Late, Lost, Max, Mean, Percentile, Reordered};
+        let has_answers = *response != Response::None;
+        match measured {
+            Percentile(_) | Max | Mean | Lost | Late | Duplicate | Reordered if !has_answers => {
+                Some("with --response none no answer is waited for; leave one of them out")
+            }
+            Lost | Late | Duplicate | Reordered if !self.is_datagram() => {
+                Some("only datagrams are counted so; for a stream, errors=0 is what to ask for")
+            }
+            Late | Duplicate | Reordered if !is_numbered => Some(
+                "these datagrams bear no number, so answers are matched by their order alone; \
+                 send the pattern (leave out --message, --expect and --response)",
+            ),
+            _ => None,
+        }
     }
 
     /// What cannot be asked for together.
@@ -358,6 +412,11 @@ impl Load {
                 "--depth counts messages that wait for their answer, and with --response none \
                  none does; leave it out",
             );
+        }
+        for goal in &self.require {
+            if let Some(why) = self.cannot_measure(goal.measured(), response, is_numbered) {
+                return Err(usage(format_args!("--require {goal}: {why}")));
+            }
         }
         if u32::from(self.threads) > self.connections {
             return fails(
@@ -420,6 +479,7 @@ impl TryFrom<Load> for load::Config {
             spin: words.timing.spin(),
             label: words.timing.label(),
             require: words.require,
+            is_void_when_spoiled: words.spoiled == Spoiled::Fail,
             aim: words.find.map_or(Aim::Measure, Aim::Find),
             reports: Reports {
                 json: words.json,

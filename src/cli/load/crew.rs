@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
-use mynah::load::{Concluded, Generator, Lanes, Law, News, Orders, Plan, ReachError, Tally};
+use mynah::load::{
+    Concluded, Generator, Lanes, Law, News, Orders, Plan, ReachError, Tally, Verdict,
+};
 use mynah::net::os::OsNet;
 use mynah::{Address, Endpoint, Handle, Limits, Reactor};
 
@@ -145,11 +147,8 @@ impl Crew<'_> {
     ) {
         let mut tried = Vec::new();
         for address in addresses {
-            let mut generator = match self.generator(index, address, clock) {
-                Ok((generator, handle)) => {
-                    say(Said::Hired(handle));
-                    generator
-                }
+            let (mut generator, handle) = match self.generator(index, address, clock) {
+                Ok(hired) => hired,
                 Err(error) => {
                     return say(Said::Unreached(Failure::new(
                         Status::Failed,
@@ -157,6 +156,7 @@ impl Crew<'_> {
                     )));
                 }
             };
+            say(Said::Hired(handle));
             // A connection for each message is no connection to try: it would be one that the
             // target counts and nobody uses.
             match if self.plan.churn && index > 0 {
@@ -423,7 +423,9 @@ impl<'a, 'w> Collector<'a, 'w> {
                     .as_secs_f64()
                     .max(1e-9)
         };
+        let verdict = Verdict::of(&self.total, crew.plan, measured);
         Ok(Record {
+            verdict,
             address: self
                 .address
                 .map_or_else(|| crew.endpoint.to_string(), |address| address.to_string()),

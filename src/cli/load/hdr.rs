@@ -3,8 +3,10 @@
 //!
 //! Owns the form of the log. Times are in nanoseconds, and the maximum that stands beside each
 //! histogram is in milliseconds. Histograms without a tag are response times; those with the tag
-//! `service` are service times. What a log has no place for (errors, the rate) stands in comments,
-//! which other readers pass over.
+//! `service` are service times. A message that was not answered stands among them with
+//! [`Times::LONGEST`], so that no reader's percentiles leave it out; how long it was waited for
+//! stands under the tags `unanswered` and `service-unanswered`. What a log has no place for
+//! (errors, the rate) stands in comments, which other readers pass over.
 
 use std::io::{self, BufWriter, Write};
 use std::time::{Duration, SystemTime};
@@ -18,12 +20,16 @@ use hdrhistogram::serialization::interval_log::{
     IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag,
 };
 use mynah::Escaped;
-use mynah::load::{Tally, Times};
+use mynah::load::{Distribution, Tally, Times};
 
 use super::record::{Record, Second};
 
 /// The tag of service times.
 const SERVICE: &str = "service";
+
+/// The tags of the times that was waited for what was not answered.
+const UNANSWERED: &str = "unanswered";
+const SERVICE_UNANSWERED: &str = "service-unanswered";
 
 /// What stands before the counts in their comment.
 const COUNTS: &str = "mynah counts: ";
@@ -116,8 +122,8 @@ impl<W: Write> Writer<W> {
         started: SystemTime,
         at: Duration,
         length: Duration,
-        response: &Times,
-        service: &Times,
+        response: &Distribution,
+        service: &Distribution,
     ) -> io::Result<()> {
         let mut serializer = V2DeflateSerializer::new();
         let mut piece = Vec::new();
@@ -131,7 +137,13 @@ impl<W: Write> Writer<W> {
             .with_max_value_divisor(1e6);
         {
             let mut writer = builder.begin_log_with(&mut piece, &mut serializer)?;
-            let entries = [(None, response), (Tag::new(SERVICE), service)];
+            let (all, all_service) = (whole(response), whole(service));
+            let entries = [
+                (None, &all),
+                (Tag::new(SERVICE), &all_service),
+                (Tag::new(UNANSWERED), response.waited()),
+                (Tag::new(SERVICE_UNANSWERED), service.waited()),
+            ];
             for (tag, times) in entries
                 .into_iter()
                 .filter(|(tag, times)| tag.is_none() || times.count() > 0)
@@ -156,8 +168,8 @@ impl<W: Write> Writer<W> {
 /// A log that was read, its intervals merged.
 #[derive(Debug)]
 pub(crate) struct HdrLog {
-    pub(crate) response: Times,
-    pub(crate) service: Times,
+    pub(crate) response: Distribution,
+    pub(crate) service: Distribution,
     pub(crate) started: SystemTime,
     /// From the beginning of the first interval to the end of the last.
     pub(crate) span: Duration,
@@ -174,6 +186,21 @@ pub(crate) struct Counts {
     pub(crate) lost: u64,
 }
 
+/// All members of a distribution, as other readers are to see them.
+fn whole(times: &Distribution) -> Times {
+    let mut all = times.answered().clone();
+    all.record_many(Times::LONGEST, times.waited().count());
+    all
+}
+
+/// The reverse. What is as long as the longest and was not waited for by us was not answered
+/// either, for all that anybody can tell.
+fn parted(all: &Times, mut waited: Times) -> Distribution {
+    let (answered, longest) = all.below(Times::LONGEST);
+    waited.record_many(Times::LONGEST, longest.saturating_sub(waited.count()));
+    Distribution::new(answered, waited)
+}
+
 impl HdrLog {
     /// Reads a log, by whomever it was written.
     ///
@@ -182,13 +209,15 @@ impl HdrLog {
     /// What is wrong with it, in words.
     pub(crate) fn read(bytes: &[u8]) -> Result<HdrLog, String> {
         let mut log = HdrLog {
-            response: Times::default(),
-            service: Times::default(),
+            response: Distribution::default(),
+            service: Distribution::default(),
             started: SystemTime::UNIX_EPOCH,
             span: Duration::ZERO,
             counts: None,
             label: None,
         };
+        let mut response = (Times::default(), Times::default());
+        let mut service = (Times::default(), Times::default());
         let (mut begin, mut end, mut base) = (Duration::MAX, Duration::ZERO, Duration::ZERO);
         let mut deserializer = Deserializer::new();
         let mut intervals = 0;
@@ -213,12 +242,15 @@ impl HdrLog {
                 .deserialize(&mut packed.as_slice())
                 .map_err(|error| unread(&error))?;
             let times = Times::from(&histogram);
-            match interval.tag() {
-                None => log.response.add(&times),
-                Some(tag) if tag.as_str() == SERVICE => log.service.add(&times),
+            let kind = match interval.tag().map(|tag| tag.as_str().to_owned()).as_deref() {
+                None => &mut response.0,
+                Some(SERVICE) => &mut service.0,
+                Some(UNANSWERED) => &mut response.1,
+                Some(SERVICE_UNANSWERED) => &mut service.1,
                 // Somebody else's.
                 Some(_) => continue,
-            }
+            };
+            kind.add(&times);
             intervals += 1;
             begin = begin.min(interval.start_timestamp());
             end = end.max(
@@ -231,6 +263,8 @@ impl HdrLog {
         if intervals == 0 {
             return Err("it holds no histograms".to_owned());
         }
+        log.response = parted(&response.0, response.1);
+        log.service = parted(&service.0, service.1);
         log.span = end.saturating_sub(begin);
         let started = base
             .checked_add(begin)
@@ -253,7 +287,7 @@ impl HdrLog {
     pub(crate) fn rate(&self) -> f64 {
         let count = self
             .counts
-            .map_or(self.response.count(), |counts| counts.completed);
+            .map_or(self.response.answered().count(), |counts| counts.completed);
         if self.span.is_zero() {
             0.0
         } else {
@@ -282,8 +316,8 @@ mod tests {
 
     fn log(times: &[u64], seconds: u64) -> HdrLog {
         let mut log = HdrLog {
-            response: Times::default(),
-            service: Times::default(),
+            response: Distribution::default(),
+            service: Distribution::default(),
             started: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
             span: Duration::from_secs(seconds),
             counts: Some(Counts {
@@ -294,8 +328,13 @@ mod tests {
             label: None,
         };
         for nanos in times {
-            log.response.record(Duration::from_nanos(*nanos));
-            log.service.record(Duration::from_nanos(nanos / 2));
+            let time = Duration::from_nanos(*nanos);
+            if nanos % 5 == 4 {
+                log.response.give_up(time, 1);
+            } else {
+                log.response.record(time);
+            }
+            log.service.record(time / 2);
         }
         log
     }
@@ -319,19 +358,22 @@ mod tests {
             ),
         ) {
             let whole = log(&parts.concat(), 1);
-            let (mut response, mut service) = (Times::default(), Times::default());
+            let mut response = Distribution::default();
+            let mut service = Distribution::default();
             for part in &parts {
                 let part = HdrLog::read(&written(&log(part, 1))).unwrap();
                 response.add(&part.response);
                 service.add(&part.service);
             }
-            prop_assert_eq!(response, HdrLog::read(&written(&whole)).unwrap().response);
-            for percentile in [0.0, 50.0, 99.0, 100.0] {
-                let (merged, whole) = (&service, &whole.service);
-                prop_assert_eq!(
-                    merged.percentile(percentile).map(round),
-                    whole.percentile(percentile).map(round)
-                );
+            let again = HdrLog::read(&written(&whole)).unwrap().response;
+            prop_assert_eq!(response.waited().count(), again.waited().count());
+            let rounded = |times: &Distribution, rank| times.answered().at_rank(rank).map(round);
+            for (merged, whole) in [(&service, &whole.service), (&response, &again)] {
+                let count = whole.answered().count();
+                prop_assert_eq!(merged.answered().count(), count);
+                for rank in [1, count / 2, count] {
+                    prop_assert_eq!(rounded(merged, rank), rounded(whole, rank));
+                }
             }
         }
 

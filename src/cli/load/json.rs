@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use mynah::load::{Check, Found, Goal, Law, Pace, Plan, Response, Times};
+use mynah::load::{Check, Distribution, Found, Goal, Law, Mark, Pace, Plan, Response, Verdict};
 use serde::Serialize;
 
 use super::Setting;
 use super::machine::Machine;
 use super::record::{Record, Searched};
 use super::stages::{PaceSettings, StageReport};
-use super::table::PERCENTILES;
+use super::table::measures;
 
 /// Of the schema.
 const VERSION: u32 = 1;
@@ -78,6 +78,8 @@ struct RunValues {
     started_unix_seconds: f64,
     measured_seconds: f64,
     stopped_early: bool,
+    /// One of target, shared, generator, limit, too_few.
+    verdict: &'static str,
     bottleneck: Option<String>,
     shortfall: Option<String>,
     rate_per_second: f64,
@@ -93,8 +95,15 @@ struct RunValues {
 
 #[derive(Serialize)]
 struct MessageCounts {
+    /// Those of the window; due = answered + left + late + lost + failed + unsent.
+    due: u64,
     sent: u64,
     answered: u64,
+    /// Sent, where no answer is waited for.
+    left: u64,
+    late: u64,
+    lost: u64,
+    failed: u64,
     completed: u64,
     unanswered: u64,
     unsent: u64,
@@ -129,20 +138,20 @@ struct Kinds {
     connect: Option<Summary>,
     first_byte: Option<Summary>,
     lateness: Option<Summary>,
+    added: Option<Summary>,
+    held: Option<Summary>,
 }
 
+/// Of the times of messages. A measure is `null` where it lies among those that were not answered,
+/// or where there are too few to tell.
 #[derive(Serialize)]
 struct Summary {
     count: u64,
-    p50: u64,
-    p90: u64,
-    p99: u64,
-    #[serde(rename = "p99.9")]
-    p999: u64,
-    #[serde(rename = "p99.99")]
-    p9999: u64,
-    max: u64,
-    mean: u64,
+    unanswered: u64,
+    #[serde(flatten)]
+    measures: BTreeMap<String, Option<u64>>,
+    /// Of each measure that lies among the unanswered, how long it is at least.
+    at_least: BTreeMap<String, u64>,
 }
 
 #[derive(Serialize)]
@@ -332,12 +341,24 @@ fn run(record: &Record) -> RunValues {
             .as_secs_f64(),
         measured_seconds: record.measured.as_secs_f64(),
         stopped_early: record.was_stopped,
+        verdict: match record.verdict {
+            Verdict::Target => "target",
+            Verdict::Shared(_) => "shared",
+            Verdict::Generator(_) => "generator",
+            Verdict::Limit(_) => "limit",
+            Verdict::TooFew => "too_few",
+        },
         bottleneck: record.bottleneck(),
         shortfall: record.shortfall(),
         rate_per_second: record.rate(),
         messages: MessageCounts {
+            due: tally.due(),
             sent: tally.sent,
             answered: tally.answered,
+            left: tally.left,
+            late: tally.late,
+            lost: tally.lost(),
+            failed: tally.failed,
             completed: tally.completed,
             unanswered: tally.unanswered,
             unsent: tally.unsent,
@@ -363,6 +384,8 @@ fn run(record: &Record) -> RunValues {
             connect: summary(&tally.connect),
             first_byte: summary(&tally.first_byte),
             lateness: summary(&tally.lateness),
+            added: summary(&tally.added),
+            held: summary(&tally.held),
         },
         errors: Errors {
             total: tally.troubles.total(),
@@ -382,7 +405,7 @@ fn run(record: &Record) -> RunValues {
         },
         generator: GeneratorShare {
             busy_share: record.busy,
-            lateness_p99_nanoseconds: tally.lateness.percentile(99.0).map(nanos),
+            lateness_p99_nanoseconds: known(tally.lateness.percentile(99.0)),
         },
         intervals: record
             .seconds
@@ -391,29 +414,35 @@ fn run(record: &Record) -> RunValues {
                 at_seconds: second.at.as_secs_f64(),
                 length_seconds: second.length.as_secs_f64(),
                 rate_per_second: second.rate,
-                p50_nanoseconds: second.p50.map(nanos),
-                p99_nanoseconds: second.p99.map(nanos),
-                max_nanoseconds: second.max.map(nanos),
+                p50_nanoseconds: known(second.p50),
+                p99_nanoseconds: known(second.p99),
+                max_nanoseconds: known(second.max),
                 errors: second.errors,
             })
             .collect(),
     }
 }
 
-fn summary(times: &Times) -> Option<Summary> {
-    let at = |percentile| times.percentile(percentile).map(nanos);
-    let [p50, p90, p99, p999, p9999] =
-        PERCENTILES.map(|percentile| at(percentile).unwrap_or_default());
-    Some(Summary {
+fn summary(times: &Distribution) -> Option<Summary> {
+    let with_rare = || measures(times).chain([("p99.99".to_owned(), times.percentile(99.99))]);
+    let least = |mark: Mark| match mark {
+        Mark::Unanswered(least) => Some(nanos(least)),
+        Mark::Time(_) | Mark::Unknown => None,
+    };
+    (times.count() > 0).then(|| Summary {
         count: times.count(),
-        p50,
-        p90,
-        p99,
-        p999,
-        p9999,
-        max: times.max().map(nanos)?,
-        mean: times.mean().map(nanos)?,
+        unanswered: times.waited().count(),
+        measures: with_rare()
+            .map(|(name, mark)| (name, known(mark)))
+            .collect(),
+        at_least: with_rare()
+            .filter_map(|(name, mark)| Some((name, least(mark)?)))
+            .collect(),
     })
+}
+
+fn known(mark: Mark) -> Option<u64> {
+    mark.time().map(nanos)
 }
 
 fn nanos(time: Duration) -> u64 {

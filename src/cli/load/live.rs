@@ -48,7 +48,6 @@ impl Live {
         } else {
             self.errors + second.errors
         };
-        let time = |time: Option<Duration>| time.map_or("-".to_owned(), units::time);
         let left = self
             .duration
             .map(|duration| duration.saturating_sub(second.at + second.length));
@@ -60,8 +59,8 @@ impl Live {
         self.bar.set_message(format!(
             "{}/s   p50 {}   p99 {}   {} errors{lost}{}",
             units::rate(second.rate),
-            time(second.p50),
-            time(second.p99),
+            units::mark(second.p50),
+            units::mark(second.p99),
             units::count(self.errors),
             left.map_or(String::new(), |left| format!(
                 "   {} s left",

@@ -60,6 +60,8 @@ pub(crate) struct Config {
     /// The name of the run.
     pub(crate) label: Option<String>,
     pub(crate) require: Vec<Goal>,
+    /// Whether a run that the generator spoiled has failed.
+    pub(crate) is_void_when_spoiled: bool,
     pub(crate) aim: Aim,
     pub(crate) reports: Reports,
 }
@@ -95,6 +97,7 @@ pub(crate) fn run(config: Config) -> Result<Status, Failure> {
         spin,
         label,
         require,
+        is_void_when_spoiled,
         aim,
         reports,
     } = config;
@@ -106,6 +109,7 @@ pub(crate) fn run(config: Config) -> Result<Status, Failure> {
         spin,
         label,
         require,
+        is_void_when_spoiled,
         reports,
     };
     match aim {
@@ -146,6 +150,7 @@ pub(super) struct Setting {
     pub(super) spin: Option<Duration>,
     pub(super) label: Option<String>,
     pub(super) require: Vec<Goal>,
+    is_void_when_spoiled: bool,
     pub(super) reports: Reports,
 }
 
@@ -200,6 +205,12 @@ fn measure(
 
 /// Whether the run did what it was to do.
 fn judge(setting: &Setting, plan: &Plan, record: &Record) -> Result<Status, Failure> {
+    if let Some(why) = record.spoiled().filter(|_| setting.is_void_when_spoiled) {
+        return Err(Failure::new(
+            Status::Spoiled,
+            format_args!("the run is void: {why}"),
+        ));
+    }
     let unmet: Vec<String> = setting
         .require
         .iter()

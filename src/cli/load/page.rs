@@ -7,15 +7,15 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::time::Duration;
 
-use mynah::load::{Plan, Times};
+use mynah::load::{Distribution, Mark, Plan};
 use plotters::coord::ranged1d::{NoDefaultFormatting, ValueFormatter};
 use plotters::prelude::*;
 
 use super::Setting;
 use super::machine::Machine;
 use super::record::{Record, Second};
-use super::table::{self, PERCENTILES};
-use super::units::{count, rate, time};
+use super::table;
+use super::units::{count, mark, rate, time};
 
 /// Of a plot, in the units of the page; it is shown as wide as there is room.
 const SIZE: (u32, u32) = (960, 330);
@@ -69,7 +69,7 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
         let _ = writeln!(page, "<p class=\"note\">{}</p>", escaped(warning));
     }
     cards(&mut page, record);
-    if record.tally.response.count() > 0 {
+    if record.tally.response.answered().count() > 0 {
         section(&mut page, "Time by percentile", plot_percentiles(record));
         section(&mut page, "Times", times_table(record));
         section(
@@ -95,12 +95,7 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
 
 fn cards(page: &mut String, record: &Record) {
     let tally = &record.tally;
-    let at = |percentile| {
-        tally
-            .response
-            .percentile(percentile)
-            .map_or("-".to_owned(), time)
-    };
+    let at = |percentile| mark(tally.response.percentile(percentile));
     page.push_str("<div class=\"cards\">");
     let mut card = |value: String, what: &str, is_bad: bool| {
         let class = if is_bad { "card bad" } else { "card" };
@@ -123,11 +118,7 @@ fn cards(page: &mut String, record: &Record) {
     card(at(50.0), "median", false);
     card(at(99.0), "99 %", false);
     card(at(99.9), "99.9 %", false);
-    card(
-        tally.response.max().map_or("-".to_owned(), time),
-        "longest",
-        false,
-    );
+    card(mark(tally.response.max()), "longest", false);
     card(
         count(tally.troubles.total()),
         "errors",
@@ -146,15 +137,13 @@ fn section(page: &mut String, heading: &str, body: String) {
 }
 
 fn times_table(record: &Record) -> String {
-    let head: String = PERCENTILES
-        .iter()
-        .map(|percentile| format!("<th>{percentile} %</th>"))
+    let head: String = table::measures(&record.tally.response)
+        .map(|(name, _)| format!("<th>{name}</th>"))
         .collect();
-    let mut text =
-        format!("<table><tr><th></th>{head}<th>longest</th><th>mean</th><th>count</th></tr>");
+    let mut text = format!("<table><tr><th></th>{head}<th>count</th></tr>");
     for (name, times) in record.times() {
         let cells: String = table::measures(times)
-            .map(|(_, cell)| format!("<td>{}</td>", cell.map_or("-".to_owned(), time)))
+            .map(|(_, cell)| format!("<td>{}</td>", escaped(&mark(cell))))
             .collect();
         let _ = write!(
             text,
@@ -189,16 +178,7 @@ fn run_table(setting: &Setting, plan: &Plan, record: &Record) -> String {
             "target",
             format!("{} ({})", setting.endpoint, record.address),
         ),
-        (
-            "messages",
-            format!(
-                "{} sent, {} answered, {} unanswered, {} not sent in time",
-                count(tally.sent),
-                count(tally.answered),
-                count(tally.unanswered),
-                count(tally.unsent)
-            ),
-        ),
+        ("messages", table::fates(record)),
         (
             "bytes",
             format!(
@@ -218,20 +198,18 @@ fn run_table(setting: &Setting, plan: &Plan, record: &Record) -> String {
         ),
     ];
     if record.is_datagram && record.has_answers {
-        rows.push(("datagrams", table::fates(tally)));
+        rows.push(("datagrams", table::disorder(tally)));
     }
     if let Some(message) = &setting.message {
         rows.push(("message", message.clone()));
     }
-    let late = tally
-        .lateness
-        .percentile(99.0)
-        .map_or(String::new(), |late| {
-            format!(
-                ", sent 99 % of the messages within {} of their time",
-                time(late)
-            )
-        });
+    let late = match tally.lateness.percentile(99.0) {
+        Mark::Time(late) => format!(
+            ", sent 99 % of the messages within {} of their time",
+            time(late)
+        ),
+        _ => String::new(),
+    };
     rows.push((
         "generator",
         format!(
@@ -327,11 +305,14 @@ fn span(curves: &[Curve]) -> Range<f64> {
 }
 
 fn plot_percentiles(record: &Record) -> String {
-    let curve = |times: &Times| -> Vec<(f64, f64)> {
-        let points = times
-            .histogram()
-            .iter_quantiles(8)
-            .map(|point| (point.quantile_iterated_to(), point.value_iterated_to()));
+    let curve = |times: &Distribution| -> Vec<(f64, f64)> {
+        let share = times.answered().count() as f64 / times.count() as f64;
+        let points = times.answered().histogram().iter_quantiles(8).map(|point| {
+            (
+                share * point.quantile_iterated_to(),
+                point.value_iterated_to(),
+            )
+        });
         let nines = |quantile: f64| -(1.0 - quantile).log10();
         // The last one stands at 100 %, which is infinitely far away.
         points
@@ -342,7 +323,7 @@ fn plot_percentiles(record: &Record) -> String {
     let curves: Vec<Curve> = record
         .message_times()
         .into_iter()
-        .zip([BLUE, ORANGE])
+        .zip([BLUE, ORANGE, GREY])
         .map(|((name, times), colour)| (name, curve(times), colour))
         .collect();
     let last = curves
@@ -369,7 +350,7 @@ fn middle(second: &Second) -> f64 {
 }
 
 fn plot_times(record: &Record) -> String {
-    type Pick = fn(&Second) -> Option<Duration>;
+    type Pick = fn(&Second) -> Mark;
     let picks: [(&str, Pick, RGBColor); 3] = [
         ("longest", |second| second.max, GREY),
         ("99 %", |second| second.p99, ORANGE),
@@ -381,7 +362,7 @@ fn plot_times(record: &Record) -> String {
             let points = record
                 .seconds
                 .iter()
-                .filter_map(|second| Some((middle(second), millis(pick(second)?))));
+                .filter_map(|second| Some((middle(second), millis(pick(second).time()?))));
             (name, points.collect(), colour)
         })
         .collect();

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use mynah::load::{Found, Goal, Measured, Pace, Tally, Times};
+use mynah::load::{BEYOND, Distribution, Found, Goal, Mark, Measured, Pace, Part, Tally, Verdict};
 
 use super::units;
 
@@ -27,6 +27,7 @@ pub(crate) struct Record {
     pub(crate) has_answers: bool,
     /// It was interrupted.
     pub(crate) was_stopped: bool,
+    pub(crate) verdict: Verdict,
     pub(crate) tally: Tally,
     pub(crate) seconds: Vec<Second>,
 }
@@ -40,9 +41,9 @@ pub(crate) struct Second {
     /// When the window began.
     pub(crate) started: SystemTime,
     pub(crate) rate: f64,
-    pub(crate) p50: Option<Duration>,
-    pub(crate) p99: Option<Duration>,
-    pub(crate) max: Option<Duration>,
+    pub(crate) p50: Mark,
+    pub(crate) p99: Mark,
+    pub(crate) max: Mark,
     pub(crate) errors: u64,
 }
 
@@ -60,9 +61,6 @@ pub(super) struct Searched {
 
 /// A thread that is busy for more of its time than this has no say in when it sends.
 const BUSY: f64 = 0.95;
-
-/// Messages that go later than this are not sent at the times that the report is about.
-const LATE: Duration = Duration::from_millis(1);
 
 impl Second {
     pub(super) fn new(
@@ -101,15 +99,16 @@ impl Searched {
 
 impl Record {
     /// The times of messages that there are, as they are called.
-    pub(super) fn message_times(&self) -> Vec<(&'static str, &Times)> {
+    pub(super) fn message_times(&self) -> Vec<(&'static str, &Distribution)> {
         there(&[
             ("response time", &self.tally.response),
             ("service time", &self.tally.service),
+            ("generator's", &self.tally.added),
         ])
     }
 
     /// The same, and those of connections.
-    pub(super) fn times(&self) -> Vec<(&'static str, &Times)> {
+    pub(super) fn times(&self) -> Vec<(&'static str, &Distribution)> {
         [
             self.message_times(),
             there(&[
@@ -138,43 +137,63 @@ impl Record {
         }
     }
 
-    /// Why these are the numbers of the generator rather than of the target, where they are.
+    /// Why these are the numbers of the generator, or of its limits, rather than of the target,
+    /// where they are.
     pub(crate) fn bottleneck(&self) -> Option<String> {
-        let late = self
-            .tally
-            .lateness
-            .percentile(99.0)
-            .filter(|late| self.is_open_loop && *late > LATE);
-        match (late, self.busy) {
-            (Some(late), busy) if busy > BUSY => Some(format!(
-                "the generator was the bottleneck: busy for {:.0} % of the time, it sent 1 % of \
-                 its messages {} late or more; add --threads",
-                100.0 * busy,
-                units::time(late)
+        let share = |part: &Part| {
+            let at = units::time(part.response);
+            format!(
+                "of p{}, {at}, it added {}",
+                part.percentile,
+                units::time(part.added)
+            )
+        };
+        let advice = if self.busy > BUSY {
+            format!(
+                "busy for {:.0} % of the time; add --threads",
+                100.0 * self.busy
+            )
+        } else {
+            "it waits for a processor; give it one of its own".to_owned()
+        };
+        match &self.verdict {
+            Verdict::Generator(part) => Some(format!(
+                "the generator was the bottleneck: {}; {advice}",
+                share(part)
             )),
-            (Some(late), _) => Some(format!(
-                "the generator was the bottleneck: it sent 1 % of its messages {} late or more, \
-                 for want of a processor; give it one of its own",
-                units::time(late)
+            Verdict::Shared(part) => Some(format!(
+                "the generator has a share in these times: {}",
+                share(part)
             )),
-            (None, busy) if busy > BUSY => Some(format!(
-                "the generator was the bottleneck: busy for {:.0} % of the time; the target may \
-                 be faster than this; add --threads",
-                100.0 * busy
+            Verdict::Limit(part) => Some(format!(
+                "-c or --depth is the limit: {}, waiting for a connection that was free; the \
+                 target answers as fast as ever, and all connections are in use",
+                share(part)
             )),
-            (None, _) => None,
+            _ if self.busy > BUSY => Some(format!(
+                "the generator was busy for {:.0} % of the time; the target may be faster than \
+                 this; add --threads",
+                100.0 * self.busy
+            )),
+            _ => None,
         }
+    }
+
+    /// Why the run is void: it says more of the generator than of the target.
+    pub(crate) fn spoiled(&self) -> Option<String> {
+        matches!(self.verdict, Verdict::Generator(_))
+            .then(|| self.bottleneck())
+            .flatten()
     }
 
     /// What the target, or the plan, could not keep up with.
     pub(crate) fn shortfall(&self) -> Option<String> {
         let (unsent, all) = (
             units::count(self.tally.unsent),
-            units::count(self.tally.unsent + self.tally.sent),
+            units::count(self.tally.due()),
         );
         let why = if self.is_open_loop {
-            "could not be sent before the end, and their times are missing; the target is too \
-             slow for the rate, or -c and --depth are too low"
+            "could not be sent before the end; they count as unanswered"
         } else {
             "were not sent: the target had gone"
         };
@@ -184,11 +203,10 @@ impl Record {
     /// The number that a goal is about; times in seconds.
     pub(crate) fn measure(&self, measured: Measured) -> Option<f64> {
         let tally = &self.tally;
-        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
         match measured {
-            Measured::Percentile(percentile) => seconds(tally.response.percentile(percentile)),
-            Measured::Max => seconds(tally.response.max()),
-            Measured::Mean => seconds(tally.response.mean()),
+            Measured::Percentile(_) | Measured::Max | Measured::Mean => {
+                self.mark(measured).seconds()
+            }
             Measured::Rate => (!self.measured.is_zero()).then(|| self.rate()),
             Measured::Errors => Some(tally.troubles.total() as f64),
             Measured::Lost => Some(tally.lost() as f64),
@@ -199,32 +217,48 @@ impl Record {
         }
     }
 
+    /// The time that a goal is about.
+    fn mark(&self, measured: Measured) -> Mark {
+        let response = &self.tally.response;
+        match measured {
+            Measured::Percentile(percentile) => response.percentile(percentile),
+            Measured::Max => response.max(),
+            Measured::Mean => response.mean(),
+            _ => Mark::Unknown,
+        }
+    }
+
     /// The same, to be read.
     pub(crate) fn words(&self, measured: Measured) -> String {
         let value = self.measure(measured);
-        let is_time = matches!(
-            measured,
-            Measured::Percentile(_) | Measured::Max | Measured::Mean
-        );
-        match value {
-            None => "nothing was measured".to_owned(),
-            Some(seconds) if is_time => units::time(Duration::from_secs_f64(seconds)),
-            Some(rate) if measured == Measured::Rate => format!("{}/s", units::rate(rate)),
-            Some(count) => units::count(count as u64),
+        match (self.mark(measured), value, measured) {
+            (mark @ Mark::Time(_), ..) => units::mark(mark),
+            (mark @ Mark::Unanswered(_), ..) => format!("{} (unanswered)", units::mark(mark)),
+            (Mark::Unknown, None, Measured::Percentile(percentile)) => {
+                let due = self.tally.due();
+                let enough = BEYOND as f64 * 100.0 / (100.0 - percentile);
+                format!(
+                    "{} messages are too few; p{percentile} takes {}",
+                    units::count(due),
+                    units::count(enough.ceil() as u64)
+                )
+            }
+            (_, None, _) => "nothing was measured".to_owned(),
+            (_, Some(rate), Measured::Rate) => format!("{}/s", units::rate(rate)),
+            (_, Some(count), _) => units::count(count as u64),
         }
     }
 
     /// Whether a trial of a search passes: the limit is kept, and so is the rate.
     pub(crate) fn keeps(&self, goal: &Goal) -> bool {
-        let tally = &self.tally;
-        let failed = tally.troubles.total() + tally.unsent + tally.unanswered + tally.lost();
-        // A message that has no time would leave the worst ones out of the percentiles.
-        goal.is_reached(self.measure(goal.measured())) && failed == 0 && !self.was_stopped
+        goal.is_reached(self.measure(goal.measured())) && !self.was_stopped
     }
 }
 
 /// Those kinds of times that were measured.
-pub(crate) fn there<'t>(times: &[(&'static str, &'t Times)]) -> Vec<(&'static str, &'t Times)> {
+pub(crate) fn there<'t>(
+    times: &[(&'static str, &'t Distribution)],
+) -> Vec<(&'static str, &'t Distribution)> {
     times
         .iter()
         .copied()

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Setting;
 use super::record::Record;
-use super::units::{count, rate, time};
+use super::units::{count, mark, rate, time};
 
 /// The percentiles of a stage.
 const PERCENTILES: [f64; 3] = [50.0, 90.0, 99.0];
@@ -65,11 +65,7 @@ pub(super) fn table(text: &mut String, plan: &Plan, record: &Record) {
     let none = StageTally::default();
     for (index, stage) in plan.stages.iter().enumerate() {
         let tally = record.tally.stages.get(index).unwrap_or(&none);
-        let cell = |percentile: f64| match tally.percentile(percentile) {
-            Some(at) => time(at),
-            None if tally.due() > tally.answered => "unanswered".to_owned(),
-            None => "-".to_owned(),
-        };
+        let cell = |percentile: f64| mark(tally.response.percentile(percentile));
         let cells: String = PERCENTILES
             .iter()
             .map(|percentile| format!(" {:>9}", cell(*percentile)))
@@ -121,7 +117,7 @@ pub(super) struct StageReport {
     answered: u64,
     /// Answers to the messages of the stage, a second of it.
     rate_per_second: f64,
-    /// `null`: it falls among messages without an answer.
+    /// `null`: it falls among messages without an answer, or there are too few.
     p50_nanoseconds: Option<u64>,
     p90_nanoseconds: Option<u64>,
     p99_nanoseconds: Option<u64>,
@@ -134,9 +130,8 @@ impl StageReport {
         let report = |(index, stage): (usize, &Stage)| {
             let tally = record.tally.stages.get(index).unwrap_or(&none);
             let [p50, p90, p99] = PERCENTILES.map(|percentile| {
-                tally
-                    .percentile(percentile)
-                    .map(|time| time.as_nanos() as u64)
+                let mark = tally.response.percentile(percentile);
+                mark.time().map(|time| time.as_nanos() as u64)
             });
             StageReport {
                 from_per_second: stage.from.get(),

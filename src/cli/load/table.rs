@@ -1,16 +1,15 @@
 //! The report as text: what matters most first, one number a cell, the unit beside it.
 
 use std::fmt::Write;
-use std::time::Duration;
 
-use mynah::load::{Check, Found, Law, Plan, Response, Tally, Times};
+use mynah::load::{Check, Distribution, Found, Law, Mark, Plan, Response, Tally};
 
 use super::Setting;
 use super::record::{Record, Searched};
-use super::units::{self, count, rate, size, time};
+use super::units::{count, mark, rate, size, time};
 
 /// The percentiles of the table.
-pub(crate) const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
+pub(crate) const PERCENTILES: [f64; 6] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9];
 
 /// The report of a run.
 pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String {
@@ -37,24 +36,9 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
         size(record.throughput(tally.bytes_sent)),
         size(record.throughput(tally.bytes_received))
     ));
-    if record.has_answers {
-        line(&format!(
-            "  {:<12}{} sent, {} answered{}",
-            "messages",
-            count(tally.sent),
-            count(tally.answered),
-            rest(record)
-        ));
-    } else {
-        line(&format!(
-            "  {:<12}{} sent{}",
-            "messages",
-            count(tally.sent),
-            rest(record)
-        ));
-    }
+    line(&format!("  {:<12}{}", "messages", fates(record)));
     if record.is_datagram && record.has_answers {
-        line(&format!("  {:<12}{}", "datagrams", fates(tally)));
+        line(&format!("  {:<12}{}", "datagrams", disorder(tally)));
     }
     line(&format!(
         "  {:<12}{} opened, {} open at the end",
@@ -70,13 +54,11 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
         "  {:<12}{}{}",
         "generator",
         format_args!("busy for {:.0} % of the time", 100.0 * record.busy),
-        tally
-            .lateness
-            .percentile(99.0)
-            .map_or(String::new(), |late| format!(
-                ", sent 99 % within {} of their time",
-                time(late)
-            ))
+        if let Mark::Time(late) = tally.lateness.percentile(99.0) {
+            format!(", sent 99 % within {} of their time", time(late))
+        } else {
+            String::new()
+        }
     ));
     line("");
     times_table(&mut text, &record.times());
@@ -127,56 +109,84 @@ pub(super) fn headline(setting: &Setting, plan: &Plan, record: &Record) -> Strin
     )
 }
 
-fn rest(record: &Record) -> String {
-    let parts = [
-        (record.tally.unanswered, "still on their way at the end"),
-        (record.tally.unsent, "not sent in time"),
+/// What became of the messages that were due: the parts add up.
+pub(super) fn fates(record: &Record) -> String {
+    let tally = &record.tally;
+    let ends = [
+        (tally.answered, "answered", record.has_answers),
+        (tally.left, "sent", !record.has_answers),
+        (tally.late, "late", record.is_datagram && record.has_answers),
+        (
+            tally.lost(),
+            "lost",
+            record.is_datagram && record.has_answers,
+        ),
+        (tally.failed, "failed", tally.failed > 0),
+        (tally.unsent, "not sent", tally.unsent > 0),
     ];
-    parts
+    let parts: Vec<String> = ends
         .iter()
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, what)| format!(", {} {what}", count(*number)))
-        .collect()
+        .filter(|(.., is_told)| *is_told)
+        .map(|(number, fate, _)| format!("{} {fate}", count(*number)))
+        .collect();
+    let rest = match tally.unanswered {
+        0 => String::new(),
+        number => format!("; {} of them still on their way at the end", count(number)),
+    };
+    format!("{} due: {}{rest}", count(tally.due()), parts.join(", "))
 }
 
-/// What became of datagrams.
-pub(super) fn fates(tally: &Tally) -> String {
-    let fates = [
-        (tally.lost(), "lost"),
-        (tally.late, "late"),
-        (tally.duplicate, "duplicate"),
-        (tally.reordered, "reordered"),
-    ];
-    fates
-        .map(|(number, fate)| format!("{} {fate}", count(number)))
-        .join(", ")
+/// What else became of datagrams.
+pub(super) fn disorder(tally: &Tally) -> String {
+    format!(
+        "{} duplicate, {} reordered",
+        count(tally.duplicate),
+        count(tally.reordered)
+    )
 }
 
 /// What is told of times, each measure with its name.
-pub(crate) fn measures(times: &Times) -> impl Iterator<Item = (String, Option<Duration>)> {
+pub(crate) fn measures(times: &Distribution) -> impl Iterator<Item = (String, Mark)> {
     let percentiles =
         PERCENTILES.map(|percentile| (format!("p{percentile}"), times.percentile(percentile)));
-    percentiles.into_iter().chain([
-        ("max".to_owned(), times.max()),
-        ("mean".to_owned(), times.mean()),
-    ])
+    let others = [
+        ("max", times.max()),
+        ("min", times.min()),
+        ("mean", times.mean()),
+        ("stddev", times.deviation()),
+    ];
+    let others = others.map(|(name, mark)| (name.to_owned(), mark));
+    percentiles.into_iter().chain(others)
 }
 
 /// A table of times.
-pub(crate) fn times_table(text: &mut String, rows: &[(&str, &Times)]) {
-    if rows.is_empty() {
+pub(crate) fn times_table(text: &mut String, rows: &[(&str, &Distribution)]) {
+    let Some((_, first)) = rows.first() else {
         return;
-    }
-    let head: String = PERCENTILES
-        .iter()
-        .map(|percentile| format!("{:>10}", format!("p{percentile}")))
+    };
+    let head: String = measures(first)
+        .map(|(name, _)| format!("{name:>9}"))
         .collect();
-    let _ = writeln!(text, "  {:<14}{head}{:>10}{:>10}", "", "max", "mean");
+    let _ = writeln!(text, "  {:<14}{head}", "");
     for (name, times) in rows {
         let cells: String = measures(times)
-            .map(|(_, cell)| format!("{:>10}", cell.map_or("-".to_owned(), time)))
+            .map(|(_, cell)| format!("{:>9}", mark(cell)))
             .collect();
         let _ = writeln!(text, "  {name:<14}{cells}");
+    }
+    let unanswered: u64 = rows
+        .iter()
+        .map(|(_, times)| times.waited().count())
+        .max()
+        .unwrap_or(0);
+    if unanswered > 0 {
+        let _ = writeln!(
+            text,
+            "  {:<14}{} were not answered: a time that lies among them is longer than it could be \
+             measured (>)",
+            "",
+            count(unanswered)
+        );
     }
 }
 
@@ -254,7 +264,7 @@ pub(super) fn render_search(setting: &Setting, plan: &Plan, searched: &Searched)
     );
     for (tried, has_held, record) in trials {
         let response = &record.tally.response;
-        let cell = |time: Option<Duration>| time.map_or("-".to_owned(), units::time);
+        let cell = mark;
         let note = if record.bottleneck().is_some() {
             "  generator too slow"
         } else {

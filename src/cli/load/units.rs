@@ -6,6 +6,17 @@
 
 use std::time::Duration;
 
+use mynah::load::Mark;
+
+/// What is known of a measure: a time, what it is longer than, or nothing.
+pub(crate) fn mark(mark: Mark) -> String {
+    match mark {
+        Mark::Time(known) => time(known),
+        Mark::Unanswered(least) => format!("> {}", time(least)),
+        Mark::Unknown => "-".to_owned(),
+    }
+}
+
 /// A time, to three digits: `123 us`.
 pub(crate) fn time(time: Duration) -> String {
     let nanos = time.as_nanos() as f64;

@@ -11,11 +11,12 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::desk::Desk;
-use super::plan::{Check, HEADER};
-use super::response::Response;
-use super::tally::Trouble;
-use super::window::{Fate, Sent, Window};
+use crate::load::desk::{Desk, Kind};
+use crate::load::plan::{Check, HEADER};
+use crate::load::response::Response;
+use crate::load::sent::Sent;
+use crate::load::trouble::Trouble;
+use crate::load::window::{Fate, Window};
 use crate::service::{Action, Context, Service};
 use crate::values::time::Time;
 
@@ -24,7 +25,7 @@ use crate::values::time::Time;
 const AT_ONCE: usize = 64;
 
 /// The service of one socket.
-pub(super) struct DatagramCaller {
+pub(in crate::load) struct Datagrams {
     desk: Rc<Desk>,
     slot: usize,
     window: Window,
@@ -40,9 +41,9 @@ pub(super) struct DatagramCaller {
     has_heard: bool,
 }
 
-impl DatagramCaller {
-    pub(super) fn new(desk: Rc<Desk>, slot: usize) -> DatagramCaller {
-        DatagramCaller {
+impl Datagrams {
+    pub(in crate::load) fn new(desk: Rc<Desk>, slot: usize) -> Datagrams {
+        Datagrams {
             desk,
             slot,
             window: Window::default(),
@@ -60,11 +61,11 @@ impl DatagramCaller {
     /// is.
     fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
         let desk = Rc::clone(&self.desk);
-        if desk.is_over.get() {
+        if desk.clock.is_over() {
             return Action::Continue;
         }
-        if now >= desk.start.get() && !std::mem::replace(&mut self.has_begun, true) {
-            self.free_since = desk.start.get();
+        if now >= desk.clock.start() && !std::mem::replace(&mut self.has_begun, true) {
+            self.free_since = desk.clock.start();
             if desk.think() > Duration::ZERO {
                 self.ready_at.resize(desk.plan.depth.min(1 << 16), now);
             }
@@ -74,7 +75,7 @@ impl DatagramCaller {
             // What became due meanwhile is late because the socket took no more.
             self.free_since = now;
         }
-        let mut tally = desk.tally.borrow_mut();
+        let mut tally = desk.ledger.tally();
         let (size, waits) = (
             desk.plan.payload.size(),
             desk.plan.response != Response::None,
@@ -92,16 +93,17 @@ impl DatagramCaller {
             let Some(intended) = self.next_due(now) else {
                 break;
             };
-            if desk.is_measured(intended) {
+            if desk.clock.is_measured(intended) {
                 self.first_measured = self.first_measured.min(self.window.next());
             }
             self.say(cx, size);
-            let sent = Sent::new(intended, now, self.free_since);
-            desk.note_sent(&mut tally, sent);
+            let sent = Sent::new(intended, now, self.free_since, Time::ZERO);
+            desk.ledger.sent(&mut tally, sent);
             if waits {
                 self.window.send(sent);
             } else {
-                desk.note_completed(&mut tally, sent, now);
+                desk.ledger.left(&mut tally, sent, now);
+                desk.roster.works();
                 if desk.think() > Duration::ZERO {
                     self.ready_at.push_back(now + desk.think());
                 }
@@ -110,7 +112,7 @@ impl DatagramCaller {
         }
         if count > 0 {
             self.first_sent.get_or_insert(now);
-            if desk.measures(now) {
+            if desk.clock.measures(now) {
                 tally.bytes_sent += (count * size) as u64;
             }
         }
@@ -151,7 +153,7 @@ impl DatagramCaller {
     /// What tells this socket's datagrams from those of another one, or of another run, whose
     /// answer finds its way here.
     fn mark(&self) -> u32 {
-        let run = self.desk.start.get().as_nanos() as u32;
+        let run = self.desk.clock.start().as_nanos() as u32;
         run.wrapping_add((self.desk.number(self.slot) as u32).wrapping_mul(0x9E37_79B1))
     }
 
@@ -163,9 +165,8 @@ impl DatagramCaller {
                 break;
             }
             self.window.give_up();
-            self.desk.note_gone(sent);
-            self.desk.tally.borrow_mut().given_up +=
-                u64::from(self.desk.is_measured(sent.intended));
+            let ledger = &self.desk.ledger;
+            ledger.given_up(&mut ledger.tally(), sent, now);
             if is_full {
                 self.free_since = sent.frees_since(now);
             }
@@ -177,8 +178,8 @@ impl DatagramCaller {
 
     fn alarm(&self, now: Time) -> Time {
         let (desk, plan) = (&self.desk, &self.desk.plan);
-        if now < desk.start.get() {
-            return desk.start.get();
+        if now < desk.clock.start() {
+            return desk.clock.start();
         }
         let answer = self
             .window
@@ -229,7 +230,7 @@ impl DatagramCaller {
     /// Counts what an answer says.
     fn settle(&mut self, answer: &[u8], now: Time) {
         let desk = Rc::clone(&self.desk);
-        let mut tally = desk.tally.borrow_mut();
+        let mut tally = desk.ledger.tally();
         let is_full = self.window.waiting() >= desk.plan.depth;
         let connection = desk.number(self.slot);
         let Some(number) = self.number(answer) else {
@@ -240,14 +241,15 @@ impl DatagramCaller {
                 )
             });
         };
-        let is_measured = u64::from(number >= self.first_measured);
+        let is_measured = number >= self.first_measured;
         match self.window.answer(number) {
             Fate::Answered {
                 datagram,
                 is_reordered,
             } => {
-                desk.note_answered(&mut tally, datagram, now);
-                tally.reordered += u64::from(is_reordered) * is_measured;
+                desk.ledger.answered(&mut tally, datagram, now, None);
+                desk.roster.works();
+                tally.reordered += u64::from(is_reordered && is_measured);
                 if desk.think() > Duration::ZERO {
                     self.ready_at.push_back(now + desk.think());
                 }
@@ -264,8 +266,8 @@ impl DatagramCaller {
                     self.free_since = datagram.frees_since(now);
                 }
             }
-            Fate::Late => tally.late += is_measured,
-            Fate::Duplicate => tally.duplicate += is_measured,
+            Fate::Late => desk.ledger.late(&mut tally, is_measured),
+            Fate::Duplicate => tally.duplicate += u64::from(is_measured),
             Fate::Unsent => tally.troubles.count(Trouble::Unasked, 1, || {
                 format!("socket {connection}: an answer came and nothing had been asked")
             }),
@@ -273,21 +275,30 @@ impl DatagramCaller {
     }
 }
 
-impl Service for DatagramCaller {
+/// Those that have no fate when the run is over are given up.
+impl Drop for Datagrams {
+    fn drop(&mut self) {
+        while let Some(sent) = self.window.give_up() {
+            self.desk.ledger.abandon(sent, Kind::Datagram);
+        }
+    }
+}
+
+impl Service for Datagrams {
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
         let now = cx.clock();
-        if self.desk.is_over.get() {
+        if self.desk.clock.is_over() {
             return Action::Continue;
         }
-        self.desk.has_heard.set(true);
-        if self.desk.measures(now) {
-            self.desk.tally.borrow_mut().bytes_received += input.len() as u64;
+        self.desk.roster.heard();
+        if self.desk.clock.measures(now) {
+            self.desk.ledger.tally().bytes_received += input.len() as u64;
         }
         if let (Some(first), false) = (
             self.first_sent,
             std::mem::replace(&mut self.has_heard, true),
         ) {
-            self.desk.tally.borrow_mut().first_byte.record(now - first);
+            self.desk.ledger.tally().first_byte.record(now - first);
         }
         if self.desk.plan.response != Response::None {
             // Its time may be over already, and nobody has looked.
@@ -310,11 +321,12 @@ impl Service for DatagramCaller {
 
     fn on_error(&mut self, error: &io::Error) {
         let trouble = Trouble::of_error(error.kind(), error.raw_os_error());
-        self.desk
-            .is_refused
-            .set(self.desk.is_refused.get() || trouble == Trouble::Refused);
+        if trouble == Trouble::Refused {
+            self.desk.roster.refused();
+        }
         let number = self.desk.number(self.slot);
         self.desk
+            .ledger
             .trouble(trouble, 1, || format!("socket {number}: {error}"));
     }
 }

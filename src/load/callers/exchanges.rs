@@ -1,0 +1,190 @@
+//! Many messages on one connection, and their answers.
+//!
+//! Owns when the next message goes, and which answer is whose: they come in the order of the
+//! messages.
+//!
+//! Tests: `tests/load_simulation.rs`; `tests/load.rs` and `tests/load_truth.rs` over sockets.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::line::{Line, Opening};
+use crate::load::desk::Desk;
+use crate::load::response::{Heard, Reader};
+use crate::load::sent::Sent;
+use crate::load::trouble::Trouble;
+use crate::service::{Action, Context, Service};
+use crate::values::error::CloseReason;
+use crate::values::time::Time;
+
+/// Messages whose pauses begin at once, at most, where any number may be in flight.
+const PAUSES: usize = 1 << 20;
+
+/// The service of one connection.
+pub(super) struct Exchanges {
+    line: Line,
+    /// In a closed loop with a pause: when the next messages may go.
+    ready_at: VecDeque<Time>,
+    /// Since when a message could have been sent at once.
+    free_since: Time,
+    reader: Reader,
+}
+
+impl Exchanges {
+    pub(super) fn new(desk: Rc<Desk>, opening: Opening) -> Exchanges {
+        Exchanges {
+            line: Line::new(desk, opening),
+            ready_at: VecDeque::new(),
+            free_since: Time::ZERO,
+            reader: Reader::default(),
+        }
+    }
+
+    /// Sends what is due and has room, and asks to be called when more is.
+    #[inline]
+    fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
+        while self.line.in_flight.len() < self.line.desk.plan.depth {
+            let Some(sent) = next_due(&self.line, &mut self.ready_at, self.free_since, now) else {
+                break;
+            };
+            self.line.begin(sent);
+        }
+        let action = self.line.say(cx, now);
+        cx.set_alarm(self.alarm(now));
+        action
+    }
+
+    /// When something is to be done although nothing comes.
+    #[inline]
+    fn alarm(&self, now: Time) -> Time {
+        let (desk, plan) = (&self.line.desk, &self.line.desk.plan);
+        if now < desk.clock.start() {
+            return desk.clock.start();
+        }
+        let oldest = self.line.in_flight.oldest();
+        let answer = oldest.map_or(Time::NEVER, |sent| sent.sent.after(plan.timeout));
+        if self.line.in_flight.len() >= plan.depth {
+            return answer;
+        }
+        answer.min(desk.next_at(self.line.opening.slot, self.ready_at.front().copied()))
+    }
+
+    /// Takes the answers that came, which lay in the socket for `unread`.
+    #[inline]
+    fn settle(&mut self, heard: &Heard, now: Time, unread: Option<Duration>) {
+        let line = &mut self.line;
+        let desk = &*line.desk;
+        let number = line.desk.number(line.opening.slot);
+        let mut tally = desk.ledger.tally();
+        if heard.wrong_bytes + heard.wrong > 0 {
+            heard.complain(&mut tally, number);
+        }
+        let is_full = line.in_flight.len() >= desk.plan.depth;
+        for index in 0..heard.answers {
+            let Some(sent) = line.in_flight.pop() else {
+                let unasked = heard.answers - index;
+                tally.troubles.count(Trouble::Unasked, unasked, || {
+                    format!("connection {number}: an answer came and nothing had been asked")
+                });
+                break;
+            };
+            desk.ledger.answered(&mut tally, sent, now, unread);
+            desk.roster.works();
+            if is_full {
+                self.free_since = sent.frees_since(now);
+            }
+            let think = desk.think();
+            if think > Duration::ZERO {
+                self.ready_at.push_back(now + think);
+            }
+        }
+    }
+}
+
+/// The next message of a connection, if it may go now.
+#[inline]
+pub(super) fn next_due(
+    line: &Line,
+    ready_at: &mut VecDeque<Time>,
+    free_since: Time,
+    now: Time,
+) -> Option<Sent> {
+    let opening = &line.opening;
+    let intended = line
+        .desk
+        .next_due(opening.slot, ready_at.front().copied(), now)?;
+    ready_at.pop_front();
+    let sent = Sent::new(intended, now, free_since, line.opened);
+    Some(if intended < opening.began {
+        sent.rested(opening.failed, opening.began)
+    } else {
+        sent
+    })
+}
+
+impl Service for Exchanges {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
+        let now = cx.clock();
+        self.line.opened(now);
+        self.free_since = now;
+        let desk = Rc::clone(&self.line.desk);
+        if desk.clock.is_over() {
+            return self.line.leave();
+        }
+        if desk.think() > Duration::ZERO {
+            self.ready_at.resize(desk.plan.depth.min(PAUSES), now);
+        }
+        self.proceed(cx, now)
+    }
+
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
+        let now = cx.clock();
+        if self.line.is_settled() || self.line.desk.clock.is_over() {
+            return Action::Continue;
+        }
+        self.line.heard(now, input.len());
+        let desk = &self.line.desk;
+        let heard = self.reader.take(
+            &desk.plan.response,
+            desk.plan.payload.size(),
+            &desk.expected(),
+            input,
+        );
+        if heard.answers + heard.wrong_bytes > 0 {
+            self.settle(&heard, now, None);
+        }
+        self.proceed(cx, now)
+    }
+
+    fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
+        let now = cx.clock();
+        if self.line.is_settled() {
+            Action::Continue
+        } else {
+            self.proceed(cx, now)
+        }
+    }
+
+    fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
+        let now = cx.clock();
+        if self.line.is_settled() {
+            return Action::Continue;
+        }
+        if self.line.desk.clock.is_over() {
+            return self.line.leave();
+        }
+        if self.line.is_overdue(now) {
+            return self.line.give_up();
+        }
+        self.proceed(cx, now)
+    }
+
+    fn on_eof(&mut self, _cx: &mut Context<'_>) -> Action {
+        self.line.ended()
+    }
+
+    fn on_close(&mut self, reason: CloseReason) {
+        self.line.closed(reason);
+    }
+}

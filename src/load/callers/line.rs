@@ -1,0 +1,219 @@
+//! What everything that is done on a connection has in common.
+//!
+//! Owns the connection's place in the roster, the bytes that are still to be said, and what is in
+//! flight. Must never say more than there is room for, and must never let go of a message in
+//! silence: each is answered, or counted as what went wrong.
+
+use std::rc::Rc;
+
+use crate::load::desk::{Desk, InFlight, Vacancy};
+use crate::load::sent::Sent;
+use crate::load::trouble::Trouble;
+use crate::service::{Action, Context};
+use crate::values::error::CloseReason;
+use crate::values::time::Time;
+
+/// How a connection came to be begun.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::load) struct Opening {
+    pub(in crate::load) slot: usize,
+    /// When it was begun.
+    pub(in crate::load) began: Time,
+    /// When the one before it failed; `began` where none did.
+    pub(in crate::load) failed: Time,
+    /// Whether it is the first attempt at this connection.
+    pub(in crate::load) is_first: bool,
+    /// The message that was sent on its way with it.
+    pub(in crate::load) message: Option<Sent>,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) desk: Rc<Desk>,
+    pub(super) opening: Opening,
+    /// When it was made; [`Time::NEVER`] before.
+    pub(super) opened: Time,
+    pub(super) in_flight: InFlight,
+    /// Bytes said, and bytes still to be said.
+    pub(super) said: u64,
+    pub(super) pending: u64,
+    /// When the first message was sent.
+    first_sent: Option<Time>,
+    has_heard: bool,
+    /// Whatever happens to the connection now happens to nobody.
+    is_settled: bool,
+}
+
+impl Line {
+    pub(super) fn new(desk: Rc<Desk>, opening: Opening) -> Line {
+        let mut in_flight = InFlight::new(Rc::clone(&desk.ledger));
+        opening
+            .message
+            .into_iter()
+            .for_each(|sent| in_flight.push(sent));
+        Line {
+            desk,
+            opening,
+            opened: Time::NEVER,
+            in_flight,
+            said: 0,
+            pending: 0,
+            first_sent: None,
+            has_heard: false,
+            is_settled: false,
+        }
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    /// Its number, among those of all generators.
+    pub(super) fn number(&self) -> u64 {
+        self.desk.number(self.opening.slot)
+    }
+
+    /// Whether the times of this connection as such are recorded: of those that live through the
+    /// run, and of those of the window.
+    fn counts_its_times(&self) -> bool {
+        let of_message = |sent: Sent| self.desk.clock.is_measured(sent.intended);
+        !self.desk.plan.churn || self.opening.message.is_some_and(of_message)
+    }
+
+    /// The connection is made.
+    pub(super) fn opened(&mut self, now: Time) {
+        self.opened = now;
+        self.desk.roster.made();
+        if !self.desk.plan.churn {
+            self.desk.roster.works();
+        }
+        self.desk.roster.tried(self.opening.is_first);
+        let mut tally = self.desk.ledger.tally();
+        tally.opened += 1;
+        if self.counts_its_times() {
+            tally.connect.record(now - self.opening.began);
+        }
+    }
+
+    /// Something came.
+    #[inline]
+    pub(super) fn heard(&mut self, now: Time, count: usize) {
+        self.desk.roster.heard();
+        if self.desk.clock.measures(now) {
+            self.desk.ledger.tally().bytes_received += count as u64;
+        }
+        if !std::mem::replace(&mut self.has_heard, true) && self.counts_its_times() {
+            if let Some(first) = self.first_sent {
+                self.desk.ledger.tally().first_byte.record(now - first);
+            }
+        }
+    }
+
+    /// Sends a message: it is in flight, and its bytes are to be said.
+    #[inline]
+    pub(super) fn begin(&mut self, sent: Sent) {
+        self.desk.ledger.sent(&mut self.desk.ledger.tally(), sent);
+        self.in_flight.push(sent);
+        self.pending += self.desk.plan.payload.size() as u64;
+    }
+
+    /// Says what is pending, as far as there is room.
+    #[inline]
+    pub(super) fn say(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
+        if self.pending == 0 {
+            return Action::Continue;
+        }
+        let most = self.pending.min(cx.room() as u64) as usize;
+        let piece = self.desk.plan.payload.stretch(self.said, most);
+        cx.reply(piece);
+        let count = piece.len() as u64;
+        (self.said, self.pending) = (self.said + count, self.pending - count);
+        self.first_sent.get_or_insert(now);
+        if self.desk.clock.measures(now) {
+            self.desk.ledger.tally().bytes_sent += count;
+        }
+        if self.pending > 0 {
+            Action::More
+        } else {
+            Action::Continue
+        }
+    }
+
+    /// Whether the oldest message in flight has waited for its answer as long as it may.
+    pub(super) fn is_overdue(&self, now: Time) -> bool {
+        let timeout = self.desk.plan.timeout;
+        let oldest = self.in_flight.oldest();
+        oldest.is_some_and(|sent| sent.sent.after(timeout) <= now)
+    }
+
+    /// The oldest message has waited too long: the connection is given up.
+    #[cold]
+    pub(super) fn give_up(&mut self) -> Action {
+        let timeout = self.desk.plan.timeout.unwrap_or_default();
+        self.fail(Trouble::TimedOut, &format!("no answer within {timeout:?}"));
+        Action::ABORT
+    }
+
+    /// The connection is over before its time: what was on its way on it has failed.
+    #[cold]
+    fn fail(&mut self, trouble: Trouble, words: &str) {
+        if std::mem::replace(&mut self.is_settled, true) {
+            return;
+        }
+        let lost = self.in_flight.abandon();
+        let number = self.number();
+        self.desk.ledger.trouble(trouble, lost.max(1), || {
+            format!("connection {number}: {words}")
+        });
+        let vacancy = if self.has_heard {
+            Vacancy::Used
+        } else {
+            Vacancy::Failed
+        };
+        self.desk.roster.vacate(self.opening.slot, vacancy);
+    }
+
+    /// Ends the connection because it has done what it was for.
+    pub(super) fn leave(&mut self) -> Action {
+        self.is_settled = true;
+        Action::FINISH
+    }
+
+    /// The same, and its slot may have another one.
+    pub(super) fn make_room(&mut self) -> Action {
+        self.desk.roster.vacate(self.opening.slot, Vacancy::Done);
+        self.leave()
+    }
+
+    /// The peer has ended its side.
+    pub(super) fn ended(&mut self) -> Action {
+        if !self.desk.clock.is_over() {
+            self.fail(Trouble::ClosedEarly, "the peer ended the connection");
+        }
+        self.leave()
+    }
+
+    /// The connection is over.
+    pub(super) fn closed(&mut self, reason: CloseReason) {
+        let was_open = self.opened < Time::NEVER;
+        self.desk.roster.gone(was_open);
+        if !was_open {
+            self.desk.roster.tried(self.opening.is_first);
+        }
+        if self.desk.clock.is_over() {
+            return;
+        }
+        self.desk.roster.missed(reason);
+        let words = match reason {
+            CloseReason::Refused => "connection refused".to_owned(),
+            CloseReason::Reset => "reset by the peer".to_owned(),
+            CloseReason::TimedOut if !was_open => "no connection in time".to_owned(),
+            CloseReason::WriteTimeout => {
+                "the peer took nothing of what was sent in time".to_owned()
+            }
+            reason => reason.to_string(),
+        };
+        self.fail(Trouble::of_close(reason), &words);
+    }
+}

@@ -1,0 +1,29 @@
+//! What is done on a connection, or on a datagram socket: services, like the server's.
+//!
+//! Owns nothing but the choice between them.
+
+mod datagrams;
+mod exchanges;
+mod line;
+mod pour;
+mod visit;
+
+pub(super) use self::datagrams::Datagrams;
+pub(super) use self::line::Opening;
+use super::desk::Desk;
+use super::response::Response;
+use crate::service::Service;
+use std::rc::Rc;
+
+/// What a connection of the run does once it is open.
+pub(super) fn on_stream(desk: &Rc<Desk>, opening: Opening) -> Box<dyn Service> {
+    let plan = &desk.plan;
+    let desk = Rc::clone(desk);
+    if plan.churn {
+        Box::new(visit::Visit::new(desk, opening))
+    } else if plan.response == Response::None {
+        Box::new(pour::Pour::new(desk, opening))
+    } else {
+        Box::new(exchanges::Exchanges::new(desk, opening))
+    }
+}

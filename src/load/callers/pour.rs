@@ -1,0 +1,161 @@
+//! Messages that no answer is waited for: as many as the target takes, or as are due.
+//!
+//! Owns the difference between what was said and what has left: a message counts as sent once the
+//! target has taken it.
+//!
+//! Tests: `tests/load_edges.rs`.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::exchanges::next_due;
+use super::line::{Line, Opening};
+use crate::load::desk::Desk;
+use crate::load::payload::STRETCH;
+use crate::service::{Action, Context, Service};
+use crate::stream::outbox;
+use crate::values::error::CloseReason;
+use crate::values::time::Time;
+
+/// The service of one connection.
+pub(super) struct Pour {
+    line: Line,
+    /// In a closed loop with a pause: when the next messages may go.
+    ready_at: VecDeque<Time>,
+    /// Since when a message could have been sent at once.
+    free_since: Time,
+    /// Whether nothing can be added because the target takes no more.
+    is_blocked: bool,
+    /// Messages that have left.
+    left: u64,
+}
+
+impl Pour {
+    pub(super) fn new(desk: Rc<Desk>, opening: Opening) -> Pour {
+        Pour {
+            line: Line::new(desk, opening),
+            ready_at: VecDeque::new(),
+            free_since: Time::ZERO,
+            is_blocked: false,
+            left: 0,
+        }
+    }
+
+    fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
+        let desk = Rc::clone(&self.line.desk);
+        let (is_open_loop, think) = (desk.is_open_loop(), desk.think());
+        if std::mem::take(&mut self.is_blocked) {
+            // What became due meanwhile is late because the target took no more.
+            self.free_since = now;
+        }
+        while self.line.pending < STRETCH as u64 {
+            let Some(sent) = next_due(&self.line, &mut self.ready_at, self.free_since, now) else {
+                break;
+            };
+            self.line.begin(sent);
+            if think > Duration::ZERO {
+                self.ready_at.push_back(now + think);
+            }
+        }
+        self.is_blocked = self.line.pending >= STRETCH as u64;
+        let action = self.line.say(cx, now);
+        self.left += settle_left(&mut self.line, self.left, cx, now);
+        cx.set_alarm(self.alarm(now));
+        let is_flood = !is_open_loop
+            && think == Duration::ZERO
+            && now >= desk.clock.start()
+            && now < desk.clock.end();
+        let waits = self.is_blocked || self.line.in_flight.len() > 0;
+        if waits || is_flood && desk.ledger.quota() > 0 {
+            Action::More
+        } else {
+            action
+        }
+    }
+
+    fn alarm(&self, now: Time) -> Time {
+        let clock = &self.line.desk.clock;
+        if now < clock.start() {
+            return clock.start();
+        }
+        if self.is_blocked {
+            return Time::NEVER;
+        }
+        let ready = self.ready_at.front().copied();
+        self.line.desk.next_at(self.line.opening.slot, ready)
+    }
+}
+
+/// Counts the messages that have left, of which there were `before`: not those that still wait here
+/// for the target to take them. How many more there are.
+pub(super) fn settle_left(line: &mut Line, before: u64, cx: &Context<'_>, now: Time) -> u64 {
+    let waits = outbox::LIMIT.saturating_sub(cx.room()) as u64;
+    let size = line.desk.plan.payload.size() as u64;
+    let left = line.said.saturating_sub(waits) / size;
+    let mut count = 0;
+    while before + count < left {
+        let Some(sent) = line.in_flight.pop() else {
+            break;
+        };
+        count += 1;
+        let ledger = &line.desk.ledger;
+        ledger.left(&mut ledger.tally(), sent, now);
+        line.desk.roster.works();
+    }
+    count
+}
+
+impl Service for Pour {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
+        let now = cx.clock();
+        self.line.opened(now);
+        self.free_since = now;
+        let desk = Rc::clone(&self.line.desk);
+        if desk.clock.is_over() {
+            return self.line.leave();
+        }
+        if desk.think() > Duration::ZERO {
+            self.ready_at.push_back(now);
+        }
+        self.proceed(cx, now)
+    }
+
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
+        let now = cx.clock();
+        if self.line.is_settled() || self.line.desk.clock.is_over() {
+            return Action::Continue;
+        }
+        // Nobody waits for it; it is only counted.
+        self.line.heard(now, input.len());
+        Action::Continue
+    }
+
+    fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
+        let now = cx.clock();
+        if self.line.is_settled() {
+            Action::Continue
+        } else {
+            self.proceed(cx, now)
+        }
+    }
+
+    fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
+        let now = cx.clock();
+        if self.line.is_settled() {
+            return Action::Continue;
+        }
+        if self.line.desk.clock.is_over() {
+            return self.line.leave();
+        }
+        self.proceed(cx, now)
+    }
+
+    fn on_eof(&mut self, _cx: &mut Context<'_>) -> Action {
+        self.line.ended()
+    }
+
+    fn on_close(&mut self, reason: CloseReason) {
+        self.line.closed(reason);
+    }
+}
