@@ -487,6 +487,7 @@ fn a_vanished_peer_is_asked_for_on_both_sides() {
     };
     for stream in streams(&StreamOptions {
         keepalive: Some(keepalive),
+        ..StreamOptions::default()
     }) {
         let Stream::Tcp(socket) = stream else {
             panic!("{stream:?} is no TCP stream")
@@ -501,7 +502,10 @@ fn a_vanished_peer_is_asked_for_on_both_sides() {
         );
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), keepalive.probes);
     }
-    for stream in streams(&StreamOptions { keepalive: None }) {
+    for stream in streams(&StreamOptions {
+        keepalive: None,
+        ..StreamOptions::default()
+    }) {
         let Stream::Tcp(socket) = stream else {
             panic!("{stream:?} is no TCP stream")
         };

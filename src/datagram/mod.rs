@@ -286,6 +286,7 @@ impl<N: Net> Datagram<N> {
             local: None,
             queued: self.out.charged(),
             now: turn.now,
+            unread: None,
             rights: Rights::Any { alarm },
         };
         let mut cx = Context::new(turn.now, &remote.peer, &mut transport);

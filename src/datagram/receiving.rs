@@ -296,6 +296,7 @@ impl<N: Net> Datagram<N> {
             local: Some((&self.out.address, part.path.local)),
             queued: self.out.charged(),
             now: turn.now,
+            unread: part.unread,
             rights,
         };
         let mut wants_more = false;
@@ -350,6 +351,7 @@ mod tests {
                 size: 10,
                 segment: 4,
                 is_cut: false,
+                unread: None,
             });
         }
         inbound.done = 1;

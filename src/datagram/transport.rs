@@ -38,6 +38,8 @@ pub(super) struct DatagramTransport<'a, N: Net> {
     /// What already waits in the queue.
     pub(super) queued: usize,
     pub(super) now: Time,
+    /// How long the datagram lay in the socket, where that was told.
+    pub(super) unread: Option<Duration>,
     pub(super) rights: Rights<'a>,
 }
 
@@ -155,6 +157,10 @@ impl<N: Net> Transport for DatagramTransport<'_, N> {
             (Address::Udp(bound), Some(asked)) => SocketAddr::new(asked, bound.port()).into(),
             _ => address.as_peer(),
         })
+    }
+
+    fn waited_unread(&self) -> Option<Duration> {
+        self.unread
     }
 
     fn clock(&mut self) -> Time {

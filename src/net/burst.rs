@@ -14,6 +14,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::time::Duration;
 
 use super::sys::memory;
 use crate::values::limits::READ_BUFFER;
@@ -41,6 +42,8 @@ pub struct Part {
     pub segment: usize,
     /// Whether the datagram was longer than its slot.
     pub is_cut: bool,
+    /// How long it lay in the socket, where that was told.
+    pub unread: Option<Duration>,
 }
 
 impl Part {
@@ -99,6 +102,7 @@ impl Burst {
             size,
             segment: size.max(1),
             is_cut: size >= SLOT,
+            unread: None,
         });
     }
 
@@ -180,6 +184,7 @@ mod tests {
             size,
             segment,
             is_cut: false,
+            unread: None,
         };
         assert_eq!(
             part(10, 4).datagrams().collect::<Vec<_>>(),

@@ -225,6 +225,11 @@ pub trait Net: Debug {
     /// Reads into `buffer`; 0 is the end of the stream.
     fn read(&mut self, stream: &mut Self::Stream, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// How long the last bytes that were read lay in the socket; `None` if the system did not tell.
+    fn waited_unread(&self) -> Option<Duration> {
+        None
+    }
+
     /// Writes the beginning of `bytes`.
     fn write(&mut self, stream: &mut Self::Stream, bytes: &[u8]) -> io::Result<usize>;
 

@@ -5,6 +5,7 @@
 
 mod datagrams;
 mod selectors;
+mod stamps;
 mod timer;
 
 use std::io::{self, IoSlice, Read, Write};
@@ -45,6 +46,8 @@ pub struct OsNet {
     streams: StreamOptions,
     datagrams: DatagramOptions,
     timer: Option<Timer>,
+    /// How long the bytes of the last read lay in the socket, where that was told.
+    unread: Option<Duration>,
 }
 
 impl OsNet {
@@ -61,6 +64,7 @@ impl OsNet {
             streams: StreamOptions::default(),
             datagrams: DatagramOptions::default(),
             timer: None,
+            unread: None,
         })
     }
 
@@ -103,6 +107,7 @@ macro_rules! either {
         match $stream {
             Stream::Tcp($inner) => $call,
             Stream::Unix($inner) => $call,
+            Stream::Stamped($inner) => $call,
         }
     };
 }
@@ -172,7 +177,7 @@ impl Net for OsNet {
 
     #[inline]
     fn short_read_drains(&self, stream: &Stream) -> bool {
-        EDGE_AFTER_PARTIAL && HAS_PRIORITY && matches!(stream, Stream::Tcp(_))
+        EDGE_AFTER_PARTIAL && HAS_PRIORITY && !matches!(stream, Stream::Unix(_))
     }
 
     #[inline]
@@ -198,7 +203,9 @@ impl Net for OsNet {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn is_stuck(&self, stream: &Stream) -> bool {
         match stream {
-            Stream::Tcp(socket) => super::sys::stuck(socket.as_fd()).is_ok_and(|bytes| bytes > 0),
+            Stream::Tcp(socket) | Stream::Stamped(socket) => {
+                super::sys::stuck(socket.as_fd()).is_ok_and(|bytes| bytes > 0)
+            }
             Stream::Unix(_) => false,
         }
     }
@@ -285,6 +292,9 @@ impl Net for OsNet {
     ) -> Result<Stream, StartError> {
         let socket = socket::connect(remote, local, &self.streams)?;
         let mut stream = match remote {
+            Address::Tcp(_) if self.streams.stamps && stamps::begin(&socket) => {
+                Stream::Stamped(TcpStream::from_std(socket.into()))
+            }
             Address::Tcp(_) => Stream::Tcp(TcpStream::from_std(socket.into())),
             _ => Stream::Unix(UnixStream::from_std(socket.into())),
         };
@@ -298,7 +308,7 @@ impl Net for OsNet {
             return Err(error);
         }
         let named = match stream {
-            Stream::Tcp(socket) => socket.peer_addr().map(|_| ()),
+            Stream::Tcp(socket) | Stream::Stamped(socket) => socket.peer_addr().map(|_| ()),
             Stream::Unix(socket) => socket.peer_addr().map(|_| ()),
         };
         match named {
@@ -310,14 +320,20 @@ impl Net for OsNet {
 
     fn register(&mut self, stream: &mut Stream, token: Token) -> io::Result<()> {
         match stream {
-            Stream::Tcp(socket) => self.watch(socket, token, BOTH_AND_PRIORITY),
+            Stream::Tcp(socket) | Stream::Stamped(socket) => {
+                self.watch(socket, token, BOTH_AND_PRIORITY)
+            }
             Stream::Unix(socket) => self.watch(socket, token, BOTH),
         }
     }
 
     #[inline]
     fn read(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
-        either!(stream, socket => socket.read(buffer))
+        match stream {
+            Stream::Tcp(socket) => socket.read(buffer),
+            Stream::Unix(socket) => socket.read(buffer),
+            Stream::Stamped(socket) => stamps::read(socket, buffer, &mut self.unread),
+        }
     }
 
     #[inline]
@@ -336,7 +352,7 @@ impl Net for OsNet {
 
     fn local(&self, stream: &Stream) -> io::Result<Peer> {
         match stream {
-            Stream::Tcp(socket) => socket.local_addr().map(Peer::from),
+            Stream::Tcp(socket) | Stream::Stamped(socket) => socket.local_addr().map(Peer::from),
             Stream::Unix(socket) => socket.local_addr().map(|address| unix_peer(&address)),
         }
     }
@@ -350,7 +366,7 @@ impl Net for OsNet {
     }
 
     fn abort(&mut self, stream: Stream) {
-        if let Stream::Tcp(socket) = &stream {
+        if let Stream::Tcp(socket) | Stream::Stamped(socket) = &stream {
             // With a linger of zero, close sends RST. Unix sockets have no reset of their own:
             // their peer sees one if we leave bytes of it unread, an end of stream otherwise. A
             // peer that is gone already gives an error, and needs no reset.
@@ -392,6 +408,10 @@ impl Net for OsNet {
 
     fn is_local(&self, address: SocketAddr) -> bool {
         socket::is_local(address)
+    }
+
+    fn waited_unread(&self) -> Option<Duration> {
+        self.unread
     }
 
     fn unread(&self, socket: &Datagram) -> Option<(usize, usize)> {

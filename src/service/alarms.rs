@@ -102,6 +102,10 @@ impl Transport for InnerTransport<'_> {
         self.outer.local()
     }
 
+    fn waited_unread(&self) -> Option<Duration> {
+        self.outer.waited_unread()
+    }
+
     fn clock(&mut self) -> Time {
         self.outer.clock()
     }

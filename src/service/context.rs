@@ -60,6 +60,13 @@ impl<'a> Context<'a> {
         self.transport.local()
     }
 
+    /// How long the input of this call lay in the socket before it was read: what a generator adds
+    /// to the times that it measures. `None` if the system does not tell, or was not asked
+    /// ([`StreamOptions::stamps`](crate::net::StreamOptions::stamps)).
+    pub fn waited_unread(&self) -> Option<Duration> {
+        self.transport.waited_unread()
+    }
+
     /// Reads the clock of `now` again: for a service that measures. For all others `now` is enough,
     /// and costs nothing.
     pub fn clock(&mut self) -> Time {
@@ -100,6 +107,10 @@ pub trait Transport {
     fn hold_input(&mut self, is_held: bool);
     /// See [`Context::local`].
     fn local(&self) -> Option<Peer>;
+    /// See [`Context::waited_unread`].
+    fn waited_unread(&self) -> Option<Duration> {
+        None
+    }
     /// See [`Context::clock`].
     fn clock(&mut self) -> Time;
     /// See [`Context::wall_clock`].

@@ -224,6 +224,10 @@ impl<N: Net> Transport for StreamTransport<'_, N> {
         self.net.local(&self.line.stream).ok()
     }
 
+    fn waited_unread(&self) -> Option<Duration> {
+        self.net.waited_unread()
+    }
+
     fn clock(&mut self) -> Time {
         self.net.now()
     }

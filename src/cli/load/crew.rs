@@ -16,6 +16,7 @@ use mynah::load::{
     Concluded, Generator, Lanes, Law, News, Orders, Plan, ReachError, Tally, Verdict,
 };
 use mynah::net::os::OsNet;
+use mynah::net::{DatagramOptions, StreamOptions};
 use mynah::{Address, Endpoint, Handle, Limits, Reactor};
 
 use super::record::{Record, Second};
@@ -207,7 +208,17 @@ impl Crew<'_> {
             spin: self.spin(),
             ..Limits::default()
         };
-        let reactor = Reactor::new(OsNet::new()?.with_start(clock), limits)?;
+        let net = OsNet::new()?
+            .with_start(clock)
+            .with_stream_options(StreamOptions {
+                stamps: true,
+                ..StreamOptions::default()
+            })
+            .with_datagram_options(DatagramOptions {
+                stamps: true,
+                ..DatagramOptions::default()
+            });
+        let reactor = Reactor::new(net, limits)?;
         let handle = reactor.handle();
         let lanes = Lanes::of(index.into(), self.threads.into(), self.plan.connections);
         Ok((

@@ -228,7 +228,7 @@ impl Datagrams {
     }
 
     /// Counts what an answer says.
-    fn settle(&mut self, answer: &[u8], now: Time) {
+    fn settle(&mut self, answer: &[u8], now: Time, unread: Option<Duration>) {
         let desk = Rc::clone(&self.desk);
         let mut tally = desk.ledger.tally();
         let is_full = self.window.waiting() >= desk.plan.depth;
@@ -247,7 +247,7 @@ impl Datagrams {
                 datagram,
                 is_reordered,
             } => {
-                desk.ledger.answered(&mut tally, datagram, now, None);
+                desk.ledger.answered(&mut tally, datagram, now, unread);
                 desk.roster.works();
                 tally.reordered += u64::from(is_reordered && is_measured);
                 if desk.think() > Duration::ZERO {
@@ -303,7 +303,7 @@ impl Service for Datagrams {
         if self.desk.plan.response != Response::None {
             // Its time may be over already, and nobody has looked.
             self.give_up(now);
-            self.settle(input, now);
+            self.settle(input, now, cx.waited_unread());
         }
         // What is sent in answer to each of a burst goes out together with the burst.
         self.proceed(cx, now)

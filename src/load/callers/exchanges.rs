@@ -152,7 +152,7 @@ impl Service for Exchanges {
             input,
         );
         if heard.answers + heard.wrong_bytes > 0 {
-            self.settle(&heard, now, None);
+            self.settle(&heard, now, cx.waited_unread());
         }
         self.proceed(cx, now)
     }

@@ -111,7 +111,8 @@ impl Service for Visit {
                 Some(sent) => {
                     desk.roster.works();
                     let answered = now + self.head_start;
-                    desk.ledger.answered(&mut tally, sent, answered, None);
+                    desk.ledger
+                        .answered(&mut tally, sent, answered, cx.waited_unread());
                     heard.answers - 1
                 }
                 None => heard.answers,

@@ -138,6 +138,7 @@ impl SimNet {
                 size,
                 segment: segment.max(1),
                 is_cut: bytes.len() > SLOT,
+                unread: None,
             });
         }
         burst.is_short = burst.parts.len() < slots && socket.inbound.is_empty();

@@ -8,13 +8,14 @@ use std::ptr;
 
 use libc::{c_int, c_void, cmsghdr, msghdr};
 
+use super::stamps::since;
 use crate::net::burst::{Part, Transmit};
 use crate::values::path::Path;
 use crate::values::peer::Peer;
 
 /// Room for the control messages of one datagram, aligned as they must be: address (40 bytes),
-/// hop limit (24), segment size (24), drops (24).
-pub(super) type Control = [u64; 16];
+/// hop limit (24), segment size (24), drops (24), time of arrival (32).
+pub(super) type Control = [u64; 20];
 
 /// The hop limit of a datagram that came to a group, see [`note_group`]: one more than systems
 /// send with, as if it had come from one hop away.
@@ -54,6 +55,9 @@ pub(super) unsafe fn read(header: &msghdr, part: &mut Part, dropped: &mut Option
                     part.segment = usize::try_from(data.cast::<c_int>().read_unaligned())
                         .unwrap_or(0)
                         .max(1);
+                }
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                    part.unread = Some(since(data.cast::<libc::timespec>().read_unaligned()));
                 }
                 (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
                     *dropped = Some(data.cast::<u32>().read_unaligned())

@@ -94,6 +94,7 @@ fn receive_with(
             size,
             segment: size.max(1),
             is_cut: header.msg_flags & libc::MSG_TRUNC != 0,
+            unread: None,
         };
         // SAFETY: the kernel has written control messages of `msg_controllen` bytes there.
         unsafe { control::read(header, &mut part, &mut burst.dropped) };
@@ -188,7 +189,7 @@ pub(crate) fn send(
         header.msg_iov = transmit.pieces.as_ptr().cast::<iovec>().cast_mut();
         header.msg_iovlen = transmit.pieces.len() as _;
         // The padding of control messages must be zero.
-        control::write(header, controls[index].write([0; 16]), transmit);
+        control::write(header, controls[index].write([0; 20]), transmit);
     }
     // SAFETY: as many headers as there are messages were written; each names pieces, a control
     // buffer and, unless the socket is connected, an address, with their sizes, and all of them

@@ -1,8 +1,8 @@
 //! System calls that no library of ours wraps.
 //!
 //! Owns all unsafe code of the crate: socket options that socket2 does not know, a lock on a
-//! directory, a timer, what a socket still holds for its peer, and, in `messages`, many datagrams a
-//! call. Must never decide anything: one function is one system call, and every pointer lives and
+//! directory, a timer, when bytes came, what a socket still holds for its peer, and, in `messages`,
+//! many datagrams a call. Must never decide anything: one function is one system call, and every pointer lives and
 //! dies in the function that makes it.
 
 #![allow(unsafe_code)]
@@ -14,6 +14,8 @@ pub(super) mod memory;
 mod messages;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod options;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod stamps;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod timer;
 
@@ -27,6 +29,8 @@ pub(super) use self::options::{
     offloads, prepare, set_bind_no_port, set_multicast_if, set_receive_buffer, set_send_buffer,
     stuck, unsent,
 };
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) use self::stamps::{read_stamped, stamp};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) use self::timer::{monotonic_nanos, set_timer, timer};
 

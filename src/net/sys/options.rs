@@ -96,7 +96,12 @@ fn ask(socket: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<usize> {
     }
 }
 
-fn set<T: Copy>(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: T) -> io::Result<()> {
+pub(super) fn set<T: Copy>(
+    socket: BorrowedFd<'_>,
+    level: c_int,
+    option: c_int,
+    value: T,
+) -> io::Result<()> {
     let size = mem::size_of::<T>() as libc::socklen_t;
     // SAFETY: the pointer is to a value that lives through the call, and its size is given.
     match unsafe {

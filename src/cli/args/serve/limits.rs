@@ -74,7 +74,10 @@ impl LimitOptions {
             idle,
             ..Keepalive::default()
         });
-        StreamOptions { keepalive }
+        StreamOptions {
+            keepalive,
+            ..StreamOptions::default()
+        }
     }
 
     pub(super) fn limits(&self) -> Limits {

@@ -1,0 +1,44 @@
+//! Streams that tell how long their bytes lay unread.
+//!
+//! Owns what becomes of a system that does not tell: the stream is as good as any other.
+
+use std::io;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use std::io::Read;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use mio::net::TcpStream;
+
+/// Whether the kernel will tell.
+pub(super) fn begin(socket: &socket2::Socket) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return crate::net::sys::stamp(socket.as_fd()).is_ok();
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = socket;
+        false
+    }
+}
+
+/// Reads, and notes how long the bytes lay there.
+#[cold]
+pub(super) fn read(
+    socket: &mut TcpStream,
+    buffer: &mut [u8],
+    unread: &mut Option<Duration>,
+) -> io::Result<usize> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let read = || crate::net::sys::read_stamped(socket.as_raw_fd(), buffer);
+        let (count, waited) = socket.try_io(read)?;
+        *unread = waited;
+        Ok(count)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        *unread = None;
+        socket.read(buffer)
+    }
+}
