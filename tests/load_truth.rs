@@ -268,6 +268,33 @@ fn damaged_datagrams_are_counted() {
     });
 }
 
+/// A closed loop cannot see from its own clock that it was stopped: the kernel tells when the
+/// answers came.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_loop_that_is_stopped_again_and_again_is_void() {
+    let server = Background::start(Address::Tcp(loopback()), Limits::default(), || Echo);
+    let mut run = Command::new(common::binary());
+    // Each answer is waited for with a pause, so that few messages stand against many stops.
+    run.args(["load", &server.address.to_string(), "-c", "20"])
+        .args(["--think", "5ms", "--duration", "2s", "--warmup", "off"])
+        .stdout(Stdio::piped());
+    let run = run.spawn().unwrap();
+    common::eventually("the load is under way", || {
+        (server.stats().bytes_in > 64 * 100).then_some(())
+    });
+    for _ in 0..15 {
+        common::signal(run.id(), "STOP");
+        std::thread::sleep(Duration::from_millis(60));
+        common::signal(run.id(), "CONT");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = run.wait_with_output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(9), "{printed}");
+    assert!(printed.starts_with("NOTE: the generator was"), "{printed}");
+}
+
 /// A generator that stands still is no word on its target, and says so before anything else. An answer that comes meanwhile looks like a slow one; with
 /// eight connections that are idle nearly always, it is the answer of one of them at the most.
 #[test]

@@ -19,6 +19,7 @@ use mynah::net::os::OsNet;
 use mynah::net::{DatagramOptions, StreamOptions};
 use mynah::{Address, Endpoint, Handle, Limits, Reactor};
 
+use super::host::{Host, Withheld};
 use super::record::{Record, Second};
 use super::units;
 use crate::cli::reach::{Unreached, unconnected};
@@ -252,6 +253,8 @@ struct Collector<'a, 'w> {
     seconds: Vec<Second>,
     address: Option<Address>,
     started: SystemTime,
+    /// What had been kept from this process when the window began.
+    withheld: Withheld,
     failure: Option<Failure>,
 }
 
@@ -284,6 +287,7 @@ impl<'a, 'w> Collector<'a, 'w> {
             seconds: Vec::new(),
             address: None,
             started: SystemTime::now(),
+            withheld: Withheld::default(),
             failure: None,
         }
     }
@@ -303,6 +307,7 @@ impl<'a, 'w> Collector<'a, 'w> {
             Said::News(News::Begun(tally), share) => {
                 worker.begun = share;
                 self.started = SystemTime::now();
+                self.withheld = Withheld::now();
                 self.total.add(&tally);
             }
             Said::News(News::Interval(tally), _) => {
@@ -437,6 +442,7 @@ impl<'a, 'w> Collector<'a, 'w> {
         let verdict = Verdict::of(&self.total, crew.plan, measured);
         Ok(Record {
             verdict,
+            host: Host::between(self.withheld, Withheld::now()),
             address: self
                 .address
                 .map_or_else(|| crew.endpoint.to_string(), |address| address.to_string()),

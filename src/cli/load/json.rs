@@ -10,6 +10,7 @@ use mynah::load::{Check, Distribution, Found, Goal, Law, Mark, Pace, Plan, Respo
 use serde::Serialize;
 
 use super::Setting;
+use super::host::Host;
 use super::machine::Machine;
 use super::record::{Record, Searched};
 use super::stages::{PaceSettings, StageReport};
@@ -169,6 +170,8 @@ struct ErrorCount {
 #[derive(Serialize)]
 struct GeneratorShare {
     busy_share: f64,
+    #[serde(flatten)]
+    host: Host,
     lateness_p99_nanoseconds: Option<u64>,
 }
 
@@ -405,6 +408,7 @@ fn run(record: &Record) -> RunValues {
         },
         generator: GeneratorShare {
             busy_share: record.busy,
+            host: record.host,
             lateness_p99_nanoseconds: known(tally.lateness.percentile(99.0)),
         },
         intervals: record

@@ -10,13 +10,14 @@
 //!   stages     the part of the reports that is about the pace
 //!   hdr        logs of HdrHistogram, to be merged
 //!   live       the line on a terminal  units   numbers as people read them
-//!   machine    where all this was measured
+//!   machine    where all this was measured, host what was kept from the generator there
 //! ```
 //!
 //! Tests: `tests/load.rs`, `tests/load_truth.rs`, `tests/load_reports.rs`.
 
 mod crew;
 pub(crate) mod hdr;
+mod host;
 mod json;
 mod live;
 mod machine;

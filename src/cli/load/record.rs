@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use mynah::load::{BEYOND, Distribution, Found, Goal, Mark, Measured, Pace, Part, Tally, Verdict};
 
+use super::host::Host;
 use super::units;
 
 /// A run.
@@ -28,6 +29,8 @@ pub(crate) struct Record {
     /// It was interrupted.
     pub(crate) was_stopped: bool,
     pub(crate) verdict: Verdict,
+    /// What the machine kept from the generator.
+    pub(crate) host: Host,
     pub(crate) tally: Tally,
     pub(crate) seconds: Vec<Second>,
 }
@@ -148,13 +151,13 @@ impl Record {
                 units::time(part.added)
             )
         };
-        let advice = if self.busy > BUSY {
-            format!(
+        let advice = match self.host.words() {
+            Some(words) => words,
+            None if self.busy > BUSY => format!(
                 "busy for {:.0} % of the time; add --threads",
                 100.0 * self.busy
-            )
-        } else {
-            "it waits for a processor; give it one of its own".to_owned()
+            ),
+            None => "it waits for a processor; give it one of its own".to_owned(),
         };
         match &self.verdict {
             Verdict::Generator(part) => Some(format!(

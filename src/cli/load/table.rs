@@ -60,6 +60,9 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
             String::new()
         }
     ));
+    if let Some(words) = record.host.words() {
+        line(&format!("  {:<12}{words}", ""));
+    }
     line("");
     times_table(&mut text, &record.times());
     super::stages::table(&mut text, plan, record);
