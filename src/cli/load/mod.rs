@@ -243,12 +243,12 @@ fn check_answered(record: &Record) -> Result<(), Failure> {
     if record.tally.completed + record.tally.answered > 0 {
         return Ok(());
     }
-    let why = record
-        .tally
-        .troubles
-        .iter()
-        .next()
-        .map_or("nothing was measured", |(_, _, first)| first);
+    let tally = &record.tally;
+    let why = match tally.troubles.iter().next() {
+        Some((_, _, first)) => first.to_owned(),
+        None if tally.lost() > 0 => format!("{} of {} were lost", tally.lost(), tally.due()),
+        None => "nothing was measured".to_owned(),
+    };
     Err(Failure::new(
         Status::Failed,
         format_args!("no message was answered: {why}"),
