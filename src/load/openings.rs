@@ -1,6 +1,7 @@
 //! When which connection is opened.
 //!
-//! Owns the order and the pace of the openings of one generator. Pure: slots and times in, slots
+//! Owns the order and the pace of the openings of one generator, and how many handshakes are in
+//! flight. Pure: slots and times in, slots
 //! out. Must never let a pause earn a burst: after one, at most [`CREDIT`] is made up for.
 //!
 //! Tests: below.
@@ -81,12 +82,99 @@ impl Openings {
     }
 }
 
+/// Handshakes that are in flight where the way is short, and begin within [`INTERVAL`] where it is
+/// long: less than any backlog, so that none has to wait for its second attempt.
+const FEW: usize = 64;
+
+/// Within which no more than those begin while as many are in flight.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// How many handshakes may be in flight.
+///
+/// On a short way few are, because each is over at once. On a long one many are although few begin:
+/// 500 a second over 200 ms are 100. A limit on those in flight alone would hold the run up.
+#[derive(Debug)]
+pub(super) struct Handshakes {
+    most: usize,
+    /// Those that began since some time.
+    since: Time,
+    begun: usize,
+}
+
+impl Handshakes {
+    /// At most `most` in flight.
+    pub(super) fn new(most: usize) -> Handshakes {
+        Handshakes {
+            most: most.max(1),
+            since: Time::ZERO,
+            begun: 0,
+        }
+    }
+
+    /// When the next one may begin while `connecting` are in flight; [`Time::NEVER`] until one
+    /// ends.
+    pub(super) fn next(&self, now: Time, connecting: usize) -> Time {
+        if connecting >= self.most {
+            Time::NEVER
+        } else if connecting < FEW || self.begun < FEW {
+            now
+        } else {
+            now.max(self.since + INTERVAL)
+        }
+    }
+
+    /// One begins.
+    pub(super) fn begin(&mut self, now: Time) {
+        if now >= self.since + INTERVAL {
+            (self.since, self.begun) = (now, 0);
+        }
+        self.begun += 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn at(millis: u64) -> Time {
         Time::ZERO + Duration::from_millis(millis)
+    }
+
+    /// How many are in flight at the most, and how long all of `count` take to begin, if `rate`
+    /// become due in a millisecond and each takes `round_trip`.
+    fn flight(count: usize, rate: usize, round_trip: u64) -> (usize, u64) {
+        let mut handshakes = Handshakes::new(4096);
+        let (mut in_flight, mut begun, mut most) = (Vec::new(), 0, 0);
+        for now in 1000.. {
+            in_flight.retain(|ends| *ends > now);
+            let due = count.min(rate * (now - 999) as usize);
+            while begun < due && handshakes.next(at(now), in_flight.len()) <= at(now) {
+                handshakes.begin(at(now));
+                in_flight.push(now + round_trip);
+                begun += 1;
+            }
+            most = most.max(in_flight.len());
+            if begun == count {
+                return (most, now - 1000);
+            }
+        }
+        unreachable!()
+    }
+
+    #[test]
+    fn a_long_way_holds_no_handshake_up_and_a_burst_is_spread() {
+        // 1,000 a second over 200 ms: each begins when it is due.
+        assert_eq!(flight(1000, 1, 200), (200, 999));
+        // 10,000 that are all due at once.
+        let (most, took) = flight(10_000, 10_000, 200);
+        assert!(
+            most <= 64 * 21 && (1500..1700).contains(&took),
+            "{most} {took}"
+        );
+        // On a short way they are limited by those in flight alone.
+        assert_eq!(flight(10_000, 10_000, 1), (64, 156));
+        let none = Handshakes::new(2);
+        assert_eq!(none.next(at(5), 2), Time::NEVER);
     }
 
     /// How many are opened until `end`, looked at every millisecond, from each of `begins` on.

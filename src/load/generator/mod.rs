@@ -22,41 +22,22 @@
 //!
 //! Tests: `tests/load_simulation.rs` runs it over the simulator; `tests/load.rs` over sockets.
 
-use std::io;
-use std::net::SocketAddr;
+mod opening;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::callers::{self, Datagrams, Opening};
-use super::desk::{Desk, Vacancy};
-use super::openings::Openings;
+use super::desk::Desk;
+use super::openings::{Handshakes, Openings};
 use super::orders::{Concluded, Lanes, News, Orders, ReachError};
 use super::pace::Pace;
 use super::plan::{Law, Plan};
-use super::sent::Sent;
-use super::trouble::Trouble;
 use crate::net::Net;
 use crate::reactor::Reactor;
-use crate::service::Service;
 use crate::values::endpoint::Address;
-use crate::values::error::StartError;
 use crate::values::time::Time;
 use crate::values::token::Token;
-
-/// Handshakes that are begun at once: less than any backlog, so that none has to wait for its
-/// second attempt. More than these are in flight where the way is long, but no more than these are
-/// begun within [`PATIENT`].
-const CONNECTING: usize = 64;
-const PATIENT: Duration = Duration::from_millis(10);
-
-/// How soon a connection that failed is opened again; twice as late after each further failure.
-/// While nobody can connect, one connection alone tries, this often, and the others follow it: an
-/// outage is measured to this.
-const RETRY: Duration = Duration::from_millis(10);
-
-/// How late at most, where others are open.
-const RETRY_MOST: Duration = Duration::from_secs(1);
 
 /// How long the peers may take to end the connections when everything is over.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -103,8 +84,7 @@ pub struct Generator<N: Net> {
     remote: Address,
     slots: Vec<Slot>,
     openings: Openings,
-    /// Handshakes begun since then.
-    recent: (Time, usize),
+    handshakes: Handshakes,
     /// Slots that wait until another one has found the target.
     parked: Vec<usize>,
     phase: Phase,
@@ -128,13 +108,15 @@ impl<N: Net> Generator<N> {
             Pace::per_second(rate.get() * lanes.count as f64 / plan.connections as f64)
         };
         let openings = Openings::new(plan.connect_rate.map(share));
+        let handshakes = lanes.share_of(plan.handshakes as u64, plan.connections);
+        let handshakes = Handshakes::new(handshakes as usize);
         Generator {
             reactor,
             desk: Desk::new(plan, lanes),
             remote,
             slots,
             openings,
-            recent: (Time::ZERO, 0),
+            handshakes,
             parked: Vec::new(),
             phase: Phase::Fresh,
             open: 0,
@@ -388,204 +370,12 @@ impl<N: Net> Generator<N> {
 
     /// One turn that ends at `until` at the latest, and what it left to do.
     fn step(&mut self, until: Time) {
-        let next = self.openings.next().max(self.room_at(self.reactor.now()));
+        let connecting = self.desk.roster.connecting();
+        let room = self.handshakes.next(self.reactor.now(), connecting);
+        let next = self.openings.next().max(room);
         self.reactor.turn_by(until.min(next));
         self.desk.ledger.settle(self.reactor.now());
         self.refill();
         self.open_due();
-    }
-
-    /// When the next handshake may begin.
-    fn room_at(&self, now: Time) -> Time {
-        let (since, count) = self.recent;
-        let connecting = self.desk.roster.connecting();
-        if connecting < CONNECTING {
-            now
-        } else if connecting >= self.handshakes() {
-            Time::NEVER
-        } else if count < CONNECTING {
-            now
-        } else {
-            since + PATIENT
-        }
-    }
-
-    /// Handshakes in flight at once, at most.
-    fn handshakes(&self) -> usize {
-        let share = self
-            .desk
-            .lanes
-            .share_of(self.desk.plan.handshakes as u64, self.desk.plan.connections);
-        (share as usize).max(1)
-    }
-
-    /// Whether nobody can connect, so that one attempt tells as much as many.
-    fn is_down(&self) -> bool {
-        self.desk.roster.failing_since() < Time::NEVER && self.desk.roster.open() == 0
-    }
-
-    /// Slots whose connection is over get another one.
-    fn refill(&mut self) {
-        let now = self.reactor.now();
-        let mut vacant = self.desk.roster.vacant();
-        let is_due_by_itself = self.desk.plan.churn && self.desk.is_open_loop();
-        for (index, vacancy) in vacant.drain(..) {
-            let (desk, slot) = (&self.desk, &mut self.slots[index]);
-            slot.token = None;
-            slot.free_since = now;
-            slot.failures = if vacancy == Vacancy::Failed {
-                slot.failures + 1
-            } else {
-                0
-            };
-            if vacancy == Vacancy::Failed {
-                desk.roster.fails(now);
-            }
-            let failures = slot.failures.min(10);
-            let pause = match vacancy {
-                Vacancy::Done => self.desk.think(),
-                Vacancy::Used => Duration::ZERO,
-                Vacancy::Blocked => RETRY,
-                // Each message fails by itself, when it is due.
-                Vacancy::Failed if is_due_by_itself => Duration::ZERO,
-                Vacancy::Failed if self.is_down() => {
-                    let is_alone = self.openings.is_empty() && self.desk.roster.connecting() == 0;
-                    if !is_alone && self.desk.clock.start() < Time::NEVER {
-                        self.parked.push(index);
-                        continue;
-                    }
-                    RETRY
-                }
-                Vacancy::Failed => RETRY_MOST.min(RETRY * (1 << failures >> 1)),
-            };
-            match self.desk.clock.start() {
-                // The start opens all of them.
-                Time::NEVER if self.desk.plan.churn => {}
-                start if self.desk.plan.churn => {
-                    let due = self.desk.due(index).unwrap_or(start);
-                    self.openings.push(due.max(now + pause), index);
-                }
-                _ => self.openings.push(now + pause, index),
-            }
-        }
-        self.desk.roster.keep(vacant);
-        if !self.parked.is_empty() && !self.is_down() {
-            let parked = std::mem::take(&mut self.parked);
-            parked
-                .into_iter()
-                .for_each(|slot| self.openings.push(now, slot));
-        }
-    }
-
-    fn open_due(&mut self) {
-        let now = self.reactor.now();
-        while self.openings.next() <= now {
-            if self.room_at(now) > now {
-                return self.openings.hold(now);
-            }
-            let Some((slot, since)) = self.openings.pop(now) else {
-                return;
-            };
-            if self.recent.0 + PATIENT <= now {
-                self.recent = (now, 0);
-            }
-            self.recent.1 += 1;
-            if let Err(error) = self.open(slot, since) {
-                self.note_unopened(slot, &error);
-            }
-        }
-    }
-
-    /// Begins the connection of a slot, which could have been since `since`. Of one that has a
-    /// message of its own, the message is sent on its way with it.
-    fn open(&mut self, index: usize, since: Time) -> Result<(), StartError> {
-        let desk = Rc::clone(&self.desk);
-        let now = self.reactor.net_mut().now();
-        let slot = &mut self.slots[index];
-        let has_message = desk.plan.churn && desk.clock.start() < Time::NEVER;
-        let message = if has_message {
-            // However late, it is meant for when it was meant.
-            let Some(intended) = desk.next_due(index, None, now) else {
-                return Ok(());
-            };
-            let free_since = since.max(slot.free_since);
-            Some(Sent::new(intended, now, free_since, Time::ZERO))
-        } else {
-            None
-        };
-        slot.attempts += 1;
-        let opening = Opening {
-            slot: index,
-            began: now,
-            failed: if slot.failures > 0 {
-                slot.free_since
-            } else {
-                now
-            },
-            is_first: slot.attempts == 1 && !desk.plan.churn,
-            message,
-        };
-        if let Some(sent) = message {
-            desk.ledger.sent(&mut desk.ledger.tally(), sent);
-        }
-        let sources = &desk.plan.sources;
-        let local = sources
-            .get(desk.number(index) as usize % sources.len().max(1))
-            .map(|ip| local_of(&self.remote, *ip));
-        let caller: Box<dyn Service> = if self.remote.is_stream() {
-            callers::on_stream(&desk, opening)
-        } else {
-            Box::new(Datagrams::new(desk.clone(), index))
-        };
-        let begun = self.reactor.connect(&self.remote, local.as_ref(), caller);
-        // Unix sockets alone say so of a target without room, and then nothing was sent: the
-        // message is the next one again.
-        let is_full = |error: &StartError| error.kind() == io::ErrorKind::WouldBlock;
-        if let (Some(sent), true) = (message, begun.as_ref().is_err_and(is_full)) {
-            desk.ledger.unsend();
-            desk.give_back(index, sent.intended);
-        }
-        let token = begun?;
-        self.slots[index].token = Some(token);
-        self.slots[index].blocked_since = None;
-        if self.remote.is_stream() {
-            desk.roster.begun();
-        } else {
-            self.reactor.wake(token);
-            desk.ledger.tally().opened += 1;
-            desk.roster.tried(opening.is_first);
-        }
-        Ok(())
-    }
-
-    /// A connection that could not even be begun.
-    #[cold]
-    fn note_unopened(&mut self, index: usize, error: &StartError) {
-        let (desk, slot) = (&self.desk, &mut self.slots[index]);
-        let now = self.reactor.now();
-        let mut trouble = Trouble::of_error(error.kind(), error.code());
-        // The backlog of a Unix socket is full, and nothing tells when it is not: no error before
-        // its time, but a reason to wait.
-        if error.kind() == io::ErrorKind::WouldBlock {
-            let since = *slot.blocked_since.get_or_insert(now);
-            if since.after(desk.plan.timeout) > now {
-                slot.attempts -= 1;
-                return desk.roster.vacate(index, Vacancy::Blocked);
-            }
-            slot.blocked_since = None;
-            trouble = Trouble::TimedOut;
-        }
-        desk.roster.tried(slot.attempts == 1 && !desk.plan.churn);
-        desk.ledger.trouble(trouble, 1, || error.to_string());
-        desk.roster.vacate(index, Vacancy::Failed);
-    }
-}
-
-/// An address of this machine to speak from, of the kind of `remote`, with any port.
-fn local_of(remote: &Address, ip: std::net::IpAddr) -> Address {
-    let any = SocketAddr::new(ip, 0);
-    match remote {
-        Address::Udp(_) => Address::Udp(any),
-        _ => Address::Tcp(any),
     }
 }
