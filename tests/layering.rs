@@ -516,7 +516,7 @@ fn an_item_is_found_behind_the_files_that_show_it() {
 #[test]
 fn clocks_are_read_below_the_seam_and_in_the_program_alone() {
     House::here().assert_only_in(
-        &["net::os", "cli"],
+        &["net::os", "net::sys", "cli"],
         &[
             "Instant::now",
             "SystemTime::now",

@@ -746,8 +746,8 @@ fn out_of_ports_is_said_in_those_words() {
         r#"ip link set lo up && echo "40000 40007" > /proc/sys/net/ipv4/ip_local_port_range
         {0} serve tcp://127.0.0.1:7777 -q > /dev/null & server=$!
         while ! {0} load tcp://127.0.0.1:7777 -c 1 --requests 1 > /dev/null 2>&1; do :; done
-        {0} load tcp://127.0.0.1:7777 -c 40 --duration 300ms --warmup off --json - ; echo "== $?"
-        {0} load tcp://127.0.0.1:7777 -c 40 --duration 300ms --warmup off --json - --source 127.0.0.2,127.0.0.3,127.0.0.4,127.0.0.5,127.0.0.6 ; echo "== $?"
+        {0} load tcp://127.0.0.1:7777 -c 40 --duration 300ms --warmup off --spoiled warn --json - ; echo "== $?"
+        {0} load tcp://127.0.0.1:7777 -c 40 --duration 300ms --warmup off --spoiled warn --json - --source 127.0.0.2,127.0.0.3,127.0.0.4,127.0.0.5,127.0.0.6 ; echo "== $?"
         kill $server; wait $server"#,
         binary()
     );

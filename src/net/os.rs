@@ -5,13 +5,11 @@
 
 mod datagrams;
 mod selectors;
-mod stamps;
+mod streams;
 mod timer;
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -190,29 +188,12 @@ impl Net for OsNet {
         EDGE_AFTER_PARTIAL
     }
 
-    #[cfg(any(target_os = "linux", target_os = "android"))]
     fn unsent(&self, stream: &Stream) -> Option<usize> {
-        either!(stream, socket => super::sys::unsent(socket.as_fd())).ok()
+        streams::unsent(stream)
     }
 
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn unsent(&self, _stream: &Stream) -> Option<usize> {
-        None
-    }
-
-    #[cfg(any(target_os = "linux", target_os = "android"))]
     fn is_stuck(&self, stream: &Stream) -> bool {
-        match stream {
-            Stream::Tcp(socket) | Stream::Stamped(socket) => {
-                super::sys::stuck(socket.as_fd()).is_ok_and(|bytes| bytes > 0)
-            }
-            Stream::Unix(_) => false,
-        }
-    }
-
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn is_stuck(&self, _stream: &Stream) -> bool {
-        false
+        streams::is_stuck(stream)
     }
 
     fn waker(&mut self, token: Token) -> io::Result<Arc<dyn Wake>> {
@@ -292,7 +273,7 @@ impl Net for OsNet {
     ) -> Result<Stream, StartError> {
         let socket = socket::connect(remote, local, &self.streams)?;
         let mut stream = match remote {
-            Address::Tcp(_) if self.streams.stamps && stamps::begin(&socket) => {
+            Address::Tcp(_) if self.streams.stamps && streams::begin(&socket) => {
                 Stream::Stamped(TcpStream::from_std(socket.into()))
             }
             Address::Tcp(_) => Stream::Tcp(TcpStream::from_std(socket.into())),
@@ -332,7 +313,7 @@ impl Net for OsNet {
         match stream {
             Stream::Tcp(socket) => socket.read(buffer),
             Stream::Unix(socket) => socket.read(buffer),
-            Stream::Stamped(socket) => stamps::read(socket, buffer, &mut self.unread),
+            Stream::Stamped(socket) => streams::read(socket, buffer, &mut self.unread),
         }
     }
 

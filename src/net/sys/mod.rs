@@ -2,8 +2,8 @@
 //!
 //! Owns all unsafe code of the crate: socket options that socket2 does not know, a lock on a
 //! directory, a timer, when bytes came, what a socket still holds for its peer, and, in `messages`,
-//! many datagrams a call. Must never decide anything: one function is one system call, and every pointer lives and
-//! dies in the function that makes it.
+//! many datagrams a call. Must never decide anything: one function is one system call, and every
+//! pointer lives and dies in the function that makes it.
 
 #![allow(unsafe_code)]
 

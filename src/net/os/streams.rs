@@ -1,6 +1,6 @@
-//! Streams that tell how long their bytes lay unread.
+//! What the system tells of a stream: what its peer has not taken, and how long bytes lay unread.
 //!
-//! Owns what becomes of a system that does not tell: the stream is as good as any other.
+//! Owns what becomes of a system that does not tell. It decides nothing.
 
 use std::io;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use mio::net::TcpStream;
+
+use crate::net::kinds::Stream;
 
 /// Whether the kernel will tell.
 pub(super) fn begin(socket: &socket2::Socket) -> bool {
@@ -41,4 +43,33 @@ pub(super) fn read(
         *unread = None;
         socket.read(buffer)
     }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn unsent(stream: &Stream) -> Option<usize> {
+    let held = match stream {
+        Stream::Tcp(socket) | Stream::Stamped(socket) => crate::net::sys::unsent(socket.as_fd()),
+        Stream::Unix(socket) => crate::net::sys::unsent(socket.as_fd()),
+    };
+    held.ok()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn unsent(_stream: &Stream) -> Option<usize> {
+    None
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn is_stuck(stream: &Stream) -> bool {
+    match stream {
+        Stream::Tcp(socket) | Stream::Stamped(socket) => {
+            crate::net::sys::stuck(socket.as_fd()).is_ok_and(|bytes| bytes > 0)
+        }
+        Stream::Unix(_) => false,
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn is_stuck(_stream: &Stream) -> bool {
+    false
 }
