@@ -487,7 +487,6 @@ fn a_vanished_peer_is_asked_for_on_both_sides() {
     };
     for stream in streams(&StreamOptions {
         keepalive: Some(keepalive),
-        ..StreamOptions::default()
     }) {
         let Stream::Tcp(socket) = stream else {
             panic!("{stream:?} is no TCP stream")
@@ -502,10 +501,7 @@ fn a_vanished_peer_is_asked_for_on_both_sides() {
         );
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), keepalive.probes);
     }
-    for stream in streams(&StreamOptions {
-        keepalive: None,
-        ..StreamOptions::default()
-    }) {
+    for stream in streams(&StreamOptions { keepalive: None }) {
         let Stream::Tcp(socket) = stream else {
             panic!("{stream:?} is no TCP stream")
         };

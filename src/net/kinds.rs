@@ -29,8 +29,6 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Unix.
     Unix(UnixStream),
-    /// TCP, and each read tells how long its bytes lay in the socket.
-    Stamped(TcpStream),
 }
 
 /// A UDP or Unix datagram socket.

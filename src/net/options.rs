@@ -13,18 +13,12 @@ use socket2::{InterfaceIndexOrAddress, TcpKeepalive};
 pub struct StreamOptions {
     /// When to ask a silent peer whether it is still there; `None`: never.
     pub keepalive: Option<Keepalive>,
-    /// Of connections that are made, over TCP: whether each read is to tell how long its bytes lay
-    /// in the socket, if the system knows ([`Context::waited_unread`]).
-    ///
-    /// [`Context::waited_unread`]: crate::service::Context::waited_unread
-    pub stamps: bool,
 }
 
 impl Default for StreamOptions {
     fn default() -> StreamOptions {
         StreamOptions {
             keepalive: Some(Keepalive::default()),
-            stamps: false,
         }
     }
 }
@@ -82,8 +76,6 @@ pub struct DatagramOptions {
     pub warns_of_buffer: bool,
     /// The interface on which groups are joined, and sent to; `None`: the system's choice.
     pub interface: Option<Interface>,
-    /// A UDP client's: whether each datagram is to tell how long it lay in the socket.
-    pub stamps: bool,
     /// A client's: whether it may send to broadcast addresses.
     pub broadcast: bool,
     /// A client's: how many hops its datagrams may go; `None`: the system's default, which for a
@@ -101,7 +93,6 @@ impl Default for DatagramOptions {
             receive_buffer: Some(RECEIVE_BUFFER),
             warns_of_buffer: false,
             interface: None,
-            stamps: false,
             broadcast: false,
             hops: None,
         }

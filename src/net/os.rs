@@ -37,7 +37,7 @@ const EVENTS: usize = 1024;
 
 /// The operating system.
 #[derive(Debug)]
-pub struct OsNet {
+pub struct OsNet<const STAMPED: bool = false> {
     poll: Poll,
     events: Events,
     start: Instant,
@@ -66,13 +66,32 @@ impl OsNet {
         })
     }
 
+    /// The same, and each read of TCP and UDP tells how long its bytes lay in the socket
+    /// ([`Context::waited_unread`]), if the system knows (Linux). A type of its own, so that it
+    /// costs nothing where nobody asks.
+    ///
+    /// [`Context::waited_unread`]: crate::service::Context::waited_unread
+    pub fn stamped(self) -> OsNet<true> {
+        OsNet {
+            poll: self.poll,
+            events: self.events,
+            start: self.start,
+            streams: self.streams,
+            datagrams: self.datagrams,
+            timer: self.timer,
+            unread: None,
+        }
+    }
+}
+
+impl<const STAMPED: bool> OsNet<STAMPED> {
     /// Sets the start of the clock, so that several loops share one time.
-    pub fn with_start(self, start: Instant) -> OsNet {
+    pub fn with_start(self, start: Instant) -> Self {
         OsNet { start, ..self }
     }
 
     /// Sets the options of TCP streams.
-    pub fn with_stream_options(self, options: StreamOptions) -> OsNet {
+    pub fn with_stream_options(self, options: StreamOptions) -> Self {
         OsNet {
             streams: options,
             ..self
@@ -80,7 +99,7 @@ impl OsNet {
     }
 
     /// Sets the options of UDP sockets.
-    pub fn with_datagram_options(self, options: DatagramOptions) -> OsNet {
+    pub fn with_datagram_options(self, options: DatagramOptions) -> Self {
         OsNet {
             datagrams: options,
             ..self
@@ -105,7 +124,6 @@ macro_rules! either {
         match $stream {
             Stream::Tcp($inner) => $call,
             Stream::Unix($inner) => $call,
-            Stream::Stamped($inner) => $call,
         }
     };
 }
@@ -119,7 +137,7 @@ fn rare(event: &mio::event::Event) -> Ready {
         | Ready::WRITE_CLOSED.when(event.is_write_closed())
 }
 
-impl Net for OsNet {
+impl<const STAMPED: bool> Net for OsNet<STAMPED> {
     type Listener = Listener;
     type Stream = Stream;
     type Datagram = Datagram;
@@ -175,7 +193,7 @@ impl Net for OsNet {
 
     #[inline]
     fn short_read_drains(&self, stream: &Stream) -> bool {
-        EDGE_AFTER_PARTIAL && HAS_PRIORITY && !matches!(stream, Stream::Unix(_))
+        EDGE_AFTER_PARTIAL && HAS_PRIORITY && matches!(stream, Stream::Tcp(_))
     }
 
     #[inline]
@@ -272,10 +290,10 @@ impl Net for OsNet {
         token: Token,
     ) -> Result<Stream, StartError> {
         let socket = socket::connect(remote, local, &self.streams)?;
+        if STAMPED {
+            streams::stamp(&socket);
+        }
         let mut stream = match remote {
-            Address::Tcp(_) if self.streams.stamps && streams::begin(&socket) => {
-                Stream::Stamped(TcpStream::from_std(socket.into()))
-            }
             Address::Tcp(_) => Stream::Tcp(TcpStream::from_std(socket.into())),
             _ => Stream::Unix(UnixStream::from_std(socket.into())),
         };
@@ -289,7 +307,7 @@ impl Net for OsNet {
             return Err(error);
         }
         let named = match stream {
-            Stream::Tcp(socket) | Stream::Stamped(socket) => socket.peer_addr().map(|_| ()),
+            Stream::Tcp(socket) => socket.peer_addr().map(|_| ()),
             Stream::Unix(socket) => socket.peer_addr().map(|_| ()),
         };
         match named {
@@ -301,20 +319,17 @@ impl Net for OsNet {
 
     fn register(&mut self, stream: &mut Stream, token: Token) -> io::Result<()> {
         match stream {
-            Stream::Tcp(socket) | Stream::Stamped(socket) => {
-                self.watch(socket, token, BOTH_AND_PRIORITY)
-            }
+            Stream::Tcp(socket) => self.watch(socket, token, BOTH_AND_PRIORITY),
             Stream::Unix(socket) => self.watch(socket, token, BOTH),
         }
     }
 
     #[inline]
     fn read(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
-        match stream {
-            Stream::Tcp(socket) => socket.read(buffer),
-            Stream::Unix(socket) => socket.read(buffer),
-            Stream::Stamped(socket) => streams::read(socket, buffer, &mut self.unread),
+        if STAMPED {
+            return streams::read_stamped(stream, buffer, &mut self.unread);
         }
+        either!(stream, socket => socket.read(buffer))
     }
 
     #[inline]
@@ -333,7 +348,7 @@ impl Net for OsNet {
 
     fn local(&self, stream: &Stream) -> io::Result<Peer> {
         match stream {
-            Stream::Tcp(socket) | Stream::Stamped(socket) => socket.local_addr().map(Peer::from),
+            Stream::Tcp(socket) => socket.local_addr().map(Peer::from),
             Stream::Unix(socket) => socket.local_addr().map(|address| unix_peer(&address)),
         }
     }
@@ -347,7 +362,7 @@ impl Net for OsNet {
     }
 
     fn abort(&mut self, stream: Stream) {
-        if let Stream::Tcp(socket) | Stream::Stamped(socket) = &stream {
+        if let Stream::Tcp(socket) = &stream {
             // With a linger of zero, close sends RST. Unix sockets have no reset of their own:
             // their peer sees one if we leave bytes of it unread, an end of stream otherwise. A
             // peer that is gone already gives an error, and needs no reset.

@@ -268,11 +268,6 @@ pub(super) fn associate(
         return attach(bound, remote, Type::DGRAM);
     };
     enlarge(&bound.socket, remote, options);
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    if options.stamps {
-        // A system that does not tell is no reason not to speak.
-        let _ = super::sys::stamp(bound.socket.as_fd());
-    }
     aim(&bound.socket, *ip, options).map_err(|error| {
         let tried = format!("prepare to send to {remote}");
         match options.interface {

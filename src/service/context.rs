@@ -62,7 +62,7 @@ impl<'a> Context<'a> {
 
     /// How long the input of this call lay in the socket before it was read: what a generator adds
     /// to the times that it measures. `None` if the system does not tell, or was not asked
-    /// ([`StreamOptions::stamps`](crate::net::StreamOptions::stamps)).
+    /// ([`OsNet::stamped`](crate::net::os::OsNet::stamped)).
     pub fn waited_unread(&self) -> Option<Duration> {
         self.transport.waited_unread()
     }

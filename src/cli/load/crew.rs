@@ -16,7 +16,6 @@ use mynah::load::{
     Concluded, Generator, Lanes, Law, News, Orders, Plan, ReachError, Tally, Verdict,
 };
 use mynah::net::os::OsNet;
-use mynah::net::{DatagramOptions, StreamOptions};
 use mynah::{Address, Endpoint, Handle, Limits, Reactor};
 
 use super::host::{Host, Withheld};
@@ -200,7 +199,7 @@ impl Crew<'_> {
         index: u16,
         address: &Address,
         clock: Instant,
-    ) -> io::Result<(Generator<OsNet>, Handle)> {
+    ) -> io::Result<(Generator<OsNet<true>>, Handle)> {
         let limits = Limits {
             connect_timeout: self.plan.timeout,
             // Of what is answered, the answer's own time is the shorter one.
@@ -209,16 +208,7 @@ impl Crew<'_> {
             spin: self.spin(),
             ..Limits::default()
         };
-        let net = OsNet::new()?
-            .with_start(clock)
-            .with_stream_options(StreamOptions {
-                stamps: true,
-                ..StreamOptions::default()
-            })
-            .with_datagram_options(DatagramOptions {
-                stamps: true,
-                ..DatagramOptions::default()
-            });
+        let net = OsNet::new()?.stamped().with_start(clock);
         let reactor = Reactor::new(net, limits)?;
         let handle = reactor.handle();
         let lanes = Lanes::of(index.into(), self.threads.into(), self.plan.connections);

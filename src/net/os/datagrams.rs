@@ -10,8 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use mio::net::{UdpSocket, UnixDatagram};
 use socket2::{SockAddr, SockRef};
 
-use super::OsNet;
 use super::selectors::BOTH;
+use super::{OsNet, streams};
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 use crate::net::SLOT;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -25,15 +25,19 @@ use crate::values::path::Path;
 use crate::values::peer::Peer;
 use crate::values::token::Token;
 
-fn watch(net: &OsNet, datagram: &mut Datagram, token: Token) -> io::Result<()> {
+fn watch<const STAMPED: bool>(
+    net: &OsNet<STAMPED>,
+    datagram: &mut Datagram,
+    token: Token,
+) -> io::Result<()> {
     match datagram {
         Datagram::Udp(socket, _) => net.watch(socket, token, BOTH),
         Datagram::Unix(_, socket, _) => net.watch(socket, token, BOTH),
     }
 }
 
-pub(super) fn bind(
-    net: &OsNet,
+pub(super) fn bind<const STAMPED: bool>(
+    net: &OsNet<STAMPED>,
     address: &Address,
     token: Token,
 ) -> Result<(Datagram, Address), StartError> {
@@ -56,13 +60,16 @@ pub(super) fn bind(
     Ok((datagram, bound.address))
 }
 
-pub(super) fn associate(
-    net: &OsNet,
+pub(super) fn associate<const STAMPED: bool>(
+    net: &OsNet<STAMPED>,
     remote: &Address,
     local: Option<&Address>,
     token: Token,
 ) -> Result<Datagram, StartError> {
     let bound = socket::associate(remote, local, &net.datagrams)?;
+    if STAMPED {
+        streams::stamp(&bound.socket);
+    }
     let mut datagram = match remote {
         Address::Udp(_) => {
             let is_connected = bound.socket.peer_addr().is_ok();

@@ -74,10 +74,7 @@ impl LimitOptions {
             idle,
             ..Keepalive::default()
         });
-        StreamOptions {
-            keepalive,
-            ..StreamOptions::default()
-        }
+        StreamOptions { keepalive }
     }
 
     pub(super) fn limits(&self) -> Limits {
