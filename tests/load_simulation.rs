@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use mynah::Dice;
 use mynah::load::{
-    Arrivals, Check, Concluded, Generator, Lanes, Law, News, Orders, Pace, Payload, Plan, Response,
-    Tally, Trouble,
+    Arrivals, Check, Concluded, Generator, Lanes, Law, Matching, News, Orders, Pace, Payload, Plan,
+    Response, Tally, Trouble,
 };
 use mynah::net::sim::{Conditions, PeerEnd, Selector, SimNet};
 use mynah::{Address, Limits, Reactor, Time};
@@ -35,7 +35,7 @@ fn plan(law: Law) -> Plan {
         payload: Payload::pattern(64),
         response: Response::Same,
         check: Check::Echo,
-        is_numbered: false,
+        matching: Matching::Order,
         law,
         arrivals: Arrivals::Uniform,
         seed: 0,

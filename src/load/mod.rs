@@ -15,6 +15,7 @@
 //!   schedule    when a message is due     course    the rate over time      pace      a rate
 //!   payload     what is sent              response  what comes back, and whether it is right
 //!   window      the fate of each datagram sent      a message on its way
+//!   matching    where the number of a datagram stands
 //!   tally       fates, and their times    distribution, times     what a percentile is
 //!   verdict     whose times they are      trouble   what goes wrong
 //!
@@ -37,6 +38,7 @@ mod desk;
 mod distribution;
 mod generator;
 mod goal;
+mod matching;
 mod openings;
 mod orders;
 mod pace;
@@ -57,11 +59,12 @@ pub use self::course::{Course, Stage, stage_of};
 pub use self::distribution::{BEYOND, Distribution, Mark};
 pub use self::generator::Generator;
 pub use self::goal::{Goal, Measured};
+pub use self::matching::{Field, HEADER, Matching};
 pub use self::orders::{Concluded, Lanes, News, Orders, ReachError};
 pub use self::pace::Pace;
 pub use self::payload::Payload;
-pub use self::plan::{Check, HEADER, Law, Plan};
-pub use self::response::{Expected, Heard, Reader, Response};
+pub use self::plan::{Check, Law, Plan};
+pub use self::response::{Expected, Heard, Prefix, Reader, Response};
 pub use self::schedule::{Arrivals, Lane, Schedule};
 pub use self::search::{Found, PaceSearch};
 pub use self::sent::Sent;

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::course::{Course, Stage};
+use super::matching::Matching;
 use super::pace::Pace;
 use super::payload::Payload;
 use super::response::Response;
@@ -51,8 +52,8 @@ pub struct Plan {
     pub response: Response,
     /// What an answer is compared with.
     pub check: Check,
-    /// Whether each datagram begins with its number, in [`HEADER`] bytes.
-    pub is_numbered: bool,
+    /// How the answers to datagrams are told apart.
+    pub matching: Matching,
     /// When messages go.
     pub law: Law,
     /// How the messages of an open loop are spread over the time.
@@ -92,7 +93,3 @@ impl Plan {
         }
     }
 }
-
-/// Bytes at the beginning of a datagram that identify it: a mark of its socket, its number, and a
-/// checksum over both, so that a damaged one is not taken for another.
-pub const HEADER: usize = 16;

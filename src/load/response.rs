@@ -8,7 +8,7 @@
 use super::payload::Payload;
 use super::tally::Tally;
 use super::trouble::Trouble;
-use crate::service::Delimiter;
+use crate::service::{Delimiter, Width};
 
 /// What an answer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +19,21 @@ pub enum Response {
     Fixed(usize),
     /// Everything up to a text, and the text.
     Until(Delimiter),
+    /// Its length, and so many bytes.
+    Prefix(Prefix),
+    /// One datagram, whatever its length; never on a stream.
+    Datagram,
     /// None is waited for; what comes is thrown away.
     None,
+}
+
+/// The length of what follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    /// How many bytes it takes.
+    pub width: Width,
+    /// Whether the first of them is the lowest.
+    pub is_little_endian: bool,
 }
 
 /// What an answer must be made of.
@@ -72,6 +85,8 @@ pub struct Reader {
     arrived: usize,
     /// How much of the text that ends it stood at their end.
     matched: usize,
+    /// Of an answer that begins with its length: that length, as far as it is known.
+    length: u64,
     /// Whether that answer is wrong already.
     is_wrong: bool,
 }
@@ -90,7 +105,8 @@ impl Reader {
             Response::Same => size,
             Response::Fixed(size) => *size,
             Response::Until(delimiter) => return self.take_delimited(delimiter, expected, bytes),
-            Response::None => return Heard::default(),
+            Response::Prefix(prefix) => return self.take_prefixed(*prefix, expected, bytes),
+            Response::Datagram | Response::None => return Heard::default(),
         };
         if let (Expected::Anything, false) = (expected, self.is_wrong) {
             return self.count(size, bytes.len());
@@ -167,26 +183,62 @@ impl Reader {
         while !rest.is_empty() {
             let end = delimiter.find(&mut self.matched, rest);
             let piece = &rest[..end.unwrap_or(rest.len())];
-            for byte in piece
-                .iter()
-                .filter(|_| matches!(expected, Expected::Text(_)))
-            {
-                let Expected::Text(text) = expected else {
-                    break;
-                };
-                self.judge(text.get(self.arrived) == Some(byte), &mut heard);
-                (self.arrived, self.position) = (self.arrived + 1, self.position + 1);
-            }
+            self.take_piece(expected, piece, &mut heard);
             if end.is_some() {
-                // One that is too short has no byte that is wrong, and is.
-                self.is_wrong |=
-                    matches!(expected, Expected::Text(text) if text.len() != self.arrived);
-                self.arrived = 0;
-                self.complete(&mut heard);
+                self.end_of_text(expected, &mut heard);
             }
             rest = &rest[piece.len()..];
         }
         heard
+    }
+
+    /// Answers that begin with their length.
+    fn take_prefixed(&mut self, prefix: Prefix, expected: &Expected<'_>, bytes: &[u8]) -> Heard {
+        let mut heard = Heard::default();
+        let width = prefix.width.bytes();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let piece = if self.arrived < width {
+                let (byte, place) = (u64::from(rest[0]), self.arrived);
+                self.length = if prefix.is_little_endian {
+                    self.length | byte << (8 * place)
+                } else {
+                    self.length << 8 | byte
+                };
+                &rest[..1]
+            } else {
+                let more = self.length - (self.arrived - width) as u64;
+                &rest[..usize::try_from(more).map_or(rest.len(), |more| more.min(rest.len()))]
+            };
+            self.take_piece(expected, piece, &mut heard);
+            if self.arrived >= width && (self.arrived - width) as u64 == self.length {
+                self.length = 0;
+                self.end_of_text(expected, &mut heard);
+            }
+            rest = &rest[piece.len()..];
+        }
+        heard
+    }
+
+    /// A part of one answer.
+    fn take_piece(&mut self, expected: &Expected<'_>, piece: &[u8], heard: &mut Heard) {
+        let Expected::Text(text) = expected else {
+            self.position += piece.len() as u64;
+            self.arrived += piece.len();
+            return;
+        };
+        for byte in piece {
+            self.judge(text.get(self.arrived) == Some(byte), heard);
+            (self.arrived, self.position) = (self.arrived + 1, self.position + 1);
+        }
+    }
+
+    /// The answer that has arrived is complete.
+    fn end_of_text(&mut self, expected: &Expected<'_>, heard: &mut Heard) {
+        // One that is too short has no byte that is wrong, and is.
+        self.is_wrong |= matches!(expected, Expected::Text(text) if text.len() != self.arrived);
+        self.arrived = 0;
+        self.complete(heard);
     }
 
     fn judge(&mut self, is_right: bool, heard: &mut Heard) {
@@ -243,6 +295,50 @@ mod tests {
             assert_eq!(count(&until("\r\n"), b"+OK\r\n\r\n\r\r\n-ERR"), 3);
             assert_eq!(count(&until("aab"), b"aaaabxaab"), 2);
             assert_eq!(count(&Response::None, &[0; 39]), 0);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_as_long_as_it_says() {
+        let count = |width, is_little_endian, bytes: &[u8], cut| {
+            let response = Response::Prefix(Prefix {
+                width,
+                is_little_endian,
+            });
+            read(&response, 8, &Expected::Anything, bytes, cut).answers
+        };
+        let long: Vec<u8> = [&[1, 4][..], &[0; 260], &[0, 0]].concat();
+        for cut in 1..40 {
+            assert_eq!(count(Width::U8, false, b"\x03abc\0\x01x\x02y", cut), 3);
+            assert_eq!(count(Width::U16, false, b"\0\x03abc\0\0\0\x01", cut), 2);
+            assert_eq!(count(Width::U16, true, b"\x03\0abc\0\0\x01\0", cut), 2);
+            assert_eq!(count(Width::U16, false, &long, cut), 2);
+            assert_eq!(count(Width::U32, false, b"\0\0\0\x03abc", cut), 1);
+            assert_eq!(count(Width::U32, true, b"\x03\0\0\0abc", cut), 1);
+            // Four gigabytes are only counted, and never came.
+            assert_eq!(count(Width::U32, false, b"\xFF\xFF\xFF\xFFabc", cut), 0);
+        }
+    }
+
+    #[test]
+    fn a_length_is_part_of_the_text_that_is_compared() {
+        let response = Response::Prefix(Prefix {
+            width: Width::U8,
+            is_little_endian: false,
+        });
+        for cut in 1..20 {
+            for (bytes, answers, wrong) in [
+                ("\x02ab\x02ab", 2, 0),
+                ("\x02aX\x02ab", 2, 1),
+                ("\x01a\x02ab", 2, 1),
+                ("\x03abc\x02ab", 2, 1),
+                ("\0\x02ab", 2, 1),
+            ] {
+                let expected = Expected::Text(b"\x02ab");
+                let heard = read(&response, 9, &expected, bytes.as_bytes(), cut);
+                let got = (heard.answers, heard.wrong);
+                assert_eq!(got, (answers, wrong), "{bytes:?} cut at {cut}");
+            }
         }
     }
 

@@ -123,6 +123,7 @@ fn is_full(tally: &Tally, plan: &Plan, measured: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::matching::Matching;
     use crate::load::pace::Pace;
     use crate::load::payload::Payload;
     use crate::load::plan::{Check, Law};
@@ -140,7 +141,7 @@ mod tests {
             payload: Payload::pattern(64),
             response: Response::Same,
             check: Check::None,
-            is_numbered: false,
+            matching: Matching::Order,
             law: Law::Open {
                 rate: Pace::per_second(100.0),
             },

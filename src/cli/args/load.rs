@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use mynah::Endpoint;
-use mynah::load::{Check, Goal, HEADER, Law, Measured, Pace, Payload, Plan, Response};
-use mynah::service::Delimiter;
+use mynah::load::{Goal, Law, Matching, Measured, Pace, Plan, Response};
 
+use super::messages::{Messages, Terms};
 use super::timing::Timing;
-use super::{bytes_of, usage};
-use crate::cli::charset::Charset;
+use super::usage;
 use crate::cli::load::{self, Aim, Reports};
 use crate::cli::status::Failure;
-use crate::cli::values::{Timeout, duration, size, source, timeout};
+use crate::cli::values::{Timeout, duration, source, timeout};
 
 /// What becomes of a run that the generator spoiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,52 +48,10 @@ pub(super) struct Load {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     connections: u32,
-    /// Bytes of a message, of a pattern that does not repeat
-    #[arg(
-        long,
-        value_name = "SIZE",
-        default_value = "64",
-        value_parser = size,
-        help_heading = "Messages"
-    )]
-    size: usize,
-    /// Send this text instead; it takes the escapes \n \r \t \0 \\ \xHH
-    #[arg(
-        long,
-        value_name = "TEXT",
-        conflicts_with = "size",
-        help_heading = "Messages"
-    )]
-    message: Option<String>,
-    /// Send what this file holds, as it is
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with_all = ["size", "message"],
-        help_heading = "Messages"
-    )]
-    message_file: Option<PathBuf>,
-    /// What an answer is: same (as long as the message), until:TEXT, fixed:N (bytes), or none
-    /// [default: same, or as long as --expect]
-    #[arg(long, value_name = "R", help_heading = "Messages")]
-    response: Option<String>,
-    /// The text that every answer must be
-    #[arg(long, value_name = "TEXT", help_heading = "Messages")]
-    expect: Option<String>,
-    /// Compare every byte with what was sent
-    #[arg(long, conflicts_with = "expect", help_heading = "Messages")]
-    verify: bool,
-    /// Text encoding in which the texts of these options are written
-    #[arg(
-        long,
-        value_name = "LABEL",
-        default_value = "utf-8",
-        value_parser = Charset::parse,
-        help_heading = "Messages"
-    )]
-    encoding: Charset,
+    #[command(flatten)]
+    messages: Messages,
     /// An open loop: messages a second, of all connections together, such as 20000, 100k or 0.5
-    #[arg(long, value_name = "R", help_heading = "Pace")]
+    #[arg(short, long, value_name = "R", help_heading = "Pace")]
     rate: Option<Pace>,
     #[command(flatten)]
     timing: Timing,
@@ -135,6 +92,7 @@ pub(super) struct Load {
     handshakes: u32,
     /// Threads, each with a loop and a share of the connections
     #[arg(
+        short,
         long,
         value_name = "N",
         default_value_t = 1,
@@ -152,10 +110,11 @@ pub(super) struct Load {
     )]
     source: Vec<IpAddr>,
     /// Measure for so long [default: 10s; with --requests, until they are sent]
-    #[arg(long, value_name = "D", value_parser = timeout, help_heading = "Pace")]
+    #[arg(short, long, value_name = "D", value_parser = timeout, help_heading = "Pace")]
     duration: Option<Timeout>,
     /// Measure so many messages, of all connections together
     #[arg(
+        short = 'n',
         long,
         value_name = "N",
         value_parser = clap::value_parser!(u64).range(1..),
@@ -208,75 +167,9 @@ impl Load {
         matches!(self.endpoint, Endpoint::Udp(_) | Endpoint::Unixgram(_))
     }
 
-    /// What is sent, and whether it is a text of the user's.
-    fn payload(&self) -> Result<(Payload, bool), Failure> {
-        let text = match (&self.message, &self.message_file) {
-            (Some(text), _) => bytes_of("--message", text, self.encoding)?,
-            (None, Some(file)) => std::fs::read(file).map_err(|error| {
-                usage(format_args!(
-                    "--message-file: cannot read {}: {error}",
-                    file.display()
-                ))
-            })?,
-            (None, None) => return Ok((Payload::pattern(self.size), false)),
-        };
-        if text.is_empty() {
-            return Err(usage(
-                "the message is empty, and such a message cannot be told from none; give at least \
-                 one byte",
-            ));
-        }
-        Ok((Payload::text(&text), true))
-    }
-
-    fn response(&self, expected: Option<&[u8]>) -> Result<Response, Failure> {
-        let Some(text) = &self.response else {
-            return Ok(expected.map_or(Response::Same, |expected| Response::Fixed(expected.len())));
-        };
-        match text
-            .split_once(':')
-            .map_or((text.as_str(), None), |(kind, value)| (kind, Some(value)))
-        {
-            ("same", None) => Ok(Response::Same),
-            ("none", None) => Ok(Response::None),
-            ("fixed", Some(number)) => size(number)
-                .map(Response::Fixed)
-                .map_err(|why| usage(format_args!("--response fixed: {why}"))),
-            ("until", Some(text)) => Delimiter::new(&bytes_of(
-                "--response until",
-                text,
-                self.encoding,
-            )?)
-            .map(Response::Until)
-            .ok_or_else(|| {
-                usage(
-                    "--response until: the text that ends an answer is missing, as in until:\\r\\n",
-                )
-            }),
-            _ => Err(usage(format_args!(
-                "--response knows no '{}'; there are same, until:TEXT, fixed:N and none",
-                mynah::Escaped(text.as_bytes())
-            ))),
-        }
-    }
-
     fn plan(&self) -> Result<Plan, Failure> {
-        let (payload, is_text) = self.payload()?;
-        let expected = self
-            .expect
-            .as_ref()
-            .map(|text| bytes_of("--expect", text, self.encoding))
-            .transpose()?;
-        if expected.as_ref().is_some_and(Vec::is_empty) {
-            return Err(usage(
-                "--expect: the text is empty; --response none waits for no answer",
-            ));
-        }
-        let response = self.response(expected.as_deref())?;
-        let is_datagram = self.is_datagram();
-        let is_numbered =
-            is_datagram && !is_text && response == Response::Same && expected.is_none();
-        self.check(&payload, &response, expected.as_deref(), is_numbered)?;
+        let terms = self.messages.terms(self.is_datagram())?;
+        self.check(&terms)?;
         let law = match self.rate.or(self.timing.mean_rate()) {
             Some(rate) => Law::Open { rate },
             None => Law::Closed {
@@ -287,7 +180,7 @@ impl Load {
         self.timing.check(is_open_loop)?;
         // Where answers are matched by their order, one that is lost would shift all behind it: so
         // each is waited for.
-        let default_depth = if is_numbered && is_open_loop {
+        let default_depth = if terms.matching != Matching::Order && is_open_loop {
             usize::MAX
         } else {
             1
@@ -314,14 +207,10 @@ impl Load {
         Ok(Plan {
             connections: self.connections.into(),
             sources: self.source.clone(),
-            check: match expected {
-                Some(text) => Check::Text(text.into()),
-                None if self.verify => Check::Echo,
-                None => Check::None,
-            },
-            payload,
-            response,
-            is_numbered,
+            payload: terms.payload,
+            response: terms.response,
+            check: terms.check,
+            matching: terms.matching,
             law,
             arrivals: self.timing.arrivals(),
             seed: self.timing.seed(),
@@ -350,14 +239,9 @@ impl Load {
     }
 
     /// Why a goal would be about something that this run does not measure.
-    fn cannot_measure(
-        &self,
-        measured: Measured,
-        response: &Response,
-        is_numbered: bool,
-    ) -> Option<&'static str> {
+    fn cannot_measure(&self, measured: Measured, terms: &Terms) -> Option<&'static str> {
         use Measured::{Duplicate, Late, Lost, Max, Mean, Percentile, Reordered};
-        let has_answers = *response != Response::None;
+        let has_answers = terms.response != Response::None;
         match measured {
             Percentile(_) | Max | Mean | Lost | Late | Duplicate | Reordered if !has_answers => {
                 Some("with --response none no answer is waited for; leave one of them out")
@@ -365,56 +249,25 @@ impl Load {
             Lost | Late | Duplicate | Reordered if !self.is_datagram() => {
                 Some("only datagrams are counted so; for a stream, errors=0 is what to ask for")
             }
-            Late | Duplicate | Reordered if !is_numbered => Some(
+            Late | Duplicate | Reordered if terms.matching == Matching::Order => Some(
                 "these datagrams bear no number, so answers are matched by their order alone; \
-                 send the pattern (leave out --message, --expect and --response)",
+                 add --match, or send the pattern (leave out --message, --expect and --response)",
             ),
             _ => None,
         }
     }
 
     /// What cannot be asked for together.
-    fn check(
-        &self,
-        payload: &Payload,
-        response: &Response,
-        expected: Option<&[u8]>,
-        is_numbered: bool,
-    ) -> Result<(), Failure> {
+    fn check(&self, terms: &Terms) -> Result<(), Failure> {
         let fails = |why: &str| Err(usage(why));
-        let fixed = if let Response::Fixed(size) = response {
-            Some(*size)
-        } else {
-            None
-        };
-        match expected {
-            Some(_) if *response == Response::None => {
-                return fails(
-                    "--expect: --response none waits for no answer; leave one of them out",
-                );
-            }
-            Some(text) if fixed.is_some_and(|size| size != text.len()) => {
-                return fails("--expect and --response fixed: are not of one length");
-            }
-            Some(text) if *response == Response::Same && text.len() != payload.size() => {
-                return fails("--expect is not as long as the message; leave --response same out");
-            }
-            _ => {}
-        }
-        if self.verify && *response != Response::Same {
-            return fails(
-                "--verify compares answers with what was sent, which asks for --response same; \
-                 --expect compares with a text",
-            );
-        }
-        if *response == Response::None && self.depth.is_some() {
+        if terms.response == Response::None && self.depth.is_some() {
             return fails(
                 "--depth counts messages that wait for their answer, and with --response none \
                  none does; leave it out",
             );
         }
         for goal in &self.require {
-            if let Some(why) = self.cannot_measure(goal.measured(), response, is_numbered) {
+            if let Some(why) = self.cannot_measure(goal.measured(), terms) {
                 return Err(usage(format_args!("--require {goal}: {why}")));
             }
         }
@@ -430,26 +283,19 @@ impl Load {
                  p99<5ms"
             )));
         }
-        if *response == Response::None && self.find.is_some() {
+        if terms.response == Response::None && self.find.is_some() {
             return fails(
                 "--find needs the times of answers, and with --response none there are none",
             );
         }
-        if self.is_datagram() {
-            if self.churn {
-                return fails(
-                    "--churn: a datagram has no connection to open and close; leave it out",
-                );
-            }
-            if payload.size() > 65_507 {
-                return fails("a datagram holds at most 65507 bytes; send a shorter message");
-            }
-            if is_numbered && payload.size() < HEADER {
-                return fails(
-                    "--size: datagrams are told apart by a number in their first 16 bytes; ask \
-                     for 16 or more, or send a --message as it is",
-                );
-            }
+        if self.is_datagram() && self.churn {
+            return fails("--churn: a datagram has no connection to open and close; leave it out");
+        }
+        let most = terms.matching.most_in_flight();
+        if self.depth.is_some_and(|depth| depth as usize > most) {
+            return Err(usage(format_args!(
+                "--depth: the field of --match tells at most {most} datagrams apart; ask for fewer"
+            )));
         }
         let is_ip = matches!(self.endpoint, Endpoint::Tcp(_) | Endpoint::Udp(_));
         if !is_ip && !self.source.is_empty() {
@@ -467,12 +313,7 @@ impl TryFrom<Load> for load::Config {
     fn try_from(words: Load) -> Result<load::Config, Failure> {
         Ok(load::Config {
             plan: words.plan()?,
-            message: words.message.clone().or_else(|| {
-                words
-                    .message_file
-                    .as_ref()
-                    .map(|file| format!("the file {}", file.display()))
-            }),
+            message: words.messages.told(),
             endpoint: words.endpoint,
             threads: words.threads,
             start_at: words.timing.start_at(),
@@ -492,6 +333,8 @@ impl TryFrom<Load> for load::Config {
 
 #[cfg(test)]
 mod tests {
+    use mynah::load::Check;
+
     use super::*;
     use crate::cli::args::Job;
     use crate::cli::args::tests::{complaint, parse_words};
@@ -543,21 +386,48 @@ mod tests {
 
     #[test]
     fn datagrams_are_numbered_where_they_are_ours_and_come_back() {
-        for (words, is_numbered, depth) in [
-            ("udp://127.0.0.1:7", true, 1),
-            ("udp://127.0.0.1:7 --rate 1k", true, usize::MAX),
-            ("udp://127.0.0.1:7 --rate 1k --depth 3", true, 3),
-            ("udp://127.0.0.1:7 --message abc", false, 1),
-            ("udp://127.0.0.1:7 --response fixed:4", false, 1),
-            ("tcp://127.0.0.1:7", false, 1),
+        let field = |text: &str| Matching::Field(text.parse().unwrap());
+        for (words, matching, depth) in [
+            ("udp://127.0.0.1:7", Matching::Header, 1),
+            ("udp://127.0.0.1:7 --rate 1k", Matching::Header, usize::MAX),
+            ("udp://127.0.0.1:7 --rate 1k --depth 3", Matching::Header, 3),
+            ("udp://127.0.0.1:7 --message abc", Matching::Order, 1),
+            ("udp://127.0.0.1:7 --message abc -r 1k", Matching::Order, 1),
+            ("udp://127.0.0.1:7 --response fixed:4", Matching::Order, 1),
+            (
+                "udp://127.0.0.1:7 --message abc --match 0:2 -r 1k",
+                field("0:2"),
+                usize::MAX,
+            ),
+            ("udp://127.0.0.1:7 --match 8:8 --verify", field("8:8"), 1),
+            ("tcp://127.0.0.1:7", Matching::Order, 1),
         ] {
             let plan = config(words).plan;
-            assert_eq!(
-                (plan.is_numbered, plan.depth),
-                (is_numbered, depth),
-                "{words}"
-            );
+            assert_eq!((plan.matching, plan.depth), (matching, depth), "{words}");
         }
+    }
+
+    #[test]
+    fn with_a_field_any_datagram_is_an_answer() {
+        let response = |words: &str| config(&format!("udp://127.0.0.1:7 {words}")).plan.response;
+        assert_eq!(response("--message abc --match 0:2"), Response::Datagram);
+        assert_eq!(response("--match 0:2 --verify"), Response::Same);
+        assert_eq!(response("--match 0:2 --expect abc"), Response::Fixed(3));
+        assert_eq!(response("--match 0:2 --response same"), Response::Same);
+    }
+
+    #[test]
+    fn the_short_options_are_those_of_other_generators() {
+        let config = config("tcp://127.0.0.1:7 -c 9 -d 3s -n 100 -r 5k -t 2");
+        let plan = &config.plan;
+        let given = (
+            plan.connections,
+            plan.duration,
+            plan.requests,
+            config.threads,
+        );
+        assert_eq!(given, (9, Some(Duration::from_secs(3)), Some(100), 2));
+        assert!(matches!(plan.law, Law::Open { rate } if rate.get() == 5_000.0));
     }
 
     #[test]
@@ -590,6 +460,29 @@ mod tests {
                 "--response knows no 'all'",
             ),
             ("tcp://127.0.0.1:7 --response until:", "is missing"),
+            ("tcp://127.0.0.1:7 --response prefix:u64", "u8, u16 or u32"),
+            ("tcp://127.0.0.1:7 --response prefix", "knows no 'prefix'"),
+            ("tcp://127.0.0.1:7 --response datagram", "a stream has none"),
+            ("tcp://127.0.0.1:7 --match 0:2", "--match is for datagrams"),
+            ("udp://127.0.0.1:7 --match 2", "OFFSET:LEN"),
+            ("udp://127.0.0.1:7 --match 0:9", "1 to 8 bytes"),
+            ("udp://127.0.0.1:7 --match 63:2", "only 64 bytes"),
+            (
+                "udp://127.0.0.1:7 --match 0:2 --response none",
+                "waits for no answer",
+            ),
+            (
+                "udp://127.0.0.1:7 --match 40:8:24 --verify",
+                "elsewhere in the answer",
+            ),
+            (
+                "udp://127.0.0.1:7 --match 0:1 --depth 257",
+                "at most 256 datagrams",
+            ),
+            (
+                "udp://127.0.0.1:7 --message abc --require late=0",
+                "add --match",
+            ),
             (
                 "tcp://127.0.0.1:7 --response none --expect x",
                 "waits for no answer",

@@ -6,6 +6,7 @@
 mod connect;
 mod kinds;
 mod load;
+mod messages;
 mod report;
 mod serve;
 mod timing;

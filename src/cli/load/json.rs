@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use mynah::load::{Check, Distribution, Found, Goal, Law, Mark, Pace, Plan, Response, Verdict};
+use mynah::load::{
+    Check, Distribution, Found, Goal, Law, Mark, Matching, Pace, Plan, Response, Verdict,
+};
 use serde::Serialize;
 
 use super::Setting;
@@ -60,6 +62,8 @@ struct Settings<'a> {
     /// `null`: the pattern.
     message: Option<&'a str>,
     response: String,
+    /// How answers are told apart: order, header, or field:OFFSET:LEN.
+    r#match: String,
     check: &'static str,
     expect: Option<String>,
     /// `null`: any number.
@@ -309,10 +313,21 @@ fn settings<'a>(setting: &'a Setting, plan: &Plan) -> Settings<'a> {
             Response::Same => "same".to_owned(),
             Response::Fixed(size) => format!("fixed:{size}"),
             Response::Until(delimiter) => format!("until:{}", mynah::Escaped(delimiter.text())),
+            Response::Prefix(prefix) => format!(
+                "prefix:u{}{}",
+                8 * prefix.width.bytes(),
+                if prefix.is_little_endian { "le" } else { "" }
+            ),
+            Response::Datagram => "datagram".to_owned(),
             Response::None => "none".to_owned(),
         },
+        r#match: match plan.matching {
+            Matching::Order => "order".to_owned(),
+            Matching::Header => "header".to_owned(),
+            Matching::Field(field) => format!("field:{field}"),
+        },
         check: match &plan.check {
-            Check::None if plan.is_numbered => "number",
+            Check::None if plan.matching == Matching::Header => "number",
             Check::None => "none",
             Check::Echo => "echo",
             Check::Text(_) => "text",

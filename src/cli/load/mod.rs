@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use mynah::load::{Check, Found, Goal, Law, PaceSearch, Plan, Trouble};
+use mynah::load::{Check, Found, Goal, Law, PaceSearch, Plan, Response, Trouble};
 use mynah::{Address, Endpoint};
 
 use self::crew::Crew;
@@ -234,12 +234,12 @@ fn judge(setting: &Setting, plan: &Plan, record: &Record) -> Result<Status, Fail
     if let (Some(shortfall), false) = (record.shortfall(), record.is_open_loop) {
         return Err(Failure::new(Status::Failed, shortfall));
     }
-    check_answered(record)?;
+    check_answered(record, plan)?;
     Ok(Status::Done)
 }
 
 /// A run in which nothing was answered is no run.
-fn check_answered(record: &Record) -> Result<(), Failure> {
+fn check_answered(record: &Record, plan: &Plan) -> Result<(), Failure> {
     if record.tally.completed + record.tally.answered > 0 {
         return Ok(());
     }
@@ -249,10 +249,28 @@ fn check_answered(record: &Record) -> Result<(), Failure> {
         None if tally.lost() > 0 => format!("{} of {} were lost", tally.lost(), tally.due()),
         None => "nothing was measured".to_owned(),
     };
+    let first = tally.troubles.iter().next();
+    let hint = first
+        .and_then(|(trouble, ..)| hint(trouble, plan))
+        .map_or(String::new(), |hint| format!("; {hint}"));
     Err(Failure::new(
         Status::Failed,
-        format_args!("no message was answered: {why}"),
+        format_args!("no message was answered: {why}{hint}"),
     ))
+}
+
+/// What to do where something goes wrong because the target speaks otherwise than it was described.
+fn hint(trouble: Trouble, plan: &Plan) -> Option<&'static str> {
+    match trouble {
+        Trouble::ClosedEarly if !plan.churn && plan.response != Response::None => {
+            Some("if the target closes after each answer, add --churn")
+        }
+        Trouble::Unasked if plan.response != Response::Datagram => Some(
+            "if answers are longer than --response says, say where one ends: until:TEXT, fixed:N \
+             or prefix:WIDTH",
+        ),
+        _ => None,
+    }
 }
 
 /// Runs at one rate after the other, until it is known at which the limit breaks.
@@ -285,7 +303,7 @@ fn find(
         })
     };
     let closed = trial(&shared, &mut live)?;
-    check_answered(&closed)?;
+    check_answered(&closed, &shared)?;
     let scale = mynah::load::Pace::per_second(closed.rate() / 2.0);
     let (mut search, mut trials) = (PaceSearch::new(scale), Vec::new());
     let found = loop {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use mynah::load::{Check, Distribution, Found, Law, Mark, Plan, Response, Tally};
+use mynah::load::{Check, Distribution, Found, Law, Mark, Matching, Plan, Response, Tally};
 
 use super::Setting;
 use super::record::{Record, Searched};
@@ -38,7 +38,15 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
     ));
     line(&format!("  {:<12}{}", "messages", fates(record)));
     if record.is_datagram && record.has_answers {
-        line(&format!("  {:<12}{}", "datagrams", disorder(tally)));
+        let matching = match plan.matching {
+            Matching::Order => "; answers are matched by their order, see --match",
+            Matching::Header | Matching::Field(_) => "",
+        };
+        line(&format!(
+            "  {:<12}{}{matching}",
+            "datagrams",
+            disorder(tally)
+        ));
     }
     line(&format!(
         "  {:<12}{} opened, {} open at the end",
@@ -66,7 +74,7 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
     line("");
     times_table(&mut text, &record.times());
     super::stages::table(&mut text, plan, record);
-    troubles(&mut text, record);
+    troubles(&mut text, plan, record);
     text
 }
 
@@ -193,7 +201,7 @@ pub(crate) fn times_table(text: &mut String, rows: &[(&str, &Distribution)]) {
     }
 }
 
-fn troubles(text: &mut String, record: &Record) {
+fn troubles(text: &mut String, plan: &Plan, record: &Record) {
     let troubles = &record.tally.troubles;
     if troubles.total() == 0 {
         let _ = writeln!(text, "\n  no errors");
@@ -207,6 +215,9 @@ fn troubles(text: &mut String, record: &Record) {
             trouble.to_string(),
             count(number)
         );
+        if let Some(hint) = super::hint(trouble, plan) {
+            let _ = writeln!(text, "    {:<20}{hint}", "");
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::load::desk::{Desk, Kind};
-use crate::load::plan::{Check, HEADER};
+use crate::load::matching::{HEADER, Matching};
+use crate::load::plan::Check;
 use crate::load::response::Response;
 use crate::load::sent::Sent;
 use crate::load::trouble::Trouble;
@@ -28,6 +29,8 @@ const AT_ONCE: usize = 64;
 pub(in crate::load) struct Datagrams {
     desk: Rc<Desk>,
     slot: usize,
+    /// Datagrams that may be on their way at once.
+    depth: usize,
     window: Window,
     /// In a closed loop with a pause: when the next datagrams may go.
     ready_at: VecDeque<Time>,
@@ -43,7 +46,9 @@ pub(in crate::load) struct Datagrams {
 
 impl Datagrams {
     pub(in crate::load) fn new(desk: Rc<Desk>, slot: usize) -> Datagrams {
+        let plan = &desk.plan;
         Datagrams {
+            depth: plan.depth.min(plan.matching.most_in_flight()),
             desk,
             slot,
             window: Window::default(),
@@ -67,7 +72,7 @@ impl Datagrams {
         if now >= desk.clock.start() && !std::mem::replace(&mut self.has_begun, true) {
             self.free_since = desk.clock.start();
             if desk.think() > Duration::ZERO {
-                self.ready_at.resize(desk.plan.depth.min(1 << 16), now);
+                self.ready_at.resize(self.depth.min(1 << 16), now);
             }
         }
         self.give_up(now);
@@ -81,7 +86,7 @@ impl Datagrams {
             desk.plan.response != Response::None,
         );
         let (mut count, mut has_more) = (0, false);
-        while !waits || self.window.waiting() < desk.plan.depth {
+        while !waits || self.window.waiting() < self.depth {
             if cx.room() < size {
                 self.is_blocked = true;
                 break;
@@ -93,6 +98,9 @@ impl Datagrams {
             let Some(intended) = self.next_due(now) else {
                 break;
             };
+            if let Some(period) = self.period() {
+                self.window.skip_alike(period);
+            }
             if desk.clock.is_measured(intended) {
                 self.first_measured = self.first_measured.min(self.window.next());
             }
@@ -132,21 +140,32 @@ impl Datagrams {
         Some(intended)
     }
 
+    /// How far apart the numbers of datagrams are that look the same, where some do.
+    fn period(&self) -> Option<u64> {
+        match self.desk.plan.matching {
+            Matching::Field(field) => field.period(),
+            Matching::Order | Matching::Header => None,
+        }
+    }
+
     /// Sends the next datagram.
     fn say(&self, cx: &mut Context<'_>, size: usize) {
         let number = self.window.next();
-        let bytes = self
-            .desk
-            .plan
-            .payload
-            .stretch(number.wrapping_mul(size as u64), size);
-        if self.desk.plan.is_numbered {
-            cx.reply_vectored(&[
-                IoSlice::new(&header(self.mark(), number)),
-                IoSlice::new(&bytes[HEADER..]),
-            ]);
-        } else {
-            cx.reply(bytes);
+        let plan = &self.desk.plan;
+        let bytes = plan.payload.stretch(number.wrapping_mul(size as u64), size);
+        match plan.matching {
+            Matching::Order => {
+                cx.reply(bytes);
+            }
+            Matching::Header => {
+                cx.reply_vectored(&[
+                    IoSlice::new(&header(self.mark(), number)),
+                    IoSlice::new(&bytes[HEADER..]),
+                ]);
+            }
+            Matching::Field(field) => {
+                cx.reply_vectored(&field.fill(bytes, &number.to_be_bytes()));
+            }
         }
     }
 
@@ -159,7 +178,7 @@ impl Datagrams {
 
     /// Gives up those that were not answered in time.
     fn give_up(&mut self, now: Time) {
-        let is_full = self.window.waiting() >= self.desk.plan.depth;
+        let is_full = self.window.waiting() >= self.depth;
         while let Some((_, sent)) = self.window.oldest() {
             if sent.sent.after(self.desk.plan.timeout) > now {
                 break;
@@ -185,7 +204,7 @@ impl Datagrams {
             .window
             .oldest()
             .map_or(Time::NEVER, |(_, sent)| sent.sent.after(plan.timeout));
-        if self.is_blocked || self.window.waiting() >= plan.depth {
+        if self.is_blocked || self.window.waiting() >= self.depth {
             return answer;
         }
         answer.min(desk.next_at(self.slot, self.ready_at.front().copied()))
@@ -193,16 +212,23 @@ impl Datagrams {
 
     /// Which datagram an answer answers: the one whose number it bears, or the oldest.
     fn number(&self, answer: &[u8]) -> Option<u64> {
-        if !self.desk.plan.is_numbered {
+        match self.desk.plan.matching {
             // Nothing is on its way: it answers what was answered before.
-            return Some(
+            Matching::Order => Some(
                 self.window
                     .oldest()
                     .map_or(self.window.next().wrapping_sub(1), |(number, _)| number),
-            );
+            ),
+            Matching::Header => {
+                let number = u64::from_be_bytes(answer.get(4..12)?.try_into().ok()?);
+                let is_ours = answer[..HEADER.min(answer.len())] == header(self.mark(), number);
+                is_ours.then_some(number)
+            }
+            Matching::Field(field) => {
+                let seen = field.read(answer)?;
+                self.window.latest_like(seen, field.mask())
+            }
         }
-        let number = u64::from_be_bytes(answer.get(4..12)?.try_into().ok()?);
-        (answer[..HEADER.min(answer.len())] == header(self.mark(), number)).then_some(number)
     }
 
     /// Whether an answer is what it should be.
@@ -213,17 +239,18 @@ impl Datagrams {
             Response::Same => answer.len() == size,
             Response::Fixed(size) => answer.len() == *size,
             Response::Until(delimiter) => answer.ends_with(delimiter.text()),
-            Response::None => true,
+            Response::Prefix(_) | Response::Datagram | Response::None => true,
         };
-        let head = if plan.is_numbered { HEADER } else { 0 };
+        let right = match &plan.check {
+            Check::None => return is_as_long,
+            Check::Echo => plan.payload.stretch(number.wrapping_mul(size as u64), size),
+            Check::Text(text) => text,
+        };
         is_as_long
-            && match &plan.check {
-                Check::None => true,
-                Check::Echo => {
-                    answer[head..]
-                        == plan.payload.stretch(number.wrapping_mul(size as u64), size)[head..]
-                }
-                Check::Text(text) => answer == &**text,
+            && match plan.matching {
+                Matching::Order => answer == right,
+                Matching::Header => answer[HEADER..] == right[HEADER..],
+                Matching::Field(field) => field.is_same_around(answer, right),
             }
     }
 
@@ -231,7 +258,7 @@ impl Datagrams {
     fn settle(&mut self, answer: &[u8], now: Time, unread: Option<Duration>) {
         let desk = Rc::clone(&self.desk);
         let mut tally = desk.ledger.tally();
-        let is_full = self.window.waiting() >= desk.plan.depth;
+        let is_full = self.window.waiting() >= self.depth;
         let connection = desk.number(self.slot);
         let Some(number) = self.number(answer) else {
             return tally.troubles.count(Trouble::Mismatch, 1, || {

@@ -1,0 +1,332 @@
+//! `mynah load` and what targets of all kinds ask of it: fields that tell datagrams apart, answers
+//! that say how long they are, and hints where something was described otherwise than it is.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use common::{
+    Scratch, Server, count, eventually, fates, has_tool, load, loopback, messages, run_to_end,
+};
+use serde_json::Value;
+
+/// A question as DNS has it: an id of two bytes, then the rest.
+const QUESTION: &str = r"\xAA\xBB\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01x\x00\x00\x01\x00\x01";
+
+/// A target of datagrams: `answer` gets each question with its number, and says what goes back.
+fn target(mut answer: impl FnMut(usize, &[u8]) -> Vec<Vec<u8>> + Send + 'static) -> String {
+    let socket = UdpSocket::bind(loopback()).unwrap();
+    let endpoint = format!("udp://{}", socket.local_addr().unwrap());
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        for number in 0.. {
+            let (length, peer) = socket.recv_from(&mut buffer).unwrap();
+            for answer in answer(number, &buffer[..length]) {
+                socket.send_to(&answer, peer).unwrap();
+            }
+        }
+    });
+    endpoint
+}
+
+/// Answers as a resolver does: with the id of the question and a text of its own length. The third
+/// question of ten stays without an answer, and the answers to the fifth and the sixth change places.
+fn resolver() -> (String, Arc<Mutex<Vec<Vec<u8>>>>) {
+    let questions = Arc::<Mutex<Vec<Vec<u8>>>>::default();
+    let (heard, mut kept) = (Arc::clone(&questions), Vec::new());
+    let endpoint = target(move |number, question| {
+        heard.lock().unwrap().push(question.to_vec());
+        let place = number % 10;
+        let answer = [
+            &question[..2],
+            &b" is an answer of its own length"[..20 + place],
+        ]
+        .concat();
+        match place {
+            2 => vec![],
+            4 => {
+                kept = answer;
+                vec![]
+            }
+            5 => vec![answer, std::mem::take(&mut kept)],
+            _ => vec![answer],
+        }
+    });
+    (endpoint, questions)
+}
+
+#[test]
+fn one_lost_datagram_does_not_shift_the_answers_behind_it() {
+    let (endpoint, questions) = resolver();
+    let args = ["-c", "1", "-n", "500", "-r", "500", "--timeout", "500ms"];
+    let question = ["--message", QUESTION, "--match", "0:2"];
+    let (status, report, said) = load(&endpoint, &[&args[..], &question].concat());
+    assert_eq!((status, said.as_str()), (0, ""));
+    // lost, late, duplicate, reordered
+    assert_eq!(fates(&report), [50, 0, 0, 50]);
+    assert_eq!(messages(&report), [500, 450, 0, 0]);
+    assert_eq!(count(&report, "/errors/total"), 0);
+    assert_eq!(report["settings"]["match"], "field:0:2");
+    assert_eq!(report["settings"]["response"], "datagram");
+    // The ids count up, and the rest of the question is as it was given.
+    let questions = questions.lock().unwrap();
+    for (number, question) in questions.iter().enumerate() {
+        let id = (number as u16).to_be_bytes();
+        assert_eq!(question[..2], id);
+        assert_eq!(
+            question[2..],
+            *b"\x01\0\0\x01\0\0\0\0\0\0\x01x\0\0\x01\0\x01"
+        );
+    }
+    assert_eq!(questions.len(), 500);
+}
+
+#[test]
+fn without_a_field_the_report_says_that_answers_are_matched_by_their_order() {
+    let (endpoint, _) = resolver();
+    let args = [
+        "load",
+        &endpoint,
+        "-c",
+        "1",
+        "-n",
+        "2",
+        "--message",
+        "abc",
+        "--spoiled",
+        "warn",
+    ];
+    let (_, table, _) = run_to_end(&args);
+    assert!(
+        table.contains("matched by their order, see --match"),
+        "{table}"
+    );
+    let (_, table, _) = run_to_end(&[&args[..], &["--match", "0:2"]].concat());
+    assert!(!table.contains("order,"), "{table}");
+}
+
+/// A byte tells 256 datagrams apart: no more are on their way, and none is taken for another.
+#[test]
+fn no_more_datagrams_are_on_their_way_than_a_field_tells_apart() {
+    let mut kept = Vec::new();
+    let endpoint = target(move |_, question| {
+        kept.push(question.to_vec());
+        if kept.len() < 256 {
+            vec![]
+        } else {
+            std::mem::take(&mut kept)
+        }
+    });
+    let (status, report, said) = load(
+        &endpoint,
+        &[
+            "-c",
+            "1",
+            "-n",
+            "2560",
+            "-r",
+            "5k",
+            "--match",
+            "9:1",
+            "--verify",
+            "--timeout",
+            "5s",
+        ],
+    );
+    assert_eq!((status, said.as_str()), (0, ""));
+    assert_eq!(
+        (messages(&report), fates(&report)),
+        ([2560, 2560, 0, 0], [0; 4])
+    );
+    assert_eq!(count(&report, "/errors/total"), 0);
+}
+
+#[test]
+fn the_field_may_stand_elsewhere_in_the_answer_and_the_rest_is_compared() {
+    // The last two bytes of each move to its beginning, and one answer is damaged.
+    let endpoint = target(|number, question| {
+        let (head, tail) = question.split_at(question.len() - 2);
+        let mut answer = [tail, head].concat();
+        answer[3] ^= u8::from(number == 7);
+        vec![answer]
+    });
+    let (status, report, said) = load(
+        &endpoint,
+        &[
+            "-c",
+            "1",
+            "-n",
+            "20",
+            "--message",
+            "abcd..",
+            "--match",
+            "4:2:0",
+            "--expect",
+            "??abcd",
+        ],
+    );
+    assert_eq!(
+        (status, said.as_str()),
+        (8, "mynah: 1 answers were not as expected\n")
+    );
+    assert_eq!(
+        (messages(&report), fates(&report)),
+        ([20, 20, 0, 0], [0; 4])
+    );
+    assert_eq!(report["settings"]["match"], "field:4:2:0");
+}
+
+/// A redis-server on a socket of its own; `None`, with a word, where there is none.
+fn redis(scratch: &Scratch) -> Option<(std::process::Child, String)> {
+    if !has_tool("redis-server") {
+        return None;
+    }
+    let path = scratch.path("redis.sock");
+    let redis = Command::new("redis-server")
+        .args([
+            "--port",
+            "0",
+            "--save",
+            "",
+            "--daemonize",
+            "no",
+            "--unixsocket",
+        ])
+        .arg(&path)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("redis listens", || {
+        std::os::unix::net::UnixStream::connect(&path).ok()
+    });
+    Some((redis, scratch.endpoint("unix", "redis.sock")))
+}
+
+#[test]
+fn redis_answers_in_more_bytes_than_were_sent_and_the_hint_says_what_to_do() {
+    let scratch = Scratch::new();
+    let Some((mut redis, endpoint)) = redis(&scratch) else {
+        return;
+    };
+    let args = [
+        "load",
+        &endpoint,
+        "-c",
+        "1",
+        "-n",
+        "50",
+        "--spoiled",
+        "warn",
+    ];
+    let (_, table, _) = run_to_end(&[&args[..], &["--message", "PING\r\n"]].concat());
+    assert!(table.contains("unasked"), "{table}");
+    assert!(
+        table.contains("say where one ends: until:TEXT, fixed:N"),
+        "{table}"
+    );
+    redis.kill().unwrap();
+    redis.wait().unwrap();
+}
+
+#[test]
+fn a_target_that_closes_after_each_answer_is_a_hint_at_churn() {
+    let server = Server::start(&["tcp://127.0.0.1:0", "--reply", "{}", "--close"]);
+    let endpoint = format!("tcp://{}", server.address(0));
+    let args = [
+        "load",
+        &endpoint,
+        "-c",
+        "1",
+        "-d",
+        "200ms",
+        "--spoiled",
+        "warn",
+    ];
+    let (_, table, said) = run_to_end(&args);
+    assert!(table.contains("closed early"), "{table}{said}");
+    assert!(table.contains("add --churn"), "{table}{said}");
+    // Nothing is left to be hinted at.
+    let (_, table, said) = run_to_end(&[&args[..], &["--churn"]].concat());
+    assert!(table.contains("no errors"), "{table}{said}");
+}
+
+/// Answers each byte `n` with `n` times a byte, behind their number as `write` writes it.
+fn lengths(write: fn(u8) -> Vec<u8>) -> String {
+    let listener = TcpListener::bind(loopback()).unwrap();
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+    let serve = move |mut stream: TcpStream| {
+        stream.set_nodelay(true).unwrap();
+        let mut byte = [0];
+        while stream.read_exact(&mut byte).is_ok() {
+            let answer = [write(byte[0]), vec![b'x'; byte[0].into()]].concat();
+            // In two parts: what is read is no answer yet.
+            let (head, tail) = answer.split_at(1);
+            if stream
+                .write_all(head)
+                .and_then(|()| stream.write_all(tail))
+                .is_err()
+            {
+                break;
+            }
+        }
+    };
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            thread::spawn(move || serve(stream.unwrap()));
+        }
+    });
+    endpoint
+}
+
+#[test]
+fn answers_say_how_long_they_are() {
+    type Write = fn(u8) -> Vec<u8>;
+    let widths: [(&str, Write); 5] = [
+        ("u8", |n| vec![n]),
+        ("u16", |n| u16::from(n).to_be_bytes().to_vec()),
+        ("u32", |n| u32::from(n).to_be_bytes().to_vec()),
+        ("u16le", |n| u16::from(n).to_le_bytes().to_vec()),
+        ("u32le", |n| u32::from(n).to_le_bytes().to_vec()),
+    ];
+    for (width, write) in widths {
+        let endpoint = lengths(write);
+        let response = format!("prefix:{width}");
+        for message in [r"\xF0", r"\x01", r"\x00"] {
+            let args = ["-c", "2", "-n", "200", "--depth", "3", "--message", message];
+            let (status, report, said) =
+                load(&endpoint, &[&args[..], &["--response", &response]].concat());
+            assert_eq!((status, said.as_str()), (0, ""), "{width} {message}");
+            assert_eq!(messages(&report), [200, 200, 0, 0], "{width} {message}");
+            assert_eq!(count(&report, "/errors/total"), 0, "{width} {message}");
+            assert_eq!(
+                report["settings"]["response"],
+                Value::from(response.as_str())
+            );
+        }
+    }
+}
+
+#[test]
+fn an_answer_with_its_length_is_compared_whole() {
+    let endpoint = lengths(|n| vec![n]);
+    let run = |expect: &str| {
+        let args = [
+            "-c",
+            "1",
+            "-n",
+            "9",
+            "--message",
+            r"\x03",
+            "--response",
+            "prefix:u8",
+        ];
+        let (status, report, _) = load(&endpoint, &[&args[..], &["--expect", expect]].concat());
+        (status, count(&report, "/messages/wrong_bytes"))
+    };
+    assert_eq!(run(r"\x03xxx"), (0, 0));
+    assert_eq!(run(r"\x03xyx"), (8, 9));
+}
