@@ -47,7 +47,7 @@ fn parts(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let reply = reader.take(
                     &Response::Same,
-                    64,
+                    &payload,
                     &expected,
                     payload.stretch(position, 64),
                 );

@@ -330,3 +330,104 @@ fn an_answer_with_its_length_is_compared_whole() {
     assert_eq!(run(r"\x03xxx"), (0, 0));
     assert_eq!(run(r"\x03xyx"), (8, 9));
 }
+
+#[test]
+fn the_lines_of_a_file_are_messages() {
+    let scratch = Scratch::new();
+    let file = scratch.path("lines");
+    std::fs::write(&file, "one\nthe second\r\n3").unwrap();
+    let file = file.to_str().unwrap();
+    let server = Server::start(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]);
+    let lines = ["--message-file", file, "--lines"];
+    // Of each line as many as of the others.
+    for (endpoint, bytes) in [
+        (format!("tcp://{}", server.address(0)), 4 + 12 + 2),
+        (format!("udp://{}", server.address(1)), 3 + 10 + 1),
+    ] {
+        for more in [
+            &["-c", "3", "--verify"][..],
+            &["-c", "1", "--depth", "5", "--verify"],
+            &["-c", "3", "--response", "none"],
+            &["-c", "1", "-r", "2k"],
+        ] {
+            let args = [&["-n", "300"][..], &lines, more].concat();
+            let (status, report, said) = load(&endpoint, &args);
+            assert_eq!((status, said.as_str()), (0, ""), "{endpoint} {more:?}");
+            assert_eq!(count(&report, "/messages/due"), 300, "{endpoint} {more:?}");
+            assert_eq!(count(&report, "/errors/total"), 0, "{endpoint} {more:?}");
+            if more[1] == "1" && more[2] != "-r" {
+                assert_eq!(
+                    count(&report, "/bytes/sent"),
+                    100 * bytes,
+                    "{endpoint} {more:?}"
+                );
+            }
+        }
+    }
+    let endpoint = format!("tcp://{}", server.address(0));
+    for more in [&["--verify"][..], &["--response", "none"]] {
+        let args = [&["-n", "300", "-c", "1", "--churn"][..], &lines, more].concat();
+        let (status, report, said) = load(&endpoint, &args);
+        assert_eq!((status, said.as_str()), (0, ""), "{more:?}");
+        assert_eq!(count(&report, "/bytes/sent"), 100 * 18, "{more:?}");
+    }
+}
+
+/// Each line is compared with its own answer.
+#[test]
+fn a_wrong_byte_among_lines_is_found() {
+    let scratch = Scratch::new();
+    let file = scratch.path("lines");
+    std::fs::write(&file, "one\nthe second\n3\n").unwrap();
+    let listener = TcpListener::bind(loopback()).unwrap();
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut byte, mut position) = ([0], 0);
+        while stream.read_exact(&mut byte).is_ok() {
+            // In the second line.
+            byte[0] ^= u8::from(position == 6);
+            position += 1;
+            if stream.write_all(&byte).is_err() {
+                break;
+            }
+        }
+    });
+    let file = file.to_str().unwrap();
+    let args = [
+        "-c",
+        "1",
+        "-n",
+        "6",
+        "--message-file",
+        file,
+        "--lines",
+        "--verify",
+    ];
+    let (status, report, _) = load(&endpoint, &args);
+    assert_eq!((status, messages(&report)), (8, [6, 6, 0, 0]));
+    let first = &report["errors"]["kinds"]["mismatch"]["first"];
+    assert_eq!(
+        first,
+        "connection 0: byte 6 of what came back is not what was expected"
+    );
+    assert_eq!(count(&report, "/errors/total"), 1);
+}
+
+#[test]
+fn an_empty_line_is_no_datagram() {
+    let scratch = Scratch::new();
+    let file = scratch.path("lines");
+    std::fs::write(&file, "one\n\ntwo\n").unwrap();
+    let file = file.to_str().unwrap();
+    let args = [
+        "load",
+        "udp://127.0.0.1:9",
+        "--message-file",
+        file,
+        "--lines",
+    ];
+    let (status, _, said) = run_to_end(&args);
+    assert_eq!(status, 2);
+    assert!(said.contains("line 2 is empty"), "{said}");
+}

@@ -15,13 +15,16 @@ pub(super) const STRETCH: usize = crate::stream::outbox::LIMIT;
 /// and a lost or doubled one shows.
 const PERIOD: usize = 65_521;
 
-/// A message, repeated for ever.
+/// A message, or several, repeated for ever.
 #[derive(Debug)]
 pub struct Payload {
     /// A period, and then as much of its beginning as a stretch.
     table: Box<[u8]>,
     period: usize,
+    /// Of the longest message.
     size: usize,
+    /// Where each message of a period ends; empty if all are of one size.
+    ends: Box<[u64]>,
 }
 
 impl Payload {
@@ -43,6 +46,7 @@ impl Payload {
             table: extended(&period),
             period: PERIOD,
             size,
+            ends: Box::default(),
         }
     }
 
@@ -57,12 +61,86 @@ impl Payload {
             table: extended(text),
             period: text.len(),
             size: text.len(),
+            ends: Box::default(),
         }
     }
 
-    /// Bytes of one message.
+    /// One text after the other, and then the first again.
+    ///
+    /// # Panics
+    ///
+    /// Where there is none, or one is empty.
+    pub fn texts<'a>(texts: impl IntoIterator<Item = &'a [u8]>) -> Payload {
+        let (mut period, mut ends, mut size) = (Vec::new(), Vec::new(), 0);
+        for text in texts {
+            assert!(!text.is_empty(), "messages without bytes");
+            period.extend_from_slice(text);
+            ends.push(period.len() as u64);
+            size = size.max(text.len());
+        }
+        assert!(!ends.is_empty(), "no messages");
+        Payload {
+            table: extended(&period),
+            period: period.len(),
+            size,
+            ends: ends.into(),
+        }
+    }
+
+    /// Bytes of the longest message.
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// Bytes of the shortest message.
+    pub fn shortest(&self) -> usize {
+        let count = self.ends.len().max(1) as u64;
+        (0..count)
+            .map(|n| self.size_of(n))
+            .min()
+            .unwrap_or(self.size)
+    }
+
+    /// Whether there are several texts.
+    pub fn has_texts(&self) -> bool {
+        !self.ends.is_empty()
+    }
+
+    /// Bytes of the message of a number.
+    #[inline]
+    pub fn size_of(&self, number: u64) -> usize {
+        if self.ends.is_empty() {
+            return self.size;
+        }
+        (self.start_of(number + 1) - self.start_of(number)) as usize
+    }
+
+    /// Where in the stream the message of a number begins.
+    #[inline]
+    pub fn start_of(&self, number: u64) -> u64 {
+        if self.ends.is_empty() {
+            return number.wrapping_mul(self.size as u64);
+        }
+        let count = self.ends.len() as u64;
+        let before = (number % count).checked_sub(1);
+        let inside = before.map_or(0, |before| self.ends[before as usize]);
+        number / count * self.period as u64 + inside
+    }
+
+    /// How many messages end before `position`, or there.
+    #[inline]
+    pub fn complete(&self, position: u64) -> u64 {
+        if self.ends.is_empty() {
+            return position / self.size as u64;
+        }
+        let (laps, rest) = (position / self.period as u64, position % self.period as u64);
+        laps * self.ends.len() as u64 + self.ends.partition_point(|end| *end <= rest) as u64
+    }
+
+    /// The message of a number, if it is no longer than an outbox holds.
+    #[inline]
+    pub fn message(&self, number: u64) -> &[u8] {
+        self.stretch(self.start_of(number), self.size_of(number))
     }
 
     /// The stream from `position` on: `most` bytes, and no more than an outbox holds
@@ -93,6 +171,7 @@ mod tests {
             Payload::text(b"PING\r\n"),
             Payload::text(b"x"),
             Payload::text(&[7; 100_000]),
+            Payload::texts([&b"a"[..], b"bcd", b"ef"]),
         ] {
             for position in [0, 1, 5, 65_520, 65_521, 65_522, 1 << 40] {
                 let stretch = payload.stretch(position, STRETCH + 1);
@@ -101,6 +180,25 @@ mod tests {
                     |at: usize| payload.stretch(position + at as u64, 1)[0] == stretch[at];
                 assert!((0..STRETCH).step_by(997).all(is_right), "at {position}");
             }
+        }
+    }
+
+    #[test]
+    fn texts_follow_each_other_and_begin_again() {
+        let payload = Payload::texts([&b"a"[..], b"bcd", b"ef"]);
+        let message = |number| std::str::from_utf8(payload.message(number)).unwrap();
+        assert_eq!(
+            [0, 1, 2, 3, 4, 5].map(message),
+            ["a", "bcd", "ef", "a", "bcd", "ef"]
+        );
+        assert_eq!((payload.size(), payload.shortest()), (3, 1));
+        let complete = |position| payload.complete(position);
+        assert_eq!(
+            [0, 1, 2, 3, 4, 5, 6, 7, 11, 12].map(complete),
+            [0, 1, 1, 1, 2, 2, 3, 4, 5, 6]
+        );
+        for number in 0..20 {
+            assert_eq!(payload.complete(payload.start_of(number)), number);
         }
     }
 

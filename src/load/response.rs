@@ -62,6 +62,14 @@ pub struct Heard {
 }
 
 impl Heard {
+    /// Adds what came behind it.
+    fn add(&mut self, other: Heard) {
+        self.answers += other.answers;
+        self.wrong += other.wrong;
+        self.wrong_bytes += other.wrong_bytes;
+        self.wrong_at = self.wrong_at.or(other.wrong_at);
+    }
+
     /// Counts what was not as expected, on the connection of this number.
     #[cold]
     pub(super) fn complain(&self, tally: &mut Tally, number: u64) {
@@ -79,7 +87,8 @@ impl Heard {
 /// The answers of one connection as they arrive.
 #[derive(Clone, Debug, Default)]
 pub struct Reader {
-    /// Bytes that came so far.
+    /// Where in the stream of messages the answers began, and where they are.
+    origin: u64,
     position: u64,
     /// Bytes of the answer that is arriving.
     arrived: usize,
@@ -92,17 +101,29 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Takes the next bytes. `size` is how long messages are.
+    /// Of the answers to the messages from `position` of their stream on.
+    pub fn starting_at(position: u64) -> Reader {
+        Reader {
+            origin: position,
+            position,
+            ..Reader::default()
+        }
+    }
+
+    /// Takes the next bytes, which answer messages of `payload`.
     #[inline]
     pub fn take(
         &mut self,
         response: &Response,
-        size: usize,
+        payload: &Payload,
         expected: &Expected<'_>,
         bytes: &[u8],
     ) -> Heard {
         let size = match response {
-            Response::Same => size,
+            Response::Same if payload.has_texts() => {
+                return self.take_texts(payload, expected, bytes);
+            }
+            Response::Same => payload.size(),
             Response::Fixed(size) => *size,
             Response::Until(delimiter) => return self.take_delimited(delimiter, expected, bytes),
             Response::Prefix(prefix) => return self.take_prefixed(*prefix, expected, bytes),
@@ -112,6 +133,20 @@ impl Reader {
             return self.count(size, bytes.len());
         }
         self.take_checked(size, expected, bytes)
+    }
+
+    /// Answers that are as long as messages of different sizes.
+    fn take_texts(&mut self, payload: &Payload, expected: &Expected<'_>, bytes: &[u8]) -> Heard {
+        let (mut heard, mut rest) = (Heard::default(), bytes);
+        while !rest.is_empty() {
+            let number = payload.complete(self.position);
+            let more = payload.start_of(number + 1) - self.position;
+            let count = usize::try_from(more).map_or(rest.len(), |more| more.min(rest.len()));
+            let piece;
+            (piece, rest) = rest.split_at(count);
+            heard.add(self.take_checked(payload.size_of(number), expected, piece));
+        }
+        heard
     }
 
     /// Counts answers of `size` bytes that are as expected.
@@ -245,7 +280,7 @@ impl Reader {
         if !is_right {
             self.is_wrong = true;
             heard.wrong_bytes += 1;
-            heard.wrong_at = heard.wrong_at.or(Some(self.position));
+            heard.wrong_at = heard.wrong_at.or(Some(self.position - self.origin));
         }
     }
 
@@ -270,12 +305,9 @@ mod tests {
         cut: usize,
     ) -> Heard {
         let (mut reader, mut all) = (Reader::default(), Heard::default());
+        let payload = Payload::text(&vec![0; size]);
         for piece in bytes.chunks(cut) {
-            let heard = reader.take(response, size, expected, piece);
-            all.answers += heard.answers;
-            all.wrong += heard.wrong;
-            all.wrong_bytes += heard.wrong_bytes;
-            all.wrong_at = all.wrong_at.or(heard.wrong_at);
+            all.add(reader.take(response, &payload, expected, piece));
         }
         all
     }
@@ -295,6 +327,30 @@ mod tests {
             assert_eq!(count(&until("\r\n"), b"+OK\r\n\r\n\r\r\n-ERR"), 3);
             assert_eq!(count(&until("aab"), b"aaaabxaab"), 2);
             assert_eq!(count(&Response::None, &[0; 39]), 0);
+        }
+    }
+
+    #[test]
+    fn answers_are_as_long_as_the_messages_that_they_answer() {
+        let payload = Payload::texts([&b"a"[..], b"bcd", b"ef"]);
+        // From the second message on.
+        let start = payload.start_of(1);
+        for (bytes, answers, wrong, at) in [
+            ("bcdefabcdef", 5, 0, None),
+            ("bcdefabXdeX", 5, 2, Some(7)),
+            ("bcdefabcd", 4, 0, None),
+            ("bcdef", 2, 0, None),
+            ("bc", 0, 0, None),
+        ] {
+            for cut in 1..12 {
+                let (mut reader, mut heard) = (Reader::starting_at(start), Heard::default());
+                let expected = Expected::Stream(&payload);
+                for piece in bytes.as_bytes().chunks(cut) {
+                    heard.add(reader.take(&Response::Same, &payload, &expected, piece));
+                }
+                let got = (heard.answers, heard.wrong, heard.wrong_at);
+                assert_eq!(got, (answers, wrong, at), "{bytes} cut at {cut}");
+            }
         }
     }
 

@@ -43,6 +43,10 @@ pub(super) struct Messages {
         help_heading = "Messages"
     )]
     message_file: Option<PathBuf>,
+    /// Send the lines of --message-file, one a message, and then the first again: on streams with
+    /// their line ends, in datagrams without them. Each connection begins with another one
+    #[arg(long, requires = "message_file", help_heading = "Messages")]
+    lines: bool,
     /// What an answer is: same (as long as the message), until:TEXT, fixed:N (bytes), prefix:u8,
     /// u16, u32, u16le or u32le (a length, and so many bytes), datagram (of any length), or none
     /// [default: same, or as long as --expect; with --match datagram]
@@ -84,7 +88,11 @@ impl Messages {
     pub(super) fn terms(&self, is_datagram: bool) -> Result<Terms, Failure> {
         let text = self.text()?;
         let is_text = text.is_some();
-        let payload = text.map_or_else(|| Payload::pattern(self.size), |text| Payload::text(&text));
+        let payload = match text {
+            None => Payload::pattern(self.size),
+            Some(text) if self.lines => lines(&text, is_datagram)?,
+            Some(text) => Payload::text(&text),
+        };
         let expected = self
             .expect
             .as_ref()
@@ -124,7 +132,12 @@ impl Messages {
     /// The message as it is told in reports; `None`: the pattern.
     pub(super) fn told(&self) -> Option<String> {
         let file = self.message_file.as_ref();
-        let file = file.map(|file| format!("the file {}", file.display()));
+        let what = if self.lines {
+            "the lines of"
+        } else {
+            "the file"
+        };
+        let file = file.map(|file| format!("{what} {}", file.display()));
         self.message.clone().or(file)
     }
 
@@ -202,7 +215,9 @@ impl Messages {
             (Some(text), Response::Fixed(size)) if *size != text.len() => {
                 fails("--expect and --response fixed: are not of one length")
             }
-            (Some(text), Response::Same) if text.len() != payload.size() => {
+            (Some(text), Response::Same)
+                if text.len() != payload.size() || text.len() != payload.shortest() =>
+            {
                 fails("--expect is not as long as the message; leave --response same out")
             }
             _ if self.verify && *response != Response::Same => fails(
@@ -251,11 +266,37 @@ fn check_datagram(payload: &Payload, matching: Matching) -> Result<(), Failure> 
             "--size: datagrams are told apart by a number in their first 16 bytes; ask for 16 or \
              more, or send a --message as it is",
         )),
-        Matching::Field(field) if size < field.range().end => Err(usage(format_args!(
-            "--match {field}: the message has only {size} bytes; give a field inside it"
-        ))),
+        Matching::Field(field) if payload.shortest() < field.range().end => {
+            Err(usage(format_args!(
+                "--match {field}: a message has only {} bytes; give a field inside it",
+                payload.shortest()
+            )))
+        }
         _ => Ok(()),
     }
+}
+
+/// Each line of a text a message. On a stream, what is no whole line gets its end.
+fn lines(text: &[u8], is_datagram: bool) -> Result<Payload, Failure> {
+    let mut ended = text.to_vec();
+    if !ended.ends_with(b"\n") {
+        ended.push(b'\n');
+    }
+    let mut lines: Vec<&[u8]> = ended.split_inclusive(|byte| *byte == b'\n').collect();
+    if is_datagram {
+        for line in &mut lines {
+            *line = line.strip_suffix(b"\n").unwrap_or(line);
+            *line = line.strip_suffix(b"\r").unwrap_or(line);
+        }
+        if let Some(empty) = lines.iter().position(|line| line.is_empty()) {
+            return Err(usage(format_args!(
+                "--lines: line {} is empty, and a datagram without bytes cannot be told from \
+                 none; leave that line out",
+                empty + 1
+            )));
+        }
+    }
+    Ok(Payload::texts(lines))
 }
 
 fn prefix(text: &str) -> Result<Prefix, Failure> {

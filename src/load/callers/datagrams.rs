@@ -31,6 +31,8 @@ pub(in crate::load) struct Datagrams {
     slot: usize,
     /// Datagrams that may be on their way at once.
     depth: usize,
+    /// The number of the message in its first datagram that is answered.
+    first: u64,
     window: Window,
     /// In a closed loop with a pause: when the next datagrams may go.
     ready_at: VecDeque<Time>,
@@ -48,6 +50,7 @@ impl Datagrams {
     pub(in crate::load) fn new(desk: Rc<Desk>, slot: usize) -> Datagrams {
         let plan = &desk.plan;
         Datagrams {
+            first: desk.first_message(slot),
             depth: plan.depth.min(plan.matching.most_in_flight()),
             desk,
             slot,
@@ -85,7 +88,7 @@ impl Datagrams {
             desk.plan.payload.size(),
             desk.plan.response != Response::None,
         );
-        let (mut count, mut has_more) = (0, false);
+        let (mut count, mut bytes, mut has_more) = (0, 0, false);
         while !waits || self.window.waiting() < self.depth {
             if cx.room() < size {
                 self.is_blocked = true;
@@ -104,7 +107,7 @@ impl Datagrams {
             if desk.clock.is_measured(intended) {
                 self.first_measured = self.first_measured.min(self.window.next());
             }
-            self.say(cx, size);
+            bytes += self.say(cx);
             let sent = Sent::new(intended, now, self.free_since, Time::ZERO);
             desk.ledger.sent(&mut tally, sent);
             if waits {
@@ -112,6 +115,7 @@ impl Datagrams {
             } else {
                 desk.ledger.left(&mut tally, sent, now);
                 desk.roster.works();
+                self.first += 1;
                 if desk.think() > Duration::ZERO {
                     self.ready_at.push_back(now + desk.think());
                 }
@@ -121,7 +125,7 @@ impl Datagrams {
         if count > 0 {
             self.first_sent.get_or_insert(now);
             if desk.clock.measures(now) {
-                tally.bytes_sent += (count * size) as u64;
+                tally.bytes_sent += bytes as u64;
             }
         }
         cx.set_alarm(self.alarm(now));
@@ -148,11 +152,11 @@ impl Datagrams {
         }
     }
 
-    /// Sends the next datagram.
-    fn say(&self, cx: &mut Context<'_>, size: usize) {
+    /// Sends the next datagram; of how many bytes.
+    fn say(&self, cx: &mut Context<'_>) -> usize {
         let number = self.window.next();
         let plan = &self.desk.plan;
-        let bytes = plan.payload.stretch(number.wrapping_mul(size as u64), size);
+        let bytes = plan.payload.message(number.wrapping_add(self.first));
         match plan.matching {
             Matching::Order => {
                 cx.reply(bytes);
@@ -167,6 +171,7 @@ impl Datagrams {
                 cx.reply_vectored(&field.fill(bytes, &number.to_be_bytes()));
             }
         }
+        bytes.len()
     }
 
     /// What tells this socket's datagrams from those of another one, or of another run, whose
@@ -234,16 +239,16 @@ impl Datagrams {
     /// Whether an answer is what it should be.
     fn is_right(&self, answer: &[u8], number: u64) -> bool {
         let plan = &self.desk.plan;
-        let size = plan.payload.size();
+        let question = || plan.payload.message(number.wrapping_add(self.first));
         let is_as_long = match &plan.response {
-            Response::Same => answer.len() == size,
+            Response::Same => answer.len() == question().len(),
             Response::Fixed(size) => answer.len() == *size,
             Response::Until(delimiter) => answer.ends_with(delimiter.text()),
             Response::Prefix(_) | Response::Datagram | Response::None => true,
         };
         let right = match &plan.check {
             Check::None => return is_as_long,
-            Check::Echo => plan.payload.stretch(number.wrapping_mul(size as u64), size),
+            Check::Echo => question(),
             Check::Text(text) => text,
         };
         is_as_long

@@ -33,11 +33,12 @@ pub(super) struct Exchanges {
 
 impl Exchanges {
     pub(super) fn new(desk: Rc<Desk>, opening: Opening) -> Exchanges {
+        let line = Line::new(desk, opening);
         Exchanges {
-            line: Line::new(desk, opening),
+            reader: Reader::starting_at(line.said),
+            line,
             ready_at: VecDeque::new(),
             free_since: Time::ZERO,
-            reader: Reader::default(),
         }
     }
 
@@ -147,7 +148,7 @@ impl Service for Exchanges {
         let desk = &self.line.desk;
         let heard = self.reader.take(
             &desk.plan.response,
-            desk.plan.payload.size(),
+            &desk.plan.payload,
             &desk.expected(),
             input,
         );

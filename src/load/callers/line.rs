@@ -35,7 +35,10 @@ pub(super) struct Line {
     /// When it was made; [`Time::NEVER`] before.
     pub(super) opened: Time,
     pub(super) in_flight: InFlight,
-    /// Bytes said, and bytes still to be said.
+    /// Its first message, and its next one, by their numbers.
+    pub(super) first: u64,
+    next: u64,
+    /// How far in the stream of messages bytes were said, and bytes still to be said.
     pub(super) said: u64,
     pub(super) pending: u64,
     /// When the first message was sent.
@@ -52,12 +55,15 @@ impl Line {
             .message
             .into_iter()
             .for_each(|sent| in_flight.push(sent));
+        let first = desk.first_message(opening.slot);
         Line {
+            first,
+            next: first,
+            said: desk.plan.payload.start_of(first),
             desk,
             opening,
             opened: Time::NEVER,
             in_flight,
-            said: 0,
             pending: 0,
             first_sent: None,
             has_heard: false,
@@ -115,7 +121,14 @@ impl Line {
     pub(super) fn begin(&mut self, sent: Sent) {
         self.desk.ledger.sent(&mut self.desk.ledger.tally(), sent);
         self.in_flight.push(sent);
-        self.pending += self.desk.plan.payload.size() as u64;
+        self.owe();
+    }
+
+    /// The bytes of the next message are to be said.
+    #[inline]
+    pub(super) fn owe(&mut self) {
+        self.pending += self.desk.plan.payload.size_of(self.next) as u64;
+        self.next += 1;
     }
 
     /// Says what is pending, as far as there is room.

@@ -90,9 +90,9 @@ impl Pour {
 /// Counts the messages that have left, of which there were `before`: not those that still wait here
 /// for the target to take them. How many more there are.
 pub(super) fn settle_left(line: &mut Line, before: u64, cx: &Context<'_>, now: Time) -> u64 {
-    let waits = outbox::LIMIT.saturating_sub(cx.room()) as u64;
-    let size = line.desk.plan.payload.size() as u64;
-    let left = line.said.saturating_sub(waits) / size;
+    let said_here = line.said - line.desk.plan.payload.start_of(line.first);
+    let waits = said_here.min(outbox::LIMIT.saturating_sub(cx.room()) as u64);
+    let left = line.desk.plan.payload.complete(line.said - waits) - line.first;
     let mut count = 0;
     while before + count < left {
         let Some(sent) = line.in_flight.pop() else {

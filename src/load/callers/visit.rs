@@ -30,9 +30,10 @@ pub(super) struct Visit {
 
 impl Visit {
     pub(super) fn new(desk: Rc<Desk>, opening: Opening) -> Visit {
+        let line = Line::new(desk, opening);
         Visit {
-            line: Line::new(desk, opening),
-            reader: Reader::default(),
+            reader: Reader::starting_at(line.said),
+            line,
             head_start: Duration::ZERO,
         }
     }
@@ -82,7 +83,7 @@ impl Service for Visit {
             return self.line.leave();
         }
         if let Some(sent) = self.line.opening.message {
-            self.line.pending = desk.plan.payload.size() as u64;
+            self.line.owe();
             cx.set_alarm(sent.sent.after(desk.plan.timeout));
         }
         self.proceed(cx, now)
@@ -97,7 +98,7 @@ impl Service for Visit {
         self.line.heard(now, input.len());
         let heard = self.reader.take(
             &desk.plan.response,
-            desk.plan.payload.size(),
+            &desk.plan.payload,
             &desk.expected(),
             input,
         );

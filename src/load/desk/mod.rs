@@ -7,7 +7,7 @@ mod clock;
 mod ledger;
 mod roster;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub(super) struct Desk {
     pub(super) clock: Rc<Clock>,
     pub(super) ledger: Rc<Ledger>,
     pub(super) roster: Roster,
+    /// Connections that were begun for one message each.
+    visits: Cell<u64>,
     /// When messages are due, in an open loop that has begun.
     timetable: RefCell<Option<Timetable>>,
 }
@@ -46,6 +48,7 @@ impl Desk {
             ledger: Rc::new(Ledger::new(Rc::clone(&clock), &plan, quota)),
             clock,
             roster: Roster::new(if plan.churn { 0 } else { lanes.count }),
+            visits: Cell::new(0),
             timetable: RefCell::default(),
             plan,
         })
@@ -83,6 +86,18 @@ impl Desk {
     /// The number of the connection of a slot, among those of all generators.
     pub(super) fn number(&self, slot: usize) -> u64 {
         self.lanes.first + slot as u64
+    }
+
+    /// The number of the first message of a connection that is begun now. Where there are several
+    /// texts, each connection begins with another one.
+    pub(super) fn first_message(&self, slot: usize) -> u64 {
+        if !self.plan.payload.has_texts() {
+            0
+        } else if self.plan.churn {
+            self.lanes.first + self.visits.replace(self.visits.get() + 1)
+        } else {
+            self.number(slot)
+        }
     }
 
     /// When the next message of a slot is due; `None` in a closed loop.
