@@ -3,10 +3,10 @@
 
 mod common;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use common::{
@@ -430,4 +430,155 @@ fn an_empty_line_is_no_datagram() {
     let (status, _, said) = run_to_end(&args);
     assert_eq!(status, 2);
     assert!(said.contains("line 2 is empty"), "{said}");
+}
+
+/// A target of lines that wants a word first: any other connection is reset. Answers `ok` to each
+/// line behind it, and tells how many those were on each connection that has ended.
+fn gate() -> (String, mpsc::Receiver<u64>) {
+    let listener = TcpListener::bind(loopback()).unwrap();
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+    let (tell, counts) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (stream, tell) = (stream.unwrap(), tell.clone());
+            thread::spawn(move || {
+                stream.set_nodelay(true).unwrap();
+                let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                if lines.next().as_deref() != Some("please") {
+                    return common::reset(stream);
+                }
+                (&stream).write_all(b"welcome\n").unwrap();
+                let answered = lines.map_while(|_| (&stream).write_all(b"ok\n").ok());
+                // The test may be over.
+                let _ = tell.send(answered.count() as u64);
+            });
+        }
+    });
+    (endpoint, counts)
+}
+
+const LINE: [&str; 4] = ["--message", "work\\n", "--response", "until:\\n"];
+const PLEASE: [&str; 2] = ["--first-message", "please\\n"];
+
+#[test]
+fn the_first_message_of_a_connection_is_answered_and_not_measured() {
+    for more in [
+        &["-c", "4", "--depth", "3"][..],
+        &["-c", "4", "-r", "1k"],
+        &["-c", "4", "--churn"],
+        &["-c", "4", "--lifetime", "5"],
+    ] {
+        let (endpoint, _counts) = gate();
+        let args = [&["-n", "100"][..], &LINE, &PLEASE, more].concat();
+        let (status, report, said) = load(&endpoint, &args);
+        assert_eq!((status, said.as_str()), (0, ""), "{more:?}");
+        assert_eq!(messages(&report), [100, 100, 0, 0], "{more:?}");
+        assert_eq!(count(&report, "/errors/total"), 0, "{more:?}");
+        assert_eq!(count(&report, "/settings/first_message_bytes"), 7);
+    }
+    // Without it, the target lets nobody in.
+    let (endpoint, _counts) = gate();
+    let args = [&["-c", "1", "-n", "1"][..], &LINE].concat();
+    let (status, report, _) = load(&endpoint, &args);
+    assert_eq!((status, count(&report, "/messages/answered")), (1, 0));
+}
+
+#[test]
+fn a_first_message_without_an_answer_is_given_up() {
+    let server = Server::start(&["tcp://127.0.0.1:0", "--service", "discard"]);
+    let endpoint = format!("tcp://{}", server.address(0));
+    let args = [
+        "load",
+        &endpoint,
+        "-c",
+        "1",
+        "-n",
+        "1",
+        "--timeout",
+        "100ms",
+    ];
+    let (status, _, said) = run_to_end(&[&args[..], &LINE, &PLEASE].concat());
+    assert_eq!(status, 4, "{said}");
+}
+
+#[test]
+fn a_connection_is_closed_after_so_many_messages() {
+    for more in [&["--depth", "4"][..], &["-r", "2k"]] {
+        let (endpoint, counts) = gate();
+        let lifetime = ["-c", "1", "-n", "100", "--lifetime", "10"];
+        let args = [&lifetime[..], &LINE, &PLEASE, more].concat();
+        let (status, report, said) = load(&endpoint, &args);
+        assert_eq!((status, said.as_str()), (0, ""), "{more:?}");
+        assert_eq!(messages(&report), [100, 100, 0, 0], "{more:?}");
+        assert_eq!(count(&report, "/connections/opened"), 10, "{more:?}");
+        assert_eq!(count(&report, "/settings/lifetime_messages"), 10);
+        for _ in 0..10 {
+            assert_eq!(counts.recv_timeout(common::PATIENCE), Ok(10), "{more:?}");
+        }
+    }
+    // Where no answer is waited for, all that was sent arrives.
+    let server = Server::start(&["tcp://127.0.0.1:0", "--service", "discard"]);
+    let endpoint = format!("tcp://{}", server.address(0));
+    let args = [
+        "-c",
+        "1",
+        "-n",
+        "100",
+        "--lifetime",
+        "10",
+        "--response",
+        "none",
+    ];
+    let (status, report, said) = load(&endpoint, &args);
+    assert_eq!((status, said.as_str()), (0, ""));
+    assert_eq!(count(&report, "/messages/left"), 100);
+    assert_eq!(count(&report, "/connections/opened"), 10);
+}
+
+#[test]
+fn a_connection_is_closed_after_a_time_and_no_message_is_lost() {
+    for more in [&["--depth", "4"][..], &["-r", "2k"], &["--think", "1ms"]] {
+        let (endpoint, _counts) = gate();
+        let lifetime = [
+            "-c",
+            "3",
+            "-d",
+            "1s",
+            "--warmup",
+            "off",
+            "--lifetime",
+            "50ms",
+        ];
+        let args = [&lifetime[..], &LINE, &PLEASE, more].concat();
+        let (status, report, said) = load(&endpoint, &args);
+        assert_eq!((status, said.as_str()), (0, ""), "{more:?}");
+        assert_eq!(count(&report, "/errors/total"), 0, "{more:?}");
+        let due = count(&report, "/messages/due");
+        assert_eq!(count(&report, "/messages/answered"), due, "{more:?}");
+        assert!(count(&report, "/connections/opened") > 6, "{more:?}");
+    }
+}
+
+#[test]
+fn redis_takes_a_first_message() {
+    let scratch = Scratch::new();
+    let Some((mut redis, endpoint)) = redis(&scratch) else {
+        return;
+    };
+    let args = ["-c", "3", "-n", "300", "--depth", "5", "--lifetime", "20"];
+    let ping = [
+        "--message",
+        r"PING\r\n",
+        "--expect",
+        r"+PONG\r\n",
+        "--response",
+        r"until:\r\n",
+    ];
+    let first = ["--first-message", r"CLIENT SETNAME load\r\n"];
+    let (status, report, said) = load(&endpoint, &[&args[..], &ping, &first].concat());
+    assert_eq!((status, said.as_str()), (0, ""));
+    assert_eq!(messages(&report), [300, 300, 0, 0]);
+    assert_eq!(count(&report, "/errors/total"), 0);
+    redis.kill().unwrap();
+    redis.wait().unwrap();
 }

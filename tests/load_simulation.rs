@@ -33,6 +33,8 @@ fn plan(law: Law) -> Plan {
         connections: 3,
         sources: Vec::new(),
         payload: Payload::pattern(64),
+        first: None,
+        lifetime: None,
         response: Response::Same,
         check: Check::Echo,
         matching: Matching::Order,

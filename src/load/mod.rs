@@ -63,7 +63,7 @@ pub use self::matching::{Field, HEADER, Matching};
 pub use self::orders::{Concluded, Lanes, News, Orders, ReachError};
 pub use self::pace::Pace;
 pub use self::payload::Payload;
-pub use self::plan::{Check, Law, Plan};
+pub use self::plan::{Check, Law, Lifetime, Plan};
 pub use self::response::{Expected, Heard, Prefix, Reader, Response};
 pub use self::schedule::{Arrivals, Lane, Schedule};
 pub use self::search::{Found, PaceSearch};

@@ -28,6 +28,15 @@ pub enum Law {
     },
 }
 
+/// How long a connection is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// For so many messages.
+    Messages(u64),
+    /// For so long, and until its last message is answered.
+    Time(Duration),
+}
+
 /// What an answer is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Check {
@@ -48,6 +57,9 @@ pub struct Plan {
     pub sources: Vec<IpAddr>,
     /// What is sent.
     pub payload: Payload,
+    /// What is sent once on each connection before it is used. Its answer is waited for, and not
+    /// measured.
+    pub first: Option<Payload>,
     /// What an answer is.
     pub response: Response,
     /// What an answer is compared with.
@@ -67,6 +79,8 @@ pub struct Plan {
     pub depth: usize,
     /// Whether each message has a connection of its own.
     pub churn: bool,
+    /// When a connection is closed and opened again. `None`: never.
+    pub lifetime: Option<Lifetime>,
     /// When an answer, or a connection, is given up. `None`: never.
     pub timeout: Option<Duration>,
     /// Connections begun in a second, at most.

@@ -139,6 +139,8 @@ mod tests {
             connections,
             sources: Vec::new(),
             payload: Payload::pattern(64),
+            first: None,
+            lifetime: None,
             response: Response::Same,
             check: Check::None,
             matching: Matching::Order,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use mynah::Endpoint;
-use mynah::load::{Goal, Law, Matching, Measured, Pace, Plan, Response};
+use mynah::load::{Goal, Law, Lifetime, Matching, Measured, Pace, Plan, Response};
 
 use super::messages::{Messages, Terms};
 use super::timing::Timing;
@@ -77,6 +77,16 @@ pub(super) struct Load {
     /// A connection for each message: connect, one exchange, close
     #[arg(long, conflicts_with = "depth", help_heading = "Pace")]
     churn: bool,
+    /// Close a connection and open it again after so many messages, such as 100, or after so long,
+    /// such as 10s; what is in flight is answered first
+    #[arg(
+        long,
+        value_name = "N|D",
+        value_parser = lifetime,
+        conflicts_with = "churn",
+        help_heading = "Pace"
+    )]
+    lifetime: Option<Lifetime>,
     /// Begin so many connections a second at most
     #[arg(long, value_name = "R", help_heading = "Pace")]
     connect_rate: Option<Pace>,
@@ -208,6 +218,7 @@ impl Load {
             connections: self.connections.into(),
             sources: self.source.clone(),
             payload: terms.payload,
+            first: terms.first,
             response: terms.response,
             check: terms.check,
             matching: terms.matching,
@@ -217,6 +228,7 @@ impl Load {
             stages: self.timing.stages(),
             depth: self.depth.map_or(default_depth, |depth| depth as usize),
             churn: self.churn,
+            lifetime: self.lifetime,
             timeout: self.timeout(duration).0,
             connect_rate: self.connect_rate,
             handshakes: self.handshakes as usize,
@@ -291,6 +303,9 @@ impl Load {
         if self.is_datagram() && self.churn {
             return fails("--churn: a datagram has no connection to open and close; leave it out");
         }
+        if self.is_datagram() && self.lifetime.is_some() {
+            return fails("--lifetime: a datagram socket has no connection; leave it out");
+        }
         let most = terms.matching.most_in_flight();
         if self.depth.is_some_and(|depth| depth as usize > most) {
             return Err(usage(format_args!(
@@ -328,6 +343,21 @@ impl TryFrom<Load> for load::Config {
                 hdr: words.hdr,
             },
         })
+    }
+}
+
+/// A number of messages, or a time.
+fn lifetime(text: &str) -> Result<Lifetime, String> {
+    match (text.parse(), timeout(text)) {
+        (Ok(0), _) => Err("a connection carries one message at least; --churn is for one".into()),
+        (Ok(messages), _) => Ok(Lifetime::Messages(messages)),
+        (Err(_), Ok(Timeout(Some(time)))) => Ok(Lifetime::Time(time)),
+        (Err(_), Ok(Timeout(None))) => Err("without --lifetime a connection is kept".into()),
+        (Err(_), Err(_)) => Err(
+            "a lifetime is a number of messages, such as 100, or a time, \
+            such as 10s"
+                .into(),
+        ),
     }
 }
 
@@ -462,6 +492,15 @@ mod tests {
             ("tcp://127.0.0.1:7 --response until:", "is missing"),
             ("tcp://127.0.0.1:7 --response prefix:u64", "u8, u16 or u32"),
             ("tcp://127.0.0.1:7 --response prefix", "knows no 'prefix'"),
+            ("tcp://127.0.0.1:7 --lines", "--message-file"),
+            ("udp://127.0.0.1:7 --first-message x", "no connection"),
+            ("tcp://127.0.0.1:7 --first-message=", "is empty"),
+            ("tcp://127.0.0.1:7 --lifetime 0", "at least"),
+            ("tcp://127.0.0.1:7 --lifetime 0s", "a lifetime is"),
+            ("tcp://127.0.0.1:7 --lifetime off", "is kept"),
+            ("tcp://127.0.0.1:7 --lifetime long", "a lifetime is"),
+            ("tcp://127.0.0.1:7 --lifetime 9 --churn", "cannot be used"),
+            ("udp://127.0.0.1:7 --lifetime 9", "no connection"),
             ("tcp://127.0.0.1:7 --response datagram", "a stream has none"),
             ("tcp://127.0.0.1:7 --match 0:2", "--match is for datagrams"),
             ("udp://127.0.0.1:7 --match 2", "OFFSET:LEN"),

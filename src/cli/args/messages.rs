@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use mynah::load::{Check, Field, HEADER, Matching, Payload, Prefix, Response};
 use mynah::service::{Delimiter, Width};
+use mynah::stream::outbox;
 
 use super::{bytes_of, usage};
 use crate::cli::charset::Charset;
@@ -47,6 +48,10 @@ pub(super) struct Messages {
     /// their line ends, in datagrams without them. Each connection begins with another one
     #[arg(long, requires = "message_file", help_heading = "Messages")]
     lines: bool,
+    /// Send this text once on each connection before it is used, and wait for its answer, which is
+    /// what --response says; neither is measured
+    #[arg(long, value_name = "TEXT", help_heading = "Messages")]
+    first_message: Option<String>,
     /// What an answer is: same (as long as the message), until:TEXT, fixed:N (bytes), prefix:u8,
     /// u16, u32, u16le or u32le (a length, and so many bytes), datagram (of any length), or none
     /// [default: same, or as long as --expect; with --match datagram]
@@ -78,6 +83,7 @@ pub(super) struct Messages {
 /// What the words amount to.
 pub(super) struct Terms {
     pub(super) payload: Payload,
+    pub(super) first: Option<Payload>,
     pub(super) response: Response,
     pub(super) check: Check,
     pub(super) matching: Matching,
@@ -123,10 +129,32 @@ impl Messages {
         };
         Ok(Terms {
             payload,
+            first: self.first(is_datagram)?,
             response,
             check,
             matching,
         })
+    }
+
+    fn first(&self, is_datagram: bool) -> Result<Option<Payload>, Failure> {
+        let Some(text) = &self.first_message else {
+            return Ok(None);
+        };
+        let text = bytes_of("--first-message", text, self.encoding)?;
+        match text.len() {
+            _ if is_datagram => Err(usage(
+                "--first-message: datagrams have no connection to begin; leave it out",
+            )),
+            0 => Err(usage(
+                "--first-message: the text is empty; leave the option out",
+            )),
+            1..=outbox::LIMIT => Ok(Some(Payload::text(&text))),
+            length => Err(usage(format_args!(
+                "--first-message: {length} bytes are more than the {} that can be sent at once; \
+                 shorten it",
+                outbox::LIMIT
+            ))),
+        }
     }
 
     /// The message as it is told in reports; `None`: the pattern.

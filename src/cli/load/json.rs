@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use mynah::load::{
-    Check, Distribution, Found, Goal, Law, Mark, Matching, Pace, Plan, Response, Verdict,
+    Check, Distribution, Found, Goal, Law, Lifetime, Mark, Matching, Pace, Payload, Plan, Response,
+    Verdict,
 };
 use serde::Serialize;
 
@@ -69,6 +70,10 @@ struct Settings<'a> {
     /// `null`: any number.
     depth: Option<usize>,
     churn: bool,
+    /// `null`: connections are kept. Messages, or seconds.
+    lifetime_messages: Option<u64>,
+    lifetime_seconds: Option<f64>,
+    first_message_bytes: Option<usize>,
     think_seconds: f64,
     timeout_seconds: Option<f64>,
     warmup_seconds: f64,
@@ -339,6 +344,15 @@ fn settings<'a>(setting: &'a Setting, plan: &Plan) -> Settings<'a> {
         },
         depth: (plan.depth < usize::MAX).then_some(plan.depth),
         churn: plan.churn,
+        lifetime_messages: match plan.lifetime {
+            Some(Lifetime::Messages(messages)) => Some(messages),
+            Some(Lifetime::Time(_)) | None => None,
+        },
+        lifetime_seconds: match plan.lifetime {
+            Some(Lifetime::Time(time)) => Some(seconds(time)),
+            Some(Lifetime::Messages(_)) | None => None,
+        },
+        first_message_bytes: plan.first.as_ref().map(Payload::size),
         think_seconds: seconds(think),
         timeout_seconds: plan.timeout.map(seconds),
         warmup_seconds: seconds(plan.warmup),

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use mynah::load::{Check, Distribution, Found, Law, Mark, Matching, Plan, Response, Tally};
+use mynah::load::{
+    Check, Distribution, Found, Law, Lifetime, Mark, Matching, Plan, Response, Tally,
+};
 
 use super::Setting;
 use super::record::{Record, Searched};
@@ -95,10 +97,13 @@ pub(super) fn headline(setting: &Setting, plan: &Plan, record: &Record) -> Strin
         usize::MAX => ", any number in flight".to_owned(),
         depth => format!(", {depth} in flight each"),
     };
-    let churn = if plan.churn {
-        ", a connection for each message"
-    } else {
-        ""
+    let churn = match plan.lifetime {
+        _ if plan.churn => ", a connection for each message".to_owned(),
+        Some(Lifetime::Messages(messages)) => {
+            format!(", a connection for each {} messages", count(messages))
+        }
+        Some(Lifetime::Time(lifetime)) => format!(", a connection each {}", time(lifetime)),
+        None => String::new(),
     };
     let check = match (&plan.check, &plan.response) {
         (Check::None, Response::None) => ", no answers",

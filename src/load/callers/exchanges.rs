@@ -45,11 +45,14 @@ impl Exchanges {
     /// Sends what is due and has room, and asks to be called when more is.
     #[inline]
     fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
-        while self.line.in_flight.len() < self.line.desk.plan.depth {
+        while self.line.in_flight.len() < self.line.desk.plan.depth && !self.line.is_spent(now) {
             let Some(sent) = next_due(&self.line, &mut self.ready_at, self.free_since, now) else {
                 break;
             };
             self.line.begin(sent);
+        }
+        if self.line.retires(now) {
+            return self.line.make_room();
         }
         let action = self.line.say(cx, now);
         cx.set_alarm(self.alarm(now));
@@ -65,10 +68,12 @@ impl Exchanges {
         }
         let oldest = self.line.in_flight.oldest();
         let answer = oldest.map_or(Time::NEVER, |sent| sent.sent.after(plan.timeout));
-        if self.line.in_flight.len() >= plan.depth {
+        if self.line.in_flight.len() >= plan.depth || self.line.is_spent(now) {
             return answer;
         }
-        answer.min(desk.next_at(self.line.opening.slot, self.ready_at.front().copied()))
+        answer
+            .min(self.line.expires_at())
+            .min(desk.next_at(self.line.opening.slot, self.ready_at.front().copied()))
     }
 
     /// Takes the answers that came, which lay in the socket for `unread`.

@@ -7,6 +7,7 @@
 use std::rc::Rc;
 
 use crate::load::desk::{Desk, InFlight, Vacancy};
+use crate::load::plan::Lifetime;
 use crate::load::sent::Sent;
 use crate::load::trouble::Trouble;
 use crate::service::{Action, Context};
@@ -153,6 +154,38 @@ impl Line {
         }
     }
 
+    /// When no message begins on this connection any more, by the clock.
+    #[inline]
+    pub(super) fn expires_at(&self) -> Time {
+        match self.desk.plan.lifetime {
+            Some(Lifetime::Time(lifetime)) => {
+                let used_from = self.opened.max(self.desk.clock.start());
+                used_from.after(Some(lifetime))
+            }
+            Some(Lifetime::Messages(_)) | None => Time::NEVER,
+        }
+    }
+
+    /// Whether no message begins on this connection any more.
+    #[inline]
+    pub(super) fn is_spent(&self, now: Time) -> bool {
+        match self.desk.plan.lifetime {
+            None => false,
+            Some(Lifetime::Messages(most)) => self.next - self.first >= most,
+            Some(Lifetime::Time(_)) => now >= self.expires_at(),
+        }
+    }
+
+    /// Whether another connection is to take the place of this one. Without messages for that one
+    /// this one stays.
+    #[inline]
+    pub(super) fn retires(&self, now: Time) -> bool {
+        self.is_spent(now)
+            && self.in_flight.len() == 0
+            && self.pending == 0
+            && self.desk.has_more(self.opening.slot, now)
+    }
+
     /// Whether the oldest message in flight has waited for its answer as long as it may.
     pub(super) fn is_overdue(&self, now: Time) -> bool {
         let timeout = self.desk.plan.timeout;
@@ -221,6 +254,9 @@ impl Line {
         let words = match reason {
             CloseReason::Refused => "connection refused".to_owned(),
             CloseReason::Reset => "reset by the peer".to_owned(),
+            CloseReason::TimedOut if !was_open && self.desk.plan.first.is_some() => {
+                "no connection, or no answer to its first message, in time".to_owned()
+            }
             CloseReason::TimedOut if !was_open => "no connection in time".to_owned(),
             CloseReason::WriteTimeout => {
                 "the peer took nothing of what was sent in time".to_owned()

@@ -4,6 +4,7 @@
 
 mod datagrams;
 mod exchanges;
+mod greeted;
 mod line;
 mod pour;
 mod visit;
@@ -18,12 +19,16 @@ use std::rc::Rc;
 /// What a connection of the run does once it is open.
 pub(super) fn on_stream(desk: &Rc<Desk>, opening: Opening) -> Box<dyn Service> {
     let plan = &desk.plan;
-    let desk = Rc::clone(desk);
-    if plan.churn {
-        Box::new(visit::Visit::new(desk, opening))
+    let shared = Rc::clone(desk);
+    let caller: Box<dyn Service> = if plan.churn {
+        Box::new(visit::Visit::new(shared, opening))
     } else if plan.response == Response::None {
-        Box::new(pour::Pour::new(desk, opening))
+        Box::new(pour::Pour::new(shared, opening))
     } else {
-        Box::new(exchanges::Exchanges::new(desk, opening))
+        Box::new(exchanges::Exchanges::new(shared, opening))
+    };
+    match plan.first {
+        Some(_) => Box::new(greeted::Greeted::new(Rc::clone(desk), caller)),
+        None => caller,
     }
 }

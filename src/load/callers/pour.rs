@@ -49,7 +49,7 @@ impl Pour {
             // What became due meanwhile is late because the target took no more.
             self.free_since = now;
         }
-        while self.line.pending < STRETCH as u64 {
+        while self.line.pending < STRETCH as u64 && !self.line.is_spent(now) {
             let Some(sent) = next_due(&self.line, &mut self.ready_at, self.free_since, now) else {
                 break;
             };
@@ -61,6 +61,9 @@ impl Pour {
         self.is_blocked = self.line.pending >= STRETCH as u64;
         let action = self.line.say(cx, now);
         self.left += settle_left(&mut self.line, self.left, cx, now);
+        if self.line.retires(now) {
+            return self.line.make_room();
+        }
         cx.set_alarm(self.alarm(now));
         let is_flood = !is_open_loop
             && think == Duration::ZERO
@@ -79,11 +82,12 @@ impl Pour {
         if now < clock.start() {
             return clock.start();
         }
-        if self.is_blocked {
+        if self.is_blocked || self.line.is_spent(now) {
             return Time::NEVER;
         }
         let ready = self.ready_at.front().copied();
-        self.line.desk.next_at(self.line.opening.slot, ready)
+        let next = self.line.desk.next_at(self.line.opening.slot, ready);
+        next.min(self.line.expires_at())
     }
 }
 

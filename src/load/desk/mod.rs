@@ -139,6 +139,15 @@ impl Desk {
         }
     }
 
+    /// Whether a slot has messages left to send before the end.
+    #[cold]
+    pub(super) fn has_more(&self, slot: usize, now: Time) -> bool {
+        match self.plan.law {
+            Law::Open { .. } => self.next_at(slot, None) < Time::NEVER,
+            Law::Closed { .. } => self.ledger.quota() > 0 && now < self.clock.end(),
+        }
+    }
+
     /// A message is not to be sent after all: it is the next one again.
     pub(super) fn give_back(&self, slot: usize, intended: Time) {
         if let Some(timetable) = self.timetable.borrow_mut().as_mut() {
