@@ -582,3 +582,77 @@ fn redis_takes_a_first_message() {
     redis.kill().unwrap();
     redis.wait().unwrap();
 }
+
+/// Answers `ok` to each line, and tells all lines.
+fn recorder() -> (String, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind(loopback()).unwrap();
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+    let (tell, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (stream, tell) = (stream.unwrap(), tell.clone());
+            thread::spawn(move || {
+                stream.set_nodelay(true).unwrap();
+                for line in BufReader::new(&stream).lines().map_while(Result::ok) {
+                    tell.send(line).unwrap();
+                    // One that waits for no answer may have gone.
+                    let _ = (&stream).write_all(b"ok\n");
+                }
+            });
+        }
+    });
+    (endpoint, lines)
+}
+
+#[test]
+fn messages_have_numbers_where_the_template_says_so() {
+    let template = ["--template", "--message", r"{{{conn}}} {seq}\n"];
+    let until = ["--response", r"until:\n"];
+    for more in [
+        &["-c", "2", "--depth", "7", until[0], until[1]][..],
+        &["-c", "2", "-r", "2k", until[0], until[1]],
+        &["-c", "2", "--response", "none"],
+        &["-c", "2", "--churn", until[0], until[1]],
+        &["-c", "2", "--churn", "--response", "none"],
+        &["-c", "2", "--lifetime", "300", "--response", "none"],
+    ] {
+        let (endpoint, lines) = recorder();
+        let args = [&["-n", "300"][..], &template, more].concat();
+        let (status, report, said) = load(&endpoint, &args);
+        assert_eq!((status, said.as_str()), (0, ""), "{more:?}");
+        assert_eq!(count(&report, "/errors/total"), 0, "{more:?}");
+        assert_eq!(report["settings"]["template"], true);
+        let next = || lines.recv_timeout(common::PATIENCE).unwrap();
+        let mut lines: Vec<String> = (0..300).map(|_| next()).collect();
+        lines.sort();
+        lines.dedup();
+        assert_eq!(lines.len(), 300, "{more:?}");
+        assert!(lines.iter().any(|line| line == "{0} 1"), "{more:?}");
+        let is_right = |line: &String| line.starts_with("{0} ") || line.starts_with("{1} ");
+        assert!(lines.iter().all(is_right), "{more:?}");
+    }
+}
+
+#[test]
+fn datagrams_are_made_of_a_template_too() {
+    let (tell, questions) = mpsc::channel();
+    let endpoint = target(move |_, question| {
+        tell.send(question.to_vec()).unwrap();
+        vec![question.to_vec()]
+    });
+    let args = ["-c", "1", "-n", "200", "-r", "2k", "--match", "0:2"];
+    let template = ["--template", "--message", "..{seq} {time}"];
+    let (status, report, said) = load(&endpoint, &[&args[..], &template].concat());
+    assert_eq!((status, said.as_str()), (0, ""));
+    assert_eq!(
+        (messages(&report), fates(&report)),
+        ([200, 200, 0, 0], [0; 4])
+    );
+    for (number, question) in questions.iter().take(200).enumerate() {
+        assert_eq!(question[..2], (number as u16).to_be_bytes());
+        let rest = std::str::from_utf8(&question[2..]).unwrap();
+        let (sequence, time) = rest.split_once(' ').unwrap();
+        assert_eq!(sequence, (number + 1).to_string());
+        assert!(time.starts_with("20") && time.ends_with('Z'), "{time}");
+    }
+}

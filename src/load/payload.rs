@@ -6,6 +6,7 @@
 //!
 //! Tests: below.
 
+use crate::service::Template;
 use crate::values::dice::Dice;
 
 /// The longest contiguous part: what an outbox can take.
@@ -25,6 +26,8 @@ pub struct Payload {
     size: usize,
     /// Where each message of a period ends; empty if all are of one size.
     ends: Box<[u64]>,
+    /// What each message is made of; then none of the above but the size is used.
+    template: Option<Template>,
 }
 
 impl Payload {
@@ -47,6 +50,7 @@ impl Payload {
             period: PERIOD,
             size,
             ends: Box::default(),
+            template: None,
         }
     }
 
@@ -62,6 +66,7 @@ impl Payload {
             period: text.len(),
             size: text.len(),
             ends: Box::default(),
+            template: None,
         }
     }
 
@@ -84,7 +89,31 @@ impl Payload {
             period: period.len(),
             size,
             ends: ends.into(),
+            template: None,
         }
+    }
+
+    /// Messages that each are made when they are sent.
+    ///
+    /// # Panics
+    ///
+    /// Where they could be empty.
+    pub fn template(template: Template) -> Payload {
+        let size = template.longest();
+        assert!(size > 0, "messages without bytes");
+        Payload {
+            table: Box::default(),
+            period: 1,
+            size,
+            ends: Box::default(),
+            template: Some(template),
+        }
+    }
+
+    /// What each message is made of, if each is made when it is sent.
+    #[inline]
+    pub fn as_template(&self) -> Option<&Template> {
+        self.template.as_ref()
     }
 
     /// Bytes of the longest message.
@@ -94,6 +123,9 @@ impl Payload {
 
     /// Bytes of the shortest message.
     pub fn shortest(&self) -> usize {
+        if let Some(template) = &self.template {
+            return template.least();
+        }
         let count = self.ends.len().max(1) as u64;
         (0..count)
             .map(|n| self.size_of(n))

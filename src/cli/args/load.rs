@@ -493,6 +493,28 @@ mod tests {
             ("tcp://127.0.0.1:7 --response prefix:u64", "u8, u16 or u32"),
             ("tcp://127.0.0.1:7 --response prefix", "knows no 'prefix'"),
             ("tcp://127.0.0.1:7 --lines", "--message-file"),
+            ("tcp://127.0.0.1:7 --template", "--message"),
+            (
+                "tcp://127.0.0.1:7 --template --message {seq}",
+                "of differing lengths",
+            ),
+            (
+                "udp://127.0.0.1:7 --template --message {seq} --verify",
+                "--response same",
+            ),
+            (
+                "udp://127.0.0.1:7 --template --message {peer}",
+                "only {conn}, {seq} and {time}",
+            ),
+            (
+                "udp://127.0.0.1:7 --template --message {user}",
+                "no field {user}",
+            ),
+            ("udp://127.0.0.1:7 --template --message {", "never closed"),
+            (
+                "udp://127.0.0.1:7 --template --message a{seq} --match 0:2",
+                "only 1 bytes",
+            ),
             ("udp://127.0.0.1:7 --first-message x", "no connection"),
             ("tcp://127.0.0.1:7 --first-message=", "is empty"),
             ("tcp://127.0.0.1:7 --lifetime 0", "at least"),

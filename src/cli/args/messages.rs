@@ -9,6 +9,7 @@ use mynah::load::{Check, Field, HEADER, Matching, Payload, Prefix, Response};
 use mynah::service::{Delimiter, Width};
 use mynah::stream::outbox;
 
+use super::template::template;
 use super::{bytes_of, usage};
 use crate::cli::charset::Charset;
 use crate::cli::status::Failure;
@@ -44,6 +45,10 @@ pub(super) struct Messages {
         help_heading = "Messages"
     )]
     message_file: Option<PathBuf>,
+    /// Fill in the fields of --message: {conn} (the number of the connection), {seq} (of the message
+    /// on it) and {time}; {{ and }} are braces
+    #[arg(long, requires = "message", help_heading = "Messages")]
+    template: bool,
     /// Send the lines of --message-file, one a message, and then the first again: on streams with
     /// their line ends, in datagrams without them. Each connection begins with another one
     #[arg(long, requires = "message_file", help_heading = "Messages")]
@@ -95,6 +100,7 @@ impl Messages {
         let text = self.text()?;
         let is_text = text.is_some();
         let payload = match text {
+            Some(_) if self.template => self.filled()?,
             None => Payload::pattern(self.size),
             Some(text) if self.lines => lines(&text, is_datagram)?,
             Some(text) => Payload::text(&text),
@@ -109,7 +115,7 @@ impl Messages {
                 "--expect: the text is empty; --response none waits for no answer",
             ));
         }
-        let response = self.response(expected.as_deref())?;
+        let response = self.response(is_datagram, expected.as_deref())?;
         let is_echo = !is_text && response == Response::Same && expected.is_none();
         let matching = match self.field {
             Some(field) => Matching::Field(field),
@@ -172,6 +178,7 @@ impl Messages {
     /// The text of the user's that is sent, if there is one.
     fn text(&self) -> Result<Option<Vec<u8>>, Failure> {
         let text = match (&self.message, &self.message_file) {
+            (Some(text), _) if self.template => text.as_bytes().to_vec(),
             (Some(text), _) => bytes_of("--message", text, self.encoding)?,
             (None, Some(file)) => std::fs::read(file).map_err(|error| {
                 usage(format_args!(
@@ -190,11 +197,35 @@ impl Messages {
         Ok(Some(text))
     }
 
-    fn response(&self, expected: Option<&[u8]>) -> Result<Response, Failure> {
+    /// Messages that are made of a template.
+    fn filled(&self) -> Result<Payload, Failure> {
+        const OPTION: &str = "--message";
+        let template = template(
+            OPTION,
+            self.message.as_deref().unwrap_or_default(),
+            self.encoding,
+        )?;
+        if !template.is_for_senders() {
+            return Err(usage(
+                "--message: only {conn}, {seq} and {time} are known before a message is sent",
+            ));
+        }
+        if template.longest() > outbox::LIMIT {
+            return Err(usage(format_args!(
+                "--message: with its fields it may be longer than the {} bytes that can be sent \
+                 at once; shorten it",
+                outbox::LIMIT
+            )));
+        }
+        Ok(Payload::template(template))
+    }
+
+    fn response(&self, is_datagram: bool, expected: Option<&[u8]>) -> Result<Response, Failure> {
         let Some(text) = &self.response else {
             return Ok(match (expected, self.field) {
                 (Some(expected), _) => Response::Fixed(expected.len()),
                 (None, Some(_)) if !self.verify => Response::Datagram,
+                (None, None) if self.template && is_datagram => Response::Datagram,
                 (None, _) => Response::Same,
             });
         };
@@ -248,6 +279,10 @@ impl Messages {
             {
                 fails("--expect is not as long as the message; leave --response same out")
             }
+            (_, Response::Same) if self.template => fails(
+                "--template makes messages of differing lengths; say where an answer ends with \
+                 --response until:TEXT, fixed:N or prefix:WIDTH",
+            ),
             _ if self.verify && *response != Response::Same => fails(
                 "--verify compares answers with what was sent, which asks for --response same; \
                  --expect compares with a text",

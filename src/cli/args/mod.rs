@@ -9,6 +9,7 @@ mod load;
 mod messages;
 mod report;
 mod serve;
+mod template;
 mod timing;
 mod wire;
 

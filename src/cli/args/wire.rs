@@ -6,16 +6,16 @@
 use std::time::Duration;
 
 use clap::Args;
-use mynah::service::{Delimiter, Framing, Template, TemplateError, Width};
+use mynah::service::{Delimiter, Framing, Template, Width};
 use mynah::stream::outbox;
 use mynah::{Endpoint, Escaped};
 
 use super::kinds::Kind;
+use super::template::template;
 use super::{bytes_of, usage};
 use crate::cli::charset::Charset;
 use crate::cli::serve::Speech;
 use crate::cli::status::Failure;
-use crate::cli::text::{self, Text};
 use crate::cli::values::{Timeout, size, timeout};
 
 /// How bytes become messages, and messages text.
@@ -135,20 +135,7 @@ impl WireOptions {
 
     pub(super) fn reply(&self, text: &str, framing: &Framing) -> Result<Template, Failure> {
         const OPTION: &str = "--reply";
-        // All escapes at once, so that the position of a wrong one counts from the beginning. Its
-        // backslash keeps a brace from being part of one.
-        Text::parse(text).map_err(|why| usage(format_args!("{OPTION}: {why}")))?;
-        let template = Template::parse(text, |_, literal| {
-            bytes_of(OPTION, literal, self.encoding).map_err(Wrong::Text)
-        })
-        .map_err(|wrong| match wrong {
-            Wrong::Template(error) => usage(format_args!(
-                "{OPTION}: at character {}, {error}{}",
-                text::position(text, error.at),
-                as_it_stands(text)
-            )),
-            Wrong::Text(failure) => failure,
-        })?;
+        let template = template(OPTION, text, self.encoding)?;
         let most = match framing {
             Framing::Prefix(width) => width.most(),
             _ => usize::MAX,
@@ -163,27 +150,6 @@ impl WireOptions {
             _ => Ok(template),
         }
     }
-}
-
-/// Why a template is none.
-enum Wrong {
-    Template(TemplateError),
-    Text(Failure),
-}
-
-impl From<TemplateError> for Wrong {
-    fn from(error: TemplateError) -> Wrong {
-        Wrong::Template(error)
-    }
-}
-
-/// How to write a template whose braces are meant, as in JSON.
-fn as_it_stands(template: &str) -> String {
-    Template::doubled(template).map_or_else(String::new, |doubled| {
-        // A backslash begins an escape in a template too, so it stays as it is.
-        let shown = Escaped(doubled.as_bytes()).to_string().replace(r"\\", r"\");
-        format!(", as in '{shown}'")
-    })
 }
 
 fn too_long(option: &str, length: usize) -> Failure {

@@ -63,6 +63,8 @@ struct Settings<'a> {
     /// `null`: the pattern.
     message: Option<&'a str>,
     response: String,
+    /// Whether that has fields that are filled in.
+    template: bool,
     /// How answers are told apart: order, header, or field:OFFSET:LEN.
     r#match: String,
     check: &'static str,
@@ -326,6 +328,7 @@ fn settings<'a>(setting: &'a Setting, plan: &Plan) -> Settings<'a> {
             Response::Datagram => "datagram".to_owned(),
             Response::None => "none".to_owned(),
         },
+        template: plan.payload.as_template().is_some(),
         r#match: match plan.matching {
             Matching::Order => "order".to_owned(),
             Matching::Header => "header".to_owned(),

@@ -110,13 +110,18 @@ pub(super) fn headline(setting: &Setting, plan: &Plan, record: &Record) -> Strin
         (Check::None, _) => "",
         (Check::Echo | Check::Text(_), _) => ", every byte compared",
     };
+    let most = if plan.payload.shortest() < plan.payload.size() {
+        "up to "
+    } else {
+        ""
+    };
     let cut = if record.was_stopped {
         ", stopped early"
     } else {
         ""
     };
     format!(
-        "{}{}: {law}, {} × {} B{depth}{churn}{check}{threads}, {} measured{cut}",
+        "{}{}: {law}, {} × {most}{} B{depth}{churn}{check}{threads}, {} measured{cut}",
         super::stages::label(setting),
         record.address,
         count(plan.connections),

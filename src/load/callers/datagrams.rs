@@ -33,6 +33,8 @@ pub(in crate::load) struct Datagrams {
     depth: usize,
     /// The number of the message in its first datagram that is answered.
     first: u64,
+    /// The datagram that is sent, if each is made when it is sent.
+    made: Vec<u8>,
     window: Window,
     /// In a closed loop with a pause: when the next datagrams may go.
     ready_at: VecDeque<Time>,
@@ -51,6 +53,7 @@ impl Datagrams {
         let plan = &desk.plan;
         Datagrams {
             first: desk.first_message(slot),
+            made: Vec::new(),
             depth: plan.depth.min(plan.matching.most_in_flight()),
             desk,
             slot,
@@ -153,10 +156,24 @@ impl Datagrams {
     }
 
     /// Sends the next datagram; of how many bytes.
-    fn say(&self, cx: &mut Context<'_>) -> usize {
+    fn say(&mut self, cx: &mut Context<'_>) -> usize {
         let number = self.window.next();
-        let plan = &self.desk.plan;
-        let bytes = plan.payload.message(number.wrapping_add(self.first));
+        let desk = Rc::clone(&self.desk);
+        let plan = &desk.plan;
+        if let Some(template) = plan.payload.as_template() {
+            self.made.clear();
+            let sequence = number.wrapping_add(self.first) + 1;
+            template.fill(
+                desk.number(self.slot),
+                sequence,
+                cx.wall_clock(),
+                &mut self.made,
+            );
+        }
+        let bytes = match plan.payload.as_template() {
+            Some(_) => &self.made[..],
+            None => plan.payload.message(number.wrapping_add(self.first)),
+        };
         match plan.matching {
             Matching::Order => {
                 cx.reply(bytes);

@@ -49,7 +49,7 @@ impl Exchanges {
             let Some(sent) = next_due(&self.line, &mut self.ready_at, self.free_since, now) else {
                 break;
             };
-            self.line.begin(sent);
+            self.line.begin(cx, sent);
         }
         if self.line.retires(now) {
             return self.line.make_room();

@@ -4,6 +4,7 @@
 //! flight. Must never say more than there is room for, and must never let go of a message in
 //! silence: each is answered, or counted as what went wrong.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::load::desk::{Desk, InFlight, Vacancy};
@@ -42,6 +43,11 @@ pub(super) struct Line {
     /// How far in the stream of messages bytes were said, and bytes still to be said.
     pub(super) said: u64,
     pub(super) pending: u64,
+    /// Of messages that are made when they are sent: the bytes still to be said, where each message
+    /// ends that has not left, and how many have.
+    made: Vec<u8>,
+    ends: VecDeque<u64>,
+    left: u64,
     /// When the first message was sent.
     first_sent: Option<Time>,
     has_heard: bool,
@@ -66,6 +72,9 @@ impl Line {
             opened: Time::NEVER,
             in_flight,
             pending: 0,
+            made: Vec::new(),
+            ends: VecDeque::new(),
+            left: 0,
             first_sent: None,
             has_heard: false,
             is_settled: false,
@@ -119,17 +128,49 @@ impl Line {
 
     /// Sends a message: it is in flight, and its bytes are to be said.
     #[inline]
-    pub(super) fn begin(&mut self, sent: Sent) {
+    pub(super) fn begin(&mut self, cx: &mut Context<'_>, sent: Sent) {
         self.desk.ledger.sent(&mut self.desk.ledger.tally(), sent);
         self.in_flight.push(sent);
-        self.owe();
+        self.owe(cx);
     }
 
     /// The bytes of the next message are to be said.
     #[inline]
-    pub(super) fn owe(&mut self) {
-        self.pending += self.desk.plan.payload.size_of(self.next) as u64;
+    pub(super) fn owe(&mut self, cx: &mut Context<'_>) {
+        let payload = &self.desk.plan.payload;
+        self.pending += match payload.as_template() {
+            None => payload.size_of(self.next) as u64,
+            Some(_) => self.make(cx),
+        };
         self.next += 1;
+    }
+
+    /// Makes the next message; of how many bytes.
+    #[cold]
+    fn make(&mut self, cx: &mut Context<'_>) -> u64 {
+        let before = self.made.len();
+        if let Some(template) = self.desk.plan.payload.as_template() {
+            let (number, wall_clock) = (self.number(), cx.wall_clock());
+            template.fill(number, self.next + 1, wall_clock, &mut self.made);
+        }
+        let size = (self.made.len() - before) as u64;
+        self.ends.push_back(self.said + self.pending + size);
+        size
+    }
+
+    /// How many messages have left, of which the last `waits` bytes that were said have not.
+    pub(super) fn left(&mut self, waits: u64) -> u64 {
+        let payload = &self.desk.plan.payload;
+        let from = payload.start_of(self.first);
+        let position = self.said.saturating_sub(waits).max(from);
+        if payload.as_template().is_none() {
+            return payload.complete(position) - self.first;
+        }
+        while self.ends.front().is_some_and(|end| *end <= position) {
+            self.ends.pop_front();
+            self.left += 1;
+        }
+        self.left
     }
 
     /// Says what is pending, as far as there is room.
@@ -139,9 +180,18 @@ impl Line {
             return Action::Continue;
         }
         let most = self.pending.min(cx.room() as u64) as usize;
-        let piece = self.desk.plan.payload.stretch(self.said, most);
-        cx.reply(piece);
-        let count = piece.len() as u64;
+        let count = match self.desk.plan.payload.as_template() {
+            None => {
+                let piece = self.desk.plan.payload.stretch(self.said, most);
+                cx.reply(piece);
+                piece.len() as u64
+            }
+            Some(_) => {
+                cx.reply(&self.made[..most]);
+                self.made.drain(..most);
+                most as u64
+            }
+        };
         (self.said, self.pending) = (self.said + count, self.pending - count);
         self.first_sent.get_or_insert(now);
         if self.desk.clock.measures(now) {

@@ -53,7 +53,7 @@ impl Pour {
             let Some(sent) = next_due(&self.line, &mut self.ready_at, self.free_since, now) else {
                 break;
             };
-            self.line.begin(sent);
+            self.line.begin(cx, sent);
             if think > Duration::ZERO {
                 self.ready_at.push_back(now + think);
             }
@@ -94,9 +94,7 @@ impl Pour {
 /// Counts the messages that have left, of which there were `before`: not those that still wait here
 /// for the target to take them. How many more there are.
 pub(super) fn settle_left(line: &mut Line, before: u64, cx: &Context<'_>, now: Time) -> u64 {
-    let said_here = line.said - line.desk.plan.payload.start_of(line.first);
-    let waits = said_here.min(outbox::LIMIT.saturating_sub(cx.room()) as u64);
-    let left = line.desk.plan.payload.complete(line.said - waits) - line.first;
+    let left = line.left(outbox::LIMIT.saturating_sub(cx.room()) as u64);
     let mut count = 0;
     while before + count < left {
         let Some(sent) = line.in_flight.pop() else {

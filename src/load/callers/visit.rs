@@ -68,7 +68,7 @@ impl Visit {
         let sent = Sent::new(intended, now, intended, Time::ZERO);
         self.head_start = self.line.opened - self.line.opening.began;
         self.line.opening.message = Some(sent);
-        self.line.begin(sent);
+        self.line.begin(cx, sent);
         cx.set_alarm(now.after(desk.plan.timeout));
         true
     }
@@ -83,7 +83,7 @@ impl Service for Visit {
             return self.line.leave();
         }
         if let Some(sent) = self.line.opening.message {
-            self.line.owe();
+            self.line.owe(cx);
             cx.set_alarm(sent.sent.after(desk.plan.timeout));
         }
         self.proceed(cx, now)

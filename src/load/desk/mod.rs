@@ -91,12 +91,15 @@ impl Desk {
     /// The number of the first message of a connection that is begun now. Where there are several
     /// texts, each connection begins with another one.
     pub(super) fn first_message(&self, slot: usize) -> u64 {
-        if !self.plan.payload.has_texts() {
+        let payload = &self.plan.payload;
+        if !payload.has_texts() && payload.as_template().is_none() {
             0
         } else if self.plan.churn {
             self.lanes.first + self.visits.replace(self.visits.get() + 1)
-        } else {
+        } else if payload.has_texts() {
             self.number(slot)
+        } else {
+            0
         }
     }
 
