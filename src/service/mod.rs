@@ -42,6 +42,7 @@ mod context;
 mod daytime;
 mod discard;
 mod echo;
+mod filling;
 mod framing;
 mod messages;
 mod qotd;

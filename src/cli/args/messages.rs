@@ -45,8 +45,8 @@ pub(super) struct Messages {
         help_heading = "Messages"
     )]
     message_file: Option<PathBuf>,
-    /// Fill in the fields of --message: {conn} (the number of the connection), {seq} (of the message
-    /// on it) and {time}; {{ and }} are braces
+    /// Fill in the fields of --message: {conn} (the number of the connection), {seq} (that of the
+    /// message on it, from 1) and {time}; {{ and }} are braces
     #[arg(long, requires = "message", help_heading = "Messages")]
     template: bool,
     /// Send the lines of --message-file, one a message, and then the first again: on streams with
