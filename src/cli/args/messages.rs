@@ -59,7 +59,7 @@ pub(super) struct Messages {
     first_message: Option<String>,
     /// What an answer is: same (as long as the message), until:TEXT, fixed:N (bytes), prefix:u8,
     /// u16, u32, u16le or u32le (a length, and so many bytes), datagram (of any length), or none
-    /// [default: same, or as long as --expect; with --match datagram]
+    /// [default: same, or as long as --expect; with --match, or --template in datagrams, datagram]
     #[arg(long, value_name = "R", help_heading = "Messages")]
     response: Option<String>,
     /// For datagrams: write the number of each into this field of the message, LEN bytes from
