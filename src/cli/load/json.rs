@@ -7,15 +7,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use mynah::load::{
-    Check, Distribution, Found, Goal, Law, Lifetime, Mark, Matching, Pace, Payload, Plan, Response,
-    Verdict,
+    Check, Distribution, Goal, Law, Lifetime, Mark, Matching, Pace, Payload, Plan, Response, Verdict,
 };
 use serde::Serialize;
 
 use super::Setting;
 use super::host::Host;
 use super::machine::Machine;
-use super::record::{Record, Searched};
+use super::record::Record;
 use super::stages::{PaceSettings, StageReport};
 use super::table::measures;
 
@@ -24,7 +23,7 @@ const VERSION: u32 = 1;
 
 /// What every report begins with.
 #[derive(Serialize)]
-struct Head<'a> {
+pub(super) struct Head<'a> {
     schema: &'static str,
     version: u32,
     mynah: &'static str,
@@ -86,7 +85,7 @@ struct Settings<'a> {
 }
 
 #[derive(Serialize)]
-struct RunValues {
+pub(super) struct RunValues {
     started_unix_seconds: f64,
     measured_seconds: f64,
     stopped_early: bool,
@@ -205,29 +204,6 @@ struct Requirement {
     met: bool,
 }
 
-#[derive(Serialize)]
-struct SearchReport<'a> {
-    #[serde(flatten)]
-    head: Head<'a>,
-    goal: String,
-    /// The highest rate that keeps the goal, and the lowest that does not; `null` where none was
-    /// found.
-    holds_per_second: Option<f64>,
-    fails_per_second: Option<f64>,
-    /// Whether it broke because the generator was too slow.
-    generator_limited: bool,
-    closed_loop_rate_per_second: f64,
-    trials: Vec<Trial>,
-}
-
-#[derive(Serialize)]
-struct Trial {
-    offered_per_second: f64,
-    kept: bool,
-    #[serde(flatten)]
-    run: RunValues,
-}
-
 /// The report of a run.
 pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String {
     let requirement = |goal: &Goal| {
@@ -246,37 +222,7 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
     })
 }
 
-/// The report of a search.
-pub(super) fn render_search(setting: &Setting, plan: &Plan, searched: &Searched) -> String {
-    let Searched {
-        goal,
-        closed,
-        trials,
-        found,
-    } = searched;
-    let (holds, fails) = match found {
-        Some(Found::Between { holds, fails }) => (Some(holds.get()), Some(fails.get())),
-        Some(Found::Always(holds)) => (Some(holds.get()), None),
-        Some(Found::Never(fails)) => (None, Some(fails.get())),
-        None => (None, None),
-    };
-    let trial = |(rate, kept, record): &(Pace, bool, Record)| Trial {
-        offered_per_second: rate.get(),
-        kept: *kept,
-        run: run(record),
-    };
-    pretty(&SearchReport {
-        head: head("mynah-find", setting, plan, closed),
-        goal: goal.to_string(),
-        holds_per_second: holds,
-        fails_per_second: fails,
-        generator_limited: searched.is_limited(),
-        closed_loop_rate_per_second: closed.rate(),
-        trials: trials.iter().map(trial).collect(),
-    })
-}
-
-fn head<'a>(
+pub(super) fn head<'a>(
     schema: &'static str,
     setting: &'a Setting,
     plan: &Plan,
@@ -366,7 +312,7 @@ fn settings<'a>(setting: &'a Setting, plan: &Plan) -> Settings<'a> {
     }
 }
 
-fn run(record: &Record) -> RunValues {
+pub(super) fn run(record: &Record) -> RunValues {
     let tally = &record.tally;
     RunValues {
         started_unix_seconds: record

@@ -7,6 +7,7 @@
 //!   crew       threads, each with a generator; their news become one record
 //!   record     the results of a run, and what they say about the generator
 //!   table      the report as text      json    for programs      page    with plots
+//!   find       runs of a search          find_report    what was found
 //!   stages     the part of the reports that is about the pace
 //!   hdr        logs of HdrHistogram, to be merged
 //!   live       the line on a terminal  units   numbers as people read them
@@ -16,6 +17,8 @@
 //! Tests: `tests/load.rs`, `tests/load_truth.rs`, `tests/load_reports.rs`.
 
 mod crew;
+mod find;
+mod find_report;
 pub(crate) mod hdr;
 mod host;
 mod json;
@@ -31,16 +34,16 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
-use mynah::load::{Check, Found, Goal, Law, PaceSearch, Plan, Response, Trouble};
+use mynah::load::{Check, Goal, Plan, Response, Trouble};
 use mynah::{Address, Endpoint};
 
 use self::crew::Crew;
 pub(crate) use self::json::pretty;
 use self::live::Live;
-use self::record::{Record, Searched};
+use self::record::Record;
 use super::descriptors::{SPARE_DESCRIPTORS, raise_descriptor_limit};
 use super::serve::resolve;
 use super::sink;
@@ -115,7 +118,7 @@ pub(crate) fn run(config: Config) -> Result<Status, Failure> {
     };
     match aim {
         Aim::Measure => measure(&setting, plan, &addresses, &stop),
-        Aim::Find(goal) => find(&setting, plan, &goal, &addresses, &stop),
+        Aim::Find(goal) => find::find(&setting, plan, &goal, &addresses, &stop),
     }
 }
 
@@ -270,86 +273,6 @@ fn hint(trouble: Trouble, plan: &Plan) -> Option<&'static str> {
              or prefix:WIDTH",
         ),
         _ => None,
-    }
-}
-
-/// Runs at one rate after the other, until it is known at which the limit breaks.
-fn find(
-    setting: &Setting,
-    mut plan: Plan,
-    goal: &Goal,
-    addresses: &[Address],
-    stop: &Arc<AtomicBool>,
-) -> Result<Status, Failure> {
-    let mut files = Files::create(&setting.reports)?;
-    // The closed loop tells the scale: where there is no queue, it is what the target can do.
-    let mut live = Live::new(&plan, io::stderr().is_terminal());
-    let depth = plan.depth;
-    plan.depth = if depth == usize::MAX { 1 } else { depth };
-    let mut shared = Arc::new(plan);
-    let trial = |shared: &Arc<Plan>, live: &mut Live| {
-        let crew = Crew {
-            endpoint: &setting.endpoint,
-            plan: shared,
-            threads: setting.threads,
-            spin: setting.spin,
-            start_at: setting.start_at,
-            stop,
-            is_watch_slow: false,
-        };
-        crew.work(addresses, &mut |second, tally| {
-            live.show(second, tally);
-            Ok(())
-        })
-    };
-    let closed = trial(&shared, &mut live)?;
-    check_answered(&closed, &shared)?;
-    let scale = mynah::load::Pace::per_second(closed.rate() / 2.0);
-    let (mut search, mut trials) = (PaceSearch::new(scale), Vec::new());
-    let found = loop {
-        if stop.load(Ordering::Acquire) {
-            break None;
-        }
-        let rate = search.rate();
-        plan = Arc::try_unwrap(shared)
-            .map_err(|_| Failure::new(Status::Failed, "a generator is still at work"))?;
-        (plan.law, plan.depth) = (Law::Open { rate }, depth);
-        shared = Arc::new(plan);
-        let record = trial(&shared, &mut live)?;
-        if record.was_stopped {
-            break None;
-        }
-        let has_held = record.keeps(goal);
-        live.note(&format!(
-            "{rate}: {goal} {} ({})",
-            if has_held { "kept" } else { "broken" },
-            record.words(goal.measured())
-        ));
-        trials.push((rate, has_held, record));
-        if let Some(found) = search.tell(has_held) {
-            break Some(found);
-        }
-    };
-    live.clear();
-    let searched = Searched {
-        goal: goal.clone(),
-        closed,
-        trials,
-        found,
-    };
-    tell(
-        setting.reports.json.as_deref(),
-        files.json.as_mut(),
-        &json::render_search(setting, &shared, &searched),
-        &table::render_search(setting, &shared, &searched),
-    )?;
-    match found {
-        Some(Found::Never(rate)) => Err(Failure::new(
-            Status::Unmet,
-            format_args!("{goal} is not kept at any rate, down to {rate}"),
-        )),
-        Some(_) => Ok(Status::Done),
-        None => Err(Failure::new(Status::Failed, "the search was interrupted")),
     }
 }
 

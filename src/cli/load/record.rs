@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use mynah::load::{BEYOND, Distribution, Found, Goal, Mark, Measured, Pace, Part, Tally, Verdict};
+use mynah::load::{BEYOND, Distribution, Goal, Mark, Measured, Part, Tally, Verdict};
 
 use super::host::Host;
 use super::units;
@@ -50,18 +50,6 @@ pub(crate) struct Second {
     pub(crate) errors: u64,
 }
 
-/// A search.
-#[derive(Debug)]
-pub(super) struct Searched {
-    pub(super) goal: Goal,
-    /// The run of the closed loop, which gives the scale.
-    pub(super) closed: Record,
-    /// Each trial: its rate, whether the goal was kept, and the run.
-    pub(super) trials: Vec<(Pace, bool, Record)>,
-    /// `None`: it was interrupted.
-    pub(super) found: Option<Found>,
-}
-
 /// A thread that is busy for more of its time than this has no say in when it sends.
 const BUSY: f64 = 0.95;
 
@@ -82,21 +70,6 @@ impl Second {
             max: tally.response.max(),
             errors: tally.troubles.total(),
         }
-    }
-}
-
-impl Searched {
-    /// Whether the rate that it ended at is the generator's limit rather than the target's.
-    pub(super) fn is_limited(&self) -> bool {
-        let (Some(Found::Between { fails, .. }) | Some(Found::Never(fails))) = self.found else {
-            return false;
-        };
-        let mut broken = self
-            .trials
-            .iter()
-            .filter(|(rate, has_held, _)| *rate == fails && !has_held)
-            .peekable();
-        broken.peek().is_some() && broken.all(|(_, _, record)| record.bottleneck().is_some())
     }
 }
 

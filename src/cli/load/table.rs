@@ -2,12 +2,10 @@
 
 use std::fmt::Write;
 
-use mynah::load::{
-    Check, Distribution, Found, Law, Lifetime, Mark, Matching, Plan, Response, Tally,
-};
+use mynah::load::{Check, Distribution, Law, Lifetime, Mark, Matching, Plan, Response, Tally};
 
 use super::Setting;
-use super::record::{Record, Searched};
+use super::record::Record;
 use super::units::{count, mark, rate, size, time};
 
 /// The percentiles of the table.
@@ -229,81 +227,4 @@ fn troubles(text: &mut String, plan: &Plan, record: &Record) {
             let _ = writeln!(text, "    {:<20}{hint}", "");
         }
     }
-}
-
-/// The report of a search.
-pub(super) fn render_search(setting: &Setting, plan: &Plan, searched: &Searched) -> String {
-    let Searched {
-        goal,
-        closed,
-        trials,
-        found,
-    } = searched;
-    let mut text = String::new();
-    let answer = match found {
-        Some(Found::Between { holds, fails }) => {
-            format!(
-                "{goal} is kept at {}/s, and broken at {}/s",
-                rate(holds.get()),
-                rate(fails.get())
-            )
-        }
-        Some(Found::Always(holds)) => format!(
-            "{goal} is kept at {}/s, the highest rate that was tried",
-            rate(holds.get())
-        ),
-        Some(Found::Never(fails)) => format!("{goal} is broken even at {}/s", rate(fails.get())),
-        None => format!("interrupted before it was known at which rate {goal} breaks"),
-    };
-    let _ = writeln!(text, "{answer}");
-    if searched.is_limited() {
-        let _ = writeln!(
-            text,
-            "NOTE: the generator was too slow where it broke: the target may keep it at a higher \
-             rate; add --threads, or processors"
-        );
-    }
-    let _ = writeln!(
-        text,
-        "{}{}: {} × {} B, {}two of three trials decide, {} each after {} of warm-up{}; the closed \
-         loop came to {}/s\n",
-        super::stages::label(setting),
-        closed.address,
-        count(plan.connections),
-        count(plan.payload.size() as u64),
-        super::stages::arrivals(plan),
-        plan.duration.map_or("-".to_owned(), time),
-        time(plan.warmup),
-        if setting.threads == 1 {
-            String::new()
-        } else {
-            format!(", {} threads", setting.threads)
-        },
-        rate(closed.rate())
-    );
-    let _ = writeln!(
-        text,
-        "  {:>12}  {:<8}{:>10}{:>10}{:>10}{:>12}",
-        "rate/s", "", "p50", "p99", "max", "got/s"
-    );
-    for (tried, has_held, record) in trials {
-        let response = &record.tally.response;
-        let cell = mark;
-        let note = if record.bottleneck().is_some() {
-            "  generator too slow"
-        } else {
-            ""
-        };
-        let _ = writeln!(
-            text,
-            "  {:>12}  {:<8}{:>10}{:>10}{:>10}{:>12}{note}",
-            rate(tried.get()),
-            if *has_held { "kept" } else { "broken" },
-            cell(response.percentile(50.0)),
-            cell(response.percentile(99.0)),
-            cell(response.max()),
-            rate(record.rate())
-        );
-    }
-    text
 }
