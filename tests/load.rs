@@ -782,24 +782,3 @@ fn out_of_ports_is_said_in_those_words() {
         "{enough:#}"
     );
 }
-
-#[test]
-fn the_search_finds_an_edge_and_says_between_what() {
-    let server = Server::start(&["tcp://127.0.0.1:0"]);
-    let endpoint = format!("tcp://{}", server.address(0));
-    let trial = ["-c", "4", "--duration", "50ms", "--warmup", "off"];
-    // No answer ever comes within a nanosecond, and every one does within an hour, up to the rate that cannot be kept.
-    let (status, report, said) = load(&endpoint, &[&["--find", "p50<1ns"], &trial[..]].concat());
-    assert_eq!(
-        (status, &report["holds_per_second"]),
-        (8, &Value::Null),
-        "{said}"
-    );
-    assert!(said.contains("p50<1ns is not kept at any rate"), "{said}");
-    let report = load_well(&[&[endpoint.as_str(), "--find", "p50<3600s"], &trial[..]].concat());
-    let rates = ["holds_per_second", "fails_per_second"].map(|name| report[name].as_f64().unwrap());
-    assert!(
-        rates[0] < rates[1] && report["trials"].as_array().unwrap().len() >= 4,
-        "{rates:?}"
-    );
-}

@@ -9,6 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::distribution::{Distribution, Mark};
 use super::pace::Pace;
 
 /// One comparison of something that is measured with a number.
@@ -55,6 +56,24 @@ enum Relation {
 }
 
 impl Measured {
+    /// The time that it is of these; of a count, nothing.
+    pub fn of(self, times: &Distribution) -> Mark {
+        match self {
+            Measured::Percentile(percentile) => times.percentile(percentile),
+            Measured::Max => times.max(),
+            Measured::Mean => times.mean(),
+            _ => Mark::Unknown,
+        }
+    }
+
+    /// How many times it takes, with `beyond` of them beyond a percentile.
+    pub fn takes(self, beyond: u64) -> f64 {
+        match self {
+            Measured::Percentile(percentile) => beyond as f64 * 100.0 / (100.0 - percentile),
+            _ => beyond as f64,
+        }
+    }
+
     fn is_time(self) -> bool {
         matches!(
             self,

@@ -21,6 +21,7 @@
 //!
 //!   plan        the terms of a run        orders    what crosses threads
 //!   goal        p99<5ms                   search    the highest rate that keeps one
+//!                                         trial     what one run says of its rate
 //! ```
 //!
 //! **Two laws.** In a *closed loop* a connection sends its next message when one of its messages
@@ -51,6 +52,7 @@ mod sent;
 mod stage_tally;
 mod tally;
 mod times;
+mod trial;
 mod trouble;
 mod verdict;
 mod window;
@@ -66,11 +68,12 @@ pub use self::payload::Payload;
 pub use self::plan::{Check, Law, Lifetime, Plan};
 pub use self::response::{Expected, Heard, Prefix, Reader, Response};
 pub use self::schedule::{Arrivals, Lane, Schedule};
-pub use self::search::{Found, PaceSearch};
+pub use self::search::{Found, Outcome, PRECISION, PaceSearch, TRIALS};
 pub use self::sent::Sent;
 pub use self::stage_tally::{StageTallies, StageTally};
 pub use self::tally::Tally;
 pub use self::times::Times;
+pub use self::trial::Trial;
 pub use self::trouble::{Trouble, Troubles};
 pub use self::verdict::{Part, Verdict};
 pub use self::window::{Fate, Window};

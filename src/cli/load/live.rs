@@ -16,6 +16,8 @@ pub(super) struct Live {
     duration: Option<Duration>,
     /// Since the first second, all seconds together.
     errors: u64,
+    /// Which run of several this is.
+    title: String,
 }
 
 impl Live {
@@ -38,7 +40,14 @@ impl Live {
             bar,
             duration: plan.duration,
             errors: 0,
+            title: String::new(),
         }
+    }
+
+    /// Names the run that begins, of several.
+    pub(super) fn title(&mut self, title: String, duration: Option<Duration>) {
+        self.bar.set_message(title.clone());
+        (self.title, self.duration) = (title + "   ", duration);
     }
 
     /// Shows a second.
@@ -57,7 +66,8 @@ impl Live {
             String::new()
         };
         self.bar.set_message(format!(
-            "{}/s   p50 {}   p99 {}   {} errors{lost}{}",
+            "{}{}/s   p50 {}   p99 {}   {} errors{lost}{}",
+            self.title,
             units::rate(second.rate),
             units::mark(second.p50),
             units::mark(second.p99),

@@ -7,7 +7,7 @@
 //!   crew       threads, each with a generator; their news become one record
 //!   record     the results of a run, and what they say about the generator
 //!   table      the report as text      json    for programs      page    with plots
-//!   find       runs of a search          find_report    what was found
+//!   find       the runs of a search      searched    its trials    find_report    what was found
 //!   stages     the part of the reports that is about the pace
 //!   hdr        logs of HdrHistogram, to be merged
 //!   live       the line on a terminal  units   numbers as people read them
@@ -26,6 +26,7 @@ mod live;
 mod machine;
 mod page;
 pub(crate) mod record;
+mod searched;
 mod stages;
 pub(crate) mod table;
 pub(crate) mod units;

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use mynah::load::{BEYOND, Distribution, Goal, Mark, Measured, Part, Tally, Verdict};
+use mynah::load::{BEYOND, Distribution, Mark, Measured, Part, Tally, Verdict};
 
 use super::host::Host;
 use super::units;
@@ -51,7 +51,7 @@ pub(crate) struct Second {
 }
 
 /// A thread that is busy for more of its time than this has no say in when it sends.
-const BUSY: f64 = 0.95;
+pub(super) const BUSY: f64 = 0.95;
 
 impl Second {
     pub(super) fn new(
@@ -195,13 +195,7 @@ impl Record {
 
     /// The time that a goal is about.
     fn mark(&self, measured: Measured) -> Mark {
-        let response = &self.tally.response;
-        match measured {
-            Measured::Percentile(percentile) => response.percentile(percentile),
-            Measured::Max => response.max(),
-            Measured::Mean => response.mean(),
-            _ => Mark::Unknown,
-        }
+        measured.of(&self.tally.response)
     }
 
     /// The same, to be read.
@@ -212,7 +206,7 @@ impl Record {
             (mark @ Mark::Unanswered(_), ..) => format!("{} (unanswered)", units::mark(mark)),
             (Mark::Unknown, None, Measured::Percentile(percentile)) => {
                 let due = self.tally.due();
-                let enough = BEYOND as f64 * 100.0 / (100.0 - percentile);
+                let enough = measured.takes(BEYOND);
                 format!(
                     "{} messages are too few; p{percentile} takes {}",
                     units::count(due),
@@ -223,11 +217,6 @@ impl Record {
             (_, Some(rate), Measured::Rate) => format!("{}/s", units::rate(rate)),
             (_, Some(count), _) => units::count(count as u64),
         }
-    }
-
-    /// Whether a trial of a search passes: the limit is kept, and so is the rate.
-    pub(crate) fn keeps(&self, goal: &Goal) -> bool {
-        goal.is_reached(self.measure(goal.measured())) && !self.was_stopped
     }
 }
 
