@@ -356,6 +356,26 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_fails_one_message_in_twenty_is_not_kept_up_with() {
+        let mut plan = plan(Duration::ZERO);
+        plan.try_rate(Pace::per_second(1e3), Duration::from_secs(2), 7);
+        let mut drops = |at: f64, dice: &mut Dice| (dice.roll() >= 0.05).then_some(at + 0.001);
+        let (mut tally, measured) = run(&plan, &mut drops);
+        tally.failed = std::mem::take(&mut tally.given_up);
+        let goal = "p50<10ms".parse().unwrap();
+        let trial = Trial::of(&goal, &tally, &plan, measured, &Verdict::Target, false);
+        assert_eq!(trial.outcome, Outcome::Breaks, "{trial:?}");
+    }
+
+    /// What is on its way at the ends of a window differs by chance, and more of it by more.
+    #[test]
+    fn a_backlog_behind_a_long_delay_is_seen_in_the_times() {
+        let trial = trial("p90<9s", 5_000.0, 2.0, &mut queue(1.0 / 4_930.0, 1.0));
+        assert!(trial.is_growing && trial.achieved > KEPT_UP, "{trial:?}");
+        assert_eq!(trial.outcome, Outcome::Breaks);
+    }
+
+    #[test]
     fn few_messages_can_break_a_percentile_and_cannot_keep_it() {
         let slow = trial("p99<10ms", 20.0, 0.5, &mut queue(0.0, 0.25));
         assert_eq!((slow.outcome, slow.is_clear), (Outcome::Breaks, true));
