@@ -136,7 +136,7 @@ fn a_rate_that_the_target_does_not_serve_is_not_found() {
 
 #[test]
 fn over_a_lossy_path_the_percentile_decides() {
-    let endpoint = datagrams(Duration::ZERO, Some(100));
+    let endpoint = datagrams(Duration::ZERO, Some(20));
     let args = ["-c", "4", "--timeout", "100ms"];
     let find = |goal| load(&endpoint, &[&["--find", goal], &args[..], &SHORT].concat());
     // Half of the messages are answered, however busy the machine is.
@@ -149,8 +149,8 @@ fn over_a_lossy_path_the_percentile_decides() {
         trials(&report).iter().any(is_kept_with_losses),
         "{report:#}"
     );
-    // One in a hundred is not, and so not 99.5 % of them are.
-    let (status, report, said) = find("p99.5<10s");
+    // One in twenty is not, and so not 99 % of them are.
+    let (status, report, said) = find("p99<10s");
     assert_eq!(status, 8, "{said}");
     assert!(
         trials(&report).iter().all(|trial| trial["kept"] == false),
