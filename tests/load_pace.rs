@@ -172,18 +172,18 @@ fn a_label_names_the_run_everywhere() {
         compared.contains("before it") && compared.contains("after it"),
         "{compared}"
     );
-    let (_, merged, _) = run_to_end(&["report", &logs[0], &logs[1], "--json", "-"]);
+    let (_, merged, _) = run_to_end(&["report", "--sequential", &logs[0], &logs[1], "--json", "-"]);
     assert_eq!(
         json(&merged)["labels"],
         json(r#"["before it", "after it"]"#)
     );
-    let (_, merged, _) = run_to_end(&["report", &logs[0], &logs[1]]);
+    let (_, merged, _) = run_to_end(&["report", "--sequential", &logs[0], &logs[1]]);
     assert!(merged.starts_with("before it, after it: "), "{merged}");
 
     // A log of somebody else's reaches the terminal without its control characters.
     let text = std::fs::read_to_string(&logs[0]).unwrap();
     std::fs::write(&logs[0], text.replace("before it", "\u{1b}[31mred")).unwrap();
-    let (_, merged, _) = run_to_end(&["report", &logs[0], &logs[1]]);
+    let (_, merged, _) = run_to_end(&["report", "--sequential", &logs[0], &logs[1]]);
     assert!(
         !merged.contains('\u{1b}') && merged.contains("red"),
         "{merged}"

@@ -1,8 +1,8 @@
-//! What `mynah load` writes of a run, read by others: JSON by its schema, the log by the HdrHistogram of Python, the page by a browser.
+//! What `mynah load` writes of a run, read by others: the log by the HdrHistogram of Python, the
+//! page by a browser. `tests/load_schema.rs` reads the JSON.
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
@@ -22,183 +22,6 @@ fn run_well(args: &[&str]) -> String {
     let (status, printed, said) = run_to_end(&[args, lenient].concat());
     assert_eq!((status, said.as_str()), (0, ""), "{args:?}");
     printed
-}
-
-/// Every field of a report with the kinds of values that it has. What stands in a list, or under the name of an error, is one field.
-fn schema(value: &Value, path: &str, fields: &mut BTreeMap<String, BTreeSet<&'static str>>) {
-    let kinds = fields.entry(path.to_owned()).or_default();
-    // What is null now and then depends on the run; so do these two, which are texts where they are anything.
-    if path.ends_with(".bottleneck") || path.ends_with(".shortfall") {
-        assert!(value.is_null() || value.is_string(), "{path}: {value}");
-        kinds.insert("text");
-        return;
-    }
-    // Whether a measure of times is known, and which of them lie among the unanswered, depends on
-    // the run as well.
-    if path.contains(".times_nanoseconds.") && path.ends_with(".at_least") {
-        kinds.insert("object");
-        return;
-    }
-    let is_summary = path.split(".times_nanoseconds.").nth(1);
-    if is_summary.is_some_and(|rest| rest.contains('.')) {
-        assert!(value.is_null() || value.is_u64(), "{path}: {value}");
-        kinds.insert("integer");
-        return;
-    }
-    let kind = match value {
-        Value::Null => return,
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "fraction",
-        Value::Number(_) => "integer",
-        Value::String(_) => "text",
-        Value::Array(items) => {
-            items
-                .iter()
-                .for_each(|item| schema(item, &format!("{path}[]"), fields));
-            "list"
-        }
-        Value::Object(items) => {
-            for (name, item) in items {
-                let name = if path.ends_with(".kinds") { "*" } else { name };
-                schema(item, &format!("{path}.{name}"), fields);
-            }
-            "object"
-        }
-    };
-    fields.entry(path.to_owned()).or_default().insert(kind);
-}
-
-/// Scripts depend on it: a field that is gone, renamed or of another kind is a new version of the schema. `UPDATE_SCHEMA=1` writes it anew.
-#[test]
-fn the_schema_of_the_json_report_is_the_one_that_was_promised() {
-    let server = Server::start(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]);
-    let (tcp, udp) = (
-        format!("tcp://{}", server.address(0)),
-        format!("udp://{}", server.address(1)),
-    );
-    let mut fields = BTreeMap::new();
-    let start_at = std::time::SystemTime::UNIX_EPOCH
-        .elapsed()
-        .unwrap()
-        .as_secs()
-        + 3;
-    let start_at = format!("{start_at}.25");
-    for args in [
-        &["load", &tcp, "--requests", "10", "-c", "2"][..],
-        &[
-            "load",
-            &udp,
-            "--duration",
-            "1200ms",
-            "--warmup",
-            "100ms",
-            "--rate",
-            "100.5",
-            "-c",
-            "2",
-            "--depth",
-            "3",
-            "--require",
-            "p99<10s",
-            "--require",
-            "rate>0.1",
-        ],
-        &[
-            "load",
-            &tcp,
-            "--requests",
-            "10",
-            "-c",
-            "2",
-            "--message",
-            "a",
-            "--expect",
-            "b",
-            "--source",
-            "127.0.0.2",
-            "--connect-rate",
-            "100.5",
-            "--timeout",
-            "off",
-        ],
-        &[
-            "load",
-            &tcp,
-            "--stage",
-            "0..500:100ms",
-            "--seed",
-            "1",
-            "--label",
-            "a name",
-            "--spin",
-            "off",
-            "--start-at",
-            &start_at,
-        ],
-        &[
-            "load",
-            &tcp,
-            "--find",
-            "p50<1ns",
-            "--duration",
-            "20ms",
-            "--warmup",
-            "off",
-            "-c",
-            "1",
-        ],
-        &[
-            "load",
-            &tcp,
-            "--find",
-            "p50<3600s",
-            "--duration",
-            "20ms",
-            "--warmup",
-            "off",
-            "-c",
-            "1",
-        ],
-    ] {
-        let (_, printed, _) = run_to_end(&[args, &["--json", "-"]].concat());
-        let report = json(&printed);
-        assert_eq!(report["version"], 1);
-        schema(&report, report["schema"].as_str().unwrap(), &mut fields);
-    }
-    // Whether a trial has enough messages for a percentile, and the generator enough time, depends
-    // on the machine.
-    for (path, kind) in [
-        ("mynah-find.trials[].intervals[].p99_nanoseconds", "integer"),
-        ("mynah-find.spoiled_per_second", "fraction"),
-    ] {
-        fields.entry(path.to_owned()).or_default().insert(kind);
-    }
-    // Whether a trial of 20 ms has errors depends on the machine; their form is that of a run's.
-    fields.retain(|path, _| !path.starts_with("mynah-find.trials[].errors.kinds."));
-    let lines: String = fields
-        .iter()
-        .map(|(path, kinds)| {
-            format!(
-                "{path}: {}\n",
-                kinds.iter().copied().collect::<Vec<_>>().join(" | ")
-            )
-        })
-        .collect();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/load_schema.txt");
-    if std::env::var_os("UPDATE_SCHEMA").is_some() {
-        std::fs::write(&path, &lines).unwrap();
-    }
-    let promised = std::fs::read_to_string(&path).unwrap();
-    let (is, was) = (
-        lines.lines().collect::<BTreeSet<_>>(),
-        promised.lines().collect::<BTreeSet<_>>(),
-    );
-    assert!(
-        is == was,
-        "new: {:#?}\ngone: {:#?}",
-        is.difference(&was).collect::<Vec<_>>(),
-        was.difference(&is).collect::<Vec<_>>()
-    );
 }
 
 /// A JSON report to a file leaves the table where it is.
@@ -345,7 +168,8 @@ fn another_reader_finds_the_same_in_the_log() {
     }
 }
 
-/// Merging logs is exact: it is as if one generator had measured everything.
+/// Merging logs is exact: it is as if one generator had measured everything. The two work at the
+/// same time, because otherwise their rates do not add up.
 #[test]
 fn merged_logs_are_the_sum_of_their_runs() {
     let (scratch, server) = (Scratch::new(), Server::start(&["tcp://127.0.0.1:0"]));
@@ -353,13 +177,14 @@ fn merged_logs_are_the_sum_of_their_runs() {
     let logs: Vec<String> = ["a", "b", "c"]
         .map(|name| scratch.path(name).to_str().unwrap().to_owned())
         .into();
-    let mut runs = Vec::new();
-    for (log, rate) in logs[..2].iter().zip(["1k", "3k"]) {
-        let args = [
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let start_at = (now.as_secs() + 3).to_string();
+    let start = |log: &str, rate: &str, connections: &str| {
+        let words = [
             "load",
             &endpoint,
             "-c",
-            "3",
+            connections,
             "--rate",
             rate,
             "--arrivals",
@@ -372,9 +197,16 @@ fn merged_logs_are_the_sum_of_their_runs() {
             "-",
             "--hdr",
             log,
+            "--start-at",
+            &start_at,
         ];
-        runs.push(json(&run_well(&args)));
-    }
+        json(&run_well(&words))
+    };
+    let runs = std::thread::scope(|scope| {
+        let first = scope.spawn(|| start(&logs[0], "1k", "3"));
+        let second = start(&logs[1], "3k", "3");
+        [first.join().unwrap(), second]
+    });
     let merged = json(&run_well(&[
         "report", &logs[0], &logs[1], "--json", "-", "--hdr", &logs[2],
     ]));
@@ -414,19 +246,206 @@ fn merged_logs_are_the_sum_of_their_runs() {
     }
     let table = run_well(&["report", &logs[0], &logs[1]]);
     assert!(
-        table.contains("2 logs")
-            && table.contains("4,000 answers, 0 errors")
+        table.starts_with("a, b: 2 logs")
+            && table.contains("4,000 answers, 0 errors, 0 lost, 0 unanswered")
             && table.contains("service time"),
         "{table}"
     );
-    let table = run_well(&["report", "--compare", &logs[0], &logs[1]]);
-    assert!(
-        table
-            .lines()
-            .any(|line| line.contains("answers/s") && line.contains('+')),
+}
+
+/// A log of a run that was over before any other began.
+#[track_caller]
+fn logged(endpoint: &str, log: &Path, rate: &str, more: &[&str]) -> Value {
+    let log = log.to_str().unwrap();
+    let words = [
+        "load",
+        endpoint,
+        "-c",
+        "3",
+        "--rate",
+        rate,
+        "--arrivals",
+        "uniform",
+        "--duration",
+        "1s",
+        "--warmup",
+        "off",
+        "--json",
+        "-",
+        "--hdr",
+        log,
+    ];
+    json(&run_well(&[&words, more].concat()))
+}
+
+/// Rates add up where generators worked at the same time, and only there.
+#[test]
+fn runs_that_followed_each_other_are_not_summed() {
+    let (scratch, server) = (Scratch::new(), Server::start(&["tcp://127.0.0.1:0"]));
+    let endpoint = format!("tcp://{}", server.address(0));
+    let logs = ["morning.hdr", "evening.hdr"].map(|name| scratch.path(name));
+    let runs = [
+        logged(&endpoint, &logs[0], "1k", &[]),
+        logged(&endpoint, &logs[1], "3k", &[]),
+    ];
+    let [first, second] = [&logs[0], &logs[1]].map(|log| log.to_str().unwrap());
+    let (status, printed, said) = run_to_end(&["report", first, second]);
+    assert_eq!((status, printed.as_str()), (1, ""), "{said}");
+    assert_eq!(
+        said,
+        "mynah: morning.hdr and evening.hdr did not overlap in time, so their rates do not add up; \
+         --sequential takes them as runs one after the other, --compare sets them side by side\n"
+    );
+    let merged = json(&run_well(&[
+        "report",
+        "--sequential",
+        first,
+        second,
+        "--json",
+        "-",
+    ]));
+    let mean = runs
+        .iter()
+        .map(|run| run["rate_per_second"].as_f64().unwrap());
+    let (rate, mean) = (
+        merged["rate_per_second"].as_f64().unwrap(),
+        mean.sum::<f64>() / 2.0,
+    );
+    assert!((rate / mean - 1.0).abs() < 0.02, "{rate} {mean}");
+    assert_eq!(
+        (&merged["answers"], &merged["sequential"]),
+        (&Value::from(4000), &Value::from(true))
+    );
+}
+
+/// A column bears the label of its run, or the name of its file; what was not answered is in it.
+#[test]
+fn a_comparison_names_its_runs() {
+    let (scratch, server) = (Scratch::new(), Server::start(&["tcp://127.0.0.1:0"]));
+    let endpoint = format!("tcp://{}", server.address(0));
+    let logs = ["morning.hdr", "evening.hdr", "lost.hdr"].map(|name| scratch.path(name));
+    logged(&endpoint, &logs[0], "1k", &[]);
+    logged(&endpoint, &logs[1], "2k", &["--label", "<i>evening</i>"]);
+    let [first, second, lost] = [0, 1, 2].map(|index| logs[index].to_str().unwrap());
+    // It waits for a text that never comes.
+    let (status, ..) = run_to_end(&[
+        "load",
+        &endpoint,
+        "-c",
+        "5",
+        "--requests",
+        "50",
+        "--response",
+        "until:x",
+        "--message",
+        "abc",
+        "--timeout",
+        "100ms",
+        "--duration",
+        "1s",
+        "--hdr",
+        lost,
+    ]);
+    assert_ne!(status, 0);
+    let page = scratch.path("page.html");
+    let words = [
+        "report",
+        "--compare",
+        first,
+        second,
+        lost,
+        "--html",
+        page.to_str().unwrap(),
+    ];
+    let table = run_well(&words);
+    let head = table.lines().next().unwrap();
+    let names = [
+        "morning.hdr",
+        "<i>evening</i>",
+        "change",
+        "lost.hdr",
+        "change",
+    ];
+    assert_eq!(
+        head.split_whitespace().collect::<Vec<_>>(),
+        names,
         "{table}"
     );
-    assert!(table.contains("response p99"), "{table}");
+    let line = |name: &str| table.lines().find(|line| line.contains(name)).unwrap();
+    assert!(line("answers/s").contains('+'), "{table}");
+    assert!(line("response max").contains("(unanswered)"), "{table}");
+    let unanswered = line("unanswered").split_whitespace().collect::<Vec<_>>();
+    assert_eq!(unanswered[..4], ["unanswered", "0", "0", "-"], "{table}");
+    let page = std::fs::read_to_string(&page).unwrap();
+    for words in [
+        "Response time by percentile",
+        "morning.hdr",
+        "were not answered",
+    ] {
+        assert!(page.contains(words), "{words} is not in {page}");
+    }
+    assert!(
+        page.contains("&lt;i&gt;evening") && !page.contains("<i>evening"),
+        "{page}"
+    );
+}
+
+/// A page can be piped, and takes the place of the table.
+#[test]
+fn a_page_goes_to_standard_output_and_not_to_a_file_called_dash() {
+    let (scratch, server) = (Scratch::new(), Server::start(&["tcp://127.0.0.1:0"]));
+    let endpoint = format!("tcp://{}", server.address(0));
+    let output = Command::new(common::binary())
+        .current_dir(scratch.path("."))
+        .args([
+            "load",
+            &endpoint,
+            "--requests",
+            "100",
+            "-c",
+            "2",
+            "--html",
+            "-",
+        ])
+        .args(["--spoiled", "warn"])
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.starts_with("<!doctype html>"), "{printed}");
+    assert!(printed.ends_with("</html>\n"), "{printed}");
+    assert!(!scratch.path("-").exists());
+}
+
+/// In a pipe nothing is said of how a run goes, unless that is asked for.
+#[test]
+fn progress_is_said_in_lines_where_it_is_asked_for() {
+    let server = Server::start(&["tcp://127.0.0.1:0"]);
+    let endpoint = format!("tcp://{}", server.address(0));
+    let words = [
+        "load",
+        &endpoint,
+        "-c",
+        "2",
+        "--rate",
+        "100",
+        "--duration",
+        "2500ms",
+        "--warmup",
+        "off",
+        "--spoiled",
+        "warn",
+    ];
+    let (status, _, said) = run_to_end(&[&words[..], &["--progress"]].concat());
+    assert_eq!(status, 0, "{said}");
+    assert!(said.lines().count() >= 3, "{said}");
+    assert!(
+        said.lines().any(|line| line.contains(" %  ")
+            && line.contains("/s  ")
+            && line.contains("0 errors")
+            && line.contains("unanswered")),
+        "{said}"
+    );
+    assert!(!said.contains('\x1b'), "{said:?}");
 }
 
 #[test]
@@ -505,6 +524,13 @@ fn a_browser_shows_the_page_without_an_error() {
         page.to_str().unwrap(),
     ];
     run_well(&args);
+    // The pointer, over the first plot.
+    let moves = "<script>document.querySelector('.area')\
+        .dispatchEvent(new PointerEvent('pointermove', { clientX: 300 }))</script>\n</body>";
+    let text = std::fs::read_to_string(&page).unwrap();
+    assert_eq!(text.matches("<script").count(), 1, "{text}");
+    let moved = scratch.path("moved.html");
+    std::fs::write(&moved, text.replace("</body>", moves)).unwrap();
     let profile = format!("--user-data-dir={}", scratch.path("profile").display());
     let output = Command::new(browser)
         .args([
@@ -517,7 +543,7 @@ fn a_browser_shows_the_page_without_an_error() {
             &profile,
             "--dump-dom",
         ])
-        .arg(format!("file://{}", page.display()))
+        .arg(format!("file://{}", moved.display()))
         .output()
         .unwrap();
     let (shown, said) = (
@@ -530,9 +556,17 @@ fn a_browser_shows_the_page_without_an_error() {
         .filter(|line| line.contains("CONSOLE"))
         .collect();
     assert!(console.is_empty(), "{console:?}");
-    assert_eq!(shown.matches("<svg").count(), 3, "{shown}");
+    assert_eq!(shown.matches("<svg").count(), 5, "{shown}");
     for words in [
         "<title>load on tcp://",
+        "Response time over the run",
+        "Histogram of response times",
+        "measured from",
+        "warm-up",
+        "--duration 2s",
+        "1 thread,",
+        "prefers-color-scheme: dark",
+        "default-src 'none'",
         "Time by percentile",
         "response time",
         "service time",
@@ -541,8 +575,15 @@ fn a_browser_shows_the_page_without_an_error() {
     ] {
         assert!(shown.contains(words), "{words} is not in {shown}");
     }
+    // Plots over one time show their values together: the heat map, the rate, the generator's.
+    let tips = shown.split("<p class=\"tip\">").skip(1);
+    let tips: Vec<&str> = tips.filter_map(|tip| tip.split("</p>").next()).collect();
+    assert!(tips[0].contains(" answered; median "), "{tips:?}");
+    assert!(tips[1].contains(" answers/s"), "{tips:?}");
+    assert!(tips[2].contains("generator's "), "{tips:?}");
+    assert_eq!(tips[3..], ["", ""], "{tips:?}");
     assert!(
-        !shown.contains("<script>")
+        !shown.contains("<script>alert")
             && !shown.contains("NaN")
             && !shown.contains("src=")
             && !shown.contains("href="),

@@ -94,7 +94,7 @@ fn run(
                 orders.start(Duration::from_nanos(clock.as_nanos()) + Duration::from_millis(5))
             }
             News::Begun(tally) | News::Interval(tally) => total.add(&tally),
-            News::Ended => {}
+            News::Progress(_) | News::Ended => {}
         });
         if is_over {
             break;

@@ -109,25 +109,84 @@ fn a_load_says_how_it_goes() {
         "100",
         "--duration",
         "3s",
+        "--spoiled",
+        "warn",
         "--warmup",
         "off",
     ]);
-    for left in ["2 s left", "1 s left"] {
-        let shown = terminal.wait_for(left);
-        let line = shown.rsplit('\r').next().unwrap();
-        assert!(
-            line.contains("/s   p50 ")
-                && line.contains("   p99 ")
-                && line.contains("   0 errors   "),
-            "{line:?}"
-        );
+    for words in ["connecting", " %  "] {
+        terminal.wait_for(words);
     }
+    let shown = terminal.wait_for("  p99 ");
+    let line = shown.rsplit('\r').next().unwrap();
+    assert!(
+        line.contains("/s  0 errors  ") && line.contains(" unanswered  p50 "),
+        "{line:?}"
+    );
     let shown = terminal.wait_for("no errors");
     let table = shown.rsplit("\x1b[2K").next().unwrap();
     assert!(
         table.starts_with("NOTE: ") || table.starts_with("tcp://"),
         "{shown:?}"
     );
+    assert!(table.contains('≤') && table.contains('█'), "{table}");
+    assert_eq!(terminal.end(), Some(0));
+}
+
+/// An open loop that the target cannot follow: the line goes on, and says how far it is behind.
+#[test]
+fn a_load_that_falls_behind_says_so() {
+    // It accepts, reads nothing, and answers nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+    let mut terminal = Terminal::run(&[
+        "load",
+        &endpoint,
+        "-c",
+        "3",
+        "--rate",
+        "1000",
+        "--duration",
+        "2s",
+        "--warmup",
+        "off",
+        "--timeout",
+        "2s",
+        "--spoiled",
+        "warn",
+    ]);
+    let shown = terminal.wait_for(" overdue  3 unanswered");
+    assert!(shown.contains(" %  "), "{shown:?}");
+    // Behind the end of the window too.
+    terminal.wait_for("waiting for answers");
+    terminal.wait_for(" overdue  3 unanswered");
+    drop(listener);
+    assert_eq!(terminal.end(), Some(1));
+}
+
+/// Connections that take long to open: the line counts them. The backlog is full after a few.
+#[test]
+fn connections_are_counted_while_they_open() {
+    let server = Server::start(&[TCP]);
+    let mut terminal = Terminal::run(&[
+        "load",
+        &server.endpoints[0],
+        "-c",
+        "40",
+        "--connect-rate",
+        "20",
+        "--requests",
+        "200000",
+        "--spoiled",
+        "warn",
+    ]);
+    terminal.wait_for("connecting: ");
+    let shown = terminal.wait_for(" of 40 open");
+    let opened = shown.trim_end_matches(" of 40 open").rsplit(' ').next();
+    assert!(opened.unwrap().parse::<u32>().unwrap() < 40, "{shown:?}");
+    // By its messages it is known how much is done.
+    terminal.wait_for(" %  ");
+    terminal.wait_for("no errors");
     assert_eq!(terminal.end(), Some(0));
 }
 

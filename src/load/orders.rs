@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::progress::Progress;
 use super::tally::Tally;
+use super::timeline::Timeline;
 use crate::values::error::{CloseReason, StartError};
 use crate::values::time::Time;
 
@@ -104,6 +106,8 @@ pub enum News {
     Begun(Box<Tally>),
     /// What happened in the last second of the window.
     Interval(Box<Tally>),
+    /// How far it has come, where somebody watches ([`Generator::watched`](super::Generator)).
+    Progress(Progress),
     /// The window is over, and what was on its way has come or is given up.
     Ended,
 }
@@ -113,6 +117,8 @@ pub enum News {
 pub struct Concluded {
     /// What happened since the last interval.
     pub rest: Box<Tally>,
+    /// The window in columns.
+    pub timeline: Timeline,
     /// How long the window was.
     pub measured: Duration,
     /// Connections open at its end.

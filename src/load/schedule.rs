@@ -302,6 +302,17 @@ impl Timetable {
         self.lanes.iter().any(|lane| self.schedule.next(lane) < end)
     }
 
+    /// About how many messages that are meant to be sent before `now` have not been taken: of each
+    /// lane its next one, and those behind it as in the mean.
+    pub(super) fn overdue(&self, now: Time) -> u64 {
+        let sum = self.schedule.sum(now);
+        self.lanes
+            .iter()
+            .filter(|lane| self.schedule.next(lane) < now)
+            .map(|lane| 1 + self.schedule.mean(lane, sum))
+            .sum()
+    }
+
     /// How many messages of a slot that are meant to be sent from `from` on and before `end` have
     /// not been taken.
     pub(super) fn behind(&self, slot: usize, from: Time, end: Time) -> u64 {

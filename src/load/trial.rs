@@ -177,6 +177,7 @@ fn is_growing(tally: &Tally, measured: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::matching::Matching;
     use super::super::payload::Payload;
     use super::super::plan::Check;
     use super::super::response::Response;
@@ -191,7 +192,9 @@ mod tests {
             payload: Payload::pattern(64),
             response: Response::Same,
             check: Check::None,
-            is_numbered: false,
+            matching: Matching::Order,
+            first: None,
+            lifetime: None,
             law: Law::Closed {
                 think: Duration::ZERO,
             },

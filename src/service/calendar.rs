@@ -73,7 +73,7 @@ fn date(days: u64) -> (u64, u64, u64) {
 
 /// Displays the time since 1970-01-01 00:00:00 UTC in the format of RFC 3339, with milliseconds:
 /// `2026-11-21T07:02:12.345Z`.
-pub(crate) fn rfc3339(since_epoch: Duration) -> impl Display {
+pub fn rfc3339(since_epoch: Duration) -> impl Display {
     Rfc3339(Moment::new(since_epoch))
 }
 

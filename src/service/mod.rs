@@ -55,6 +55,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 
+pub use self::calendar::rfc3339;
 pub use self::chargen::Chargen;
 pub use self::context::{Context, Transport};
 pub use self::daytime::Daytime;

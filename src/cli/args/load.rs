@@ -11,7 +11,8 @@ use mynah::load::{Goal, Law, Lifetime, Matching, Measured, Pace, Plan, Response}
 use super::messages::{Messages, Terms};
 use super::timing::Timing;
 use super::usage;
-use crate::cli::load::{self, Aim, Reports};
+use crate::cli::load::outputs::Reports;
+use crate::cli::load::{self, Aim};
 use crate::cli::status::Failure;
 use crate::cli::values::{Timeout, duration, source, timeout};
 
@@ -165,12 +166,15 @@ pub(super) struct Load {
     /// with -
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
     json: Option<PathBuf>,
-    /// Write a page with plots to this file
+    /// Write a page with plots to this file, or to standard output instead of the table with -
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
     html: Option<PathBuf>,
     /// Write the histograms of each second to this file, in the log format of HdrHistogram
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
     hdr: Option<PathBuf>,
+    /// Say each second on standard error how the run goes, also where that is no terminal
+    #[arg(long, help_heading = "Reports")]
+    progress: bool,
 }
 
 impl Load {
@@ -327,6 +331,12 @@ impl TryFrom<Load> for load::Config {
     type Error = Failure;
 
     fn try_from(words: Load) -> Result<load::Config, Failure> {
+        let reports = Reports {
+            json: words.json.clone(),
+            html: words.html.clone(),
+            hdr: words.hdr.clone(),
+        };
+        reports.check().map_err(usage)?;
         Ok(load::Config {
             plan: words.plan()?,
             message: words.messages.told(),
@@ -338,11 +348,8 @@ impl TryFrom<Load> for load::Config {
             require: words.require,
             is_void_when_spoiled: words.spoiled == Spoiled::Fail,
             aim: words.find.map_or(Aim::Measure, Aim::Find),
-            reports: Reports {
-                json: words.json,
-                html: words.html,
-                hdr: words.hdr,
-            },
+            reports,
+            has_progress: words.progress,
         })
     }
 }
@@ -616,6 +623,7 @@ mod tests {
             ),
             ("tcp://127.0.0.1:7 --spin 1s", "at most 1ms"),
             ("tcp://127.0.0.1:7 --label=", "--label"),
+            ("tcp://127.0.0.1:7 --json - --html -", "one of them"),
             ("tcp://127.0.0.1:7 --require p99", "a requirement is"),
             ("tcp://127.0.0.1:7 --find errors=0", "upper bound of a time"),
             (

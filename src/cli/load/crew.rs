@@ -13,7 +13,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
 use mynah::load::{
-    Concluded, Generator, Lanes, Law, News, Orders, Plan, ReachError, Tally, Verdict,
+    Concluded, Generator, Lanes, Law, News, Orders, Plan, Progress, ReachError, Tally, Timeline,
+    Verdict,
 };
 use mynah::net::os::OsNet;
 use mynah::{Address, Endpoint, Handle, Limits, Reactor};
@@ -52,10 +53,20 @@ pub(super) struct Crew<'a> {
     /// Whether to be told of a second takes long: then it is not the generator's thread that is
     /// kept by it.
     pub(super) is_watch_slow: bool,
+    /// How often to tell how far the run has come; `None`: nobody looks.
+    pub(super) watched: Option<Duration>,
 }
 
-/// Told of each second of the window.
-pub(super) type Watch<'a> = dyn FnMut(&Second, &Tally) -> Result<(), Failure> + 'a;
+/// What is told while a run goes on.
+pub(super) enum Sight<'a> {
+    /// A second of the window.
+    Second(&'a Second, &'a Tally),
+    /// How far all of it has come.
+    Progress(Progress),
+}
+
+/// Told of a run while it goes on.
+pub(super) type Watch<'a> = dyn FnMut(Sight<'_>) -> Result<(), Failure> + 'a;
 
 /// What a worker says.
 enum Said {
@@ -212,10 +223,8 @@ impl Crew<'_> {
         let reactor = Reactor::new(net, limits)?;
         let handle = reactor.handle();
         let lanes = Lanes::of(index.into(), self.threads.into(), self.plan.connections);
-        Ok((
-            Generator::new(reactor, Arc::clone(self.plan), lanes, address.clone()),
-            handle,
-        ))
+        let generator = Generator::new(reactor, Arc::clone(self.plan), lanes, address.clone());
+        Ok((generator.watched(self.watched), handle))
     }
 }
 
@@ -254,6 +263,7 @@ struct Worker {
     begun: Share,
     ended: Share,
     told: usize,
+    progress: Option<Progress>,
     has_ended: bool,
     outcome: Option<Box<Concluded>>,
 }
@@ -293,6 +303,10 @@ impl<'a, 'w> Collector<'a, 'w> {
                 if self.workers.iter().all(|worker| worker.is_ready) {
                     self.start();
                 }
+            }
+            Said::News(News::Progress(progress), _) => {
+                worker.progress = Some(progress);
+                self.look(index);
             }
             Said::News(News::Begun(tally), share) => {
                 worker.begun = share;
@@ -367,11 +381,24 @@ impl<'a, 'w> Collector<'a, 'w> {
             self.started,
             tally,
         );
-        if let Err(failure) = (self.watch)(&second, tally) {
+        if let Err(failure) = (self.watch)(Sight::Second(&second, tally)) {
             self.fail(failure);
         }
         self.seconds.push(second);
         self.total.add(tally);
+    }
+
+    /// Tells how far all have come; the news of the last worker are those of all.
+    fn look(&mut self, index: u16) {
+        if usize::from(index) + 1 < self.handles.len() {
+            return;
+        }
+        let mut all = self.workers.iter().filter_map(|worker| worker.progress);
+        let Some(mut sum) = all.next() else { return };
+        all.for_each(|progress| sum.add(progress));
+        if let Err(failure) = (self.watch)(Sight::Progress(sum)) {
+            self.fail(failure);
+        }
     }
 
     /// Nothing that the others may still do is of use to anybody.
@@ -415,6 +442,10 @@ impl<'a, 'w> Collector<'a, 'w> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
+        let mut timeline = Timeline::default();
+        outcomes
+            .iter()
+            .for_each(|outcome| timeline.add(&outcome.timeline));
         let busy = |worker: &Worker, outcome: &Concluded| {
             let worked = worker
                 .ended
@@ -450,6 +481,7 @@ impl<'a, 'w> Collector<'a, 'w> {
             has_answers: crew.plan.response != mynah::load::Response::None,
             was_stopped: crew.stop.load(Ordering::Acquire),
             tally: self.total,
+            timeline,
             seconds: self.seconds,
         })
     }

@@ -4,7 +4,6 @@
 //!
 //! Tests: `tests/load_find.rs`.
 
-use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,10 +13,11 @@ use mynah::load::{Found, Goal, Plan, TRIALS, Trial};
 
 use super::crew::Crew;
 use super::live::Live;
+use super::outputs::Files;
 use super::record::{BUSY, Record};
 use super::searched::{Lengths, Searched, Tried};
 use super::units::{rate, time};
-use super::{Files, Setting, check_answered, find_report, tell};
+use super::{Setting, check_answered, find_report};
 use crate::cli::status::{Failure, Status};
 
 /// Runs at one rate after the other, until it is known at which the limit breaks.
@@ -32,7 +32,7 @@ pub(super) fn find(
     let begun = Instant::now();
     let (depth, seed, duration) = (plan.depth, plan.seed, plan.duration);
     let lengths = Lengths::new(goal, duration.unwrap_or_default());
-    let mut live = Live::new(&plan, io::stderr().is_terminal());
+    let mut live = Live::new(setting.has_progress);
     live.note(&format!(
         "at most {TRIALS} trials, about {} s; most searches take a third of that",
         lengths.all(plan.warmup).as_secs()
@@ -49,13 +49,14 @@ pub(super) fn find(
             start_at: setting.start_at,
             stop,
             is_watch_slow: false,
+            watched: live.every(),
         };
-        crew.work(addresses, &mut |second, tally| {
-            live.show(second, tally);
+        crew.work(addresses, &mut |sight| {
+            live.show(&sight);
             Ok(())
         })
     };
-    live.title("closed loop".to_owned(), duration);
+    live.begin("closed loop");
     let closed = run(&shared, &mut live)?;
     check_answered(&closed, &shared)?;
     rest_after(&closed, closed.rate(), lengths, stop);
@@ -76,7 +77,7 @@ pub(super) fn find(
             search.about().max(number),
             rate(at.get())
         );
-        live.title(which.clone(), Some(length));
+        live.begin(&which);
         plan = own(shared)?;
         plan.try_rate(at, length, seed_of(seed, number));
         plan.depth = depth;
@@ -122,10 +123,10 @@ pub(super) fn find(
         lengths,
         took: begun.elapsed(),
     };
-    tell(
-        setting.reports.json.as_deref(),
-        files.json.as_mut(),
+    setting.reports.tell(
+        &mut files,
         &find_report::json(setting, &plan, &searched),
+        String::new,
         &find_report::table(setting, &plan, &searched),
     )?;
     judge(&searched, setting)

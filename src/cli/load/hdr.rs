@@ -22,6 +22,7 @@ use hdrhistogram::serialization::interval_log::{
 use mynah::Escaped;
 use mynah::load::{Distribution, Tally, Times};
 
+use super::page::Interval;
 use super::record::{Record, Second};
 
 /// The tag of service times.
@@ -173,6 +174,8 @@ pub(crate) struct HdrLog {
     pub(crate) started: SystemTime,
     /// From the beginning of the first interval to the end of the last.
     pub(crate) span: Duration,
+    /// In the order of the log.
+    pub(crate) intervals: Vec<Interval>,
     pub(crate) counts: Option<Counts>,
     /// The name of the run, without control characters.
     pub(crate) label: Option<String>,
@@ -213,6 +216,7 @@ impl HdrLog {
             service: Distribution::default(),
             started: SystemTime::UNIX_EPOCH,
             span: Duration::ZERO,
+            intervals: Vec::new(),
             counts: None,
             label: None,
         };
@@ -250,6 +254,16 @@ impl HdrLog {
                 // Somebody else's.
                 Some(_) => continue,
             };
+            if interval.tag().is_none() {
+                let all = parted(&times, Times::default());
+                log.intervals.push(Interval {
+                    at: interval.start_timestamp(),
+                    length: interval.duration(),
+                    answered: all.answered().count(),
+                    p50: all.percentile(50.0).time(),
+                    p99: all.percentile(99.0).time(),
+                });
+            }
             kind.add(&times);
             intervals += 1;
             begin = begin.min(interval.start_timestamp());
@@ -266,6 +280,9 @@ impl HdrLog {
         log.response = parted(&response.0, response.1);
         log.service = parted(&service.0, service.1);
         log.span = end.saturating_sub(begin);
+        for interval in &mut log.intervals {
+            interval.at = interval.at.saturating_sub(begin);
+        }
         let started = base
             .checked_add(begin)
             .and_then(|since| log.started.checked_add(since));
@@ -320,6 +337,7 @@ mod tests {
             service: Distribution::default(),
             started: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
             span: Duration::from_secs(seconds),
+            intervals: Vec::new(),
             counts: Some(Counts {
                 completed: times.len() as u64,
                 errors: 7,

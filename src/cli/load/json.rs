@@ -1,19 +1,21 @@
 //! The report for programs: one schema, with its version, all settings, and the unit in every name.
 //!
 //! A field is never renamed, and never means something else; what is added leaves the version as it
-//! is. `tests/load_reports.rs` holds it to that.
+//! is. `schema/load.schema.json` is published, and `tests/load_schema.rs` holds it to that.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use mynah::load::{
-    Check, Distribution, Goal, Law, Lifetime, Mark, Matching, Pace, Payload, Plan, Response, Verdict,
+    Check, Distribution, Goal, Law, Lifetime, Mark, Matching, Pace, Payload, Plan, Response,
+    Verdict,
 };
 use serde::Serialize;
 
 use super::Setting;
 use super::host::Host;
 use super::machine::Machine;
+use super::outputs::command_line;
 use super::record::Record;
 use super::stages::{PaceSettings, StageReport};
 use super::table::measures;
@@ -29,6 +31,8 @@ pub(super) struct Head<'a> {
     mynah: &'static str,
     /// `null`: it was not named.
     label: Option<&'a str>,
+    /// The command line, each word as a shell would take it.
+    command: Vec<String>,
     machine: Machine,
     target: Target<'a>,
     settings: Settings<'a>,
@@ -233,6 +237,7 @@ pub(super) fn head<'a>(
         version: VERSION,
         mynah: env!("CARGO_PKG_VERSION"),
         label: setting.label.as_deref(),
+        command: command_line(),
         machine: Machine::this(),
         target: Target {
             endpoint: setting.endpoint.to_string(),

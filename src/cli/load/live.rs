@@ -1,91 +1,197 @@
-//! The line on a terminal that says how a run goes.
+//! What is said of a run while it goes on.
 //!
-//! Must never be seen in a file or a pipe.
+//! On a terminal it is a line that changes, which is gone at the end. Elsewhere it is nothing, or a
+//! line each second on standard error where that was asked for.
 
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use mynah::load::{Plan, Tally};
+use indicatif::{ProgressBar, ProgressStyle};
+use mynah::load::{Distribution, Doing, Mark, Progress};
 
-use super::record::Second;
-use super::units;
+use super::crew::Sight;
+use super::units::{count, many, mark, rate};
 
-/// The line; nothing where there is no terminal.
+/// How often the line on a terminal moves. Each time costs the generator about as much as a few
+/// messages.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// How often a line is written elsewhere.
+const LINE: Duration = Duration::from_secs(1);
+
+/// How a run goes.
 pub(super) struct Live {
-    bar: ProgressBar,
-    duration: Option<Duration>,
-    /// Since the first second, all seconds together.
+    mode: Mode,
+    /// What run this is, where it is one of several.
+    name: String,
+    progress: Option<Progress>,
+    /// What is known of the last second.
+    last: Option<Last>,
+    /// Since the window began.
     errors: u64,
-    /// Which run of several this is.
-    title: String,
+    lost: u64,
+    response: Distribution,
+}
+
+enum Mode {
+    Silent,
+    Line(ProgressBar),
+    Lines,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    rate: f64,
+    p50: Mark,
+    p99: Mark,
 }
 
 impl Live {
-    pub(super) fn new(plan: &Plan, is_terminal: bool) -> Live {
-        let target = if is_terminal {
-            ProgressDrawTarget::stderr()
+    /// Where `is_asked_for`, lines are written even if nobody sits at a terminal.
+    pub(super) fn new(is_asked_for: bool) -> Live {
+        let mode = if is_asked_for {
+            Mode::Lines
+        } else if io::stderr().is_terminal() {
+            let bar = ProgressBar::new_spinner();
+            let style = ProgressStyle::with_template("{wide_msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_message("connecting");
+            Mode::Line(bar)
         } else {
-            ProgressDrawTarget::hidden()
+            Mode::Silent
         };
-        let bar = ProgressBar::with_draw_target(None, target);
-        bar.set_style(
-            ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
-        );
-        bar.set_message(if plan.warmup.is_zero() {
-            "connecting".to_owned()
-        } else {
-            format!("connecting, then {:?} of warm-up", plan.warmup)
-        });
         Live {
-            bar,
-            duration: plan.duration,
+            mode,
+            name: String::new(),
+            progress: None,
+            last: None,
             errors: 0,
-            title: String::new(),
+            lost: 0,
+            response: Distribution::default(),
         }
     }
 
-    /// Names the run that begins, of several.
-    pub(super) fn title(&mut self, title: String, duration: Option<Duration>) {
-        self.bar.set_message(title.clone());
-        (self.title, self.duration) = (title + "   ", duration);
+    /// How often to be told how far the run has come.
+    pub(super) fn every(&self) -> Option<Duration> {
+        match self.mode {
+            Mode::Silent => None,
+            Mode::Line(_) => Some(EVERY),
+            Mode::Lines => Some(LINE),
+        }
     }
 
-    /// Shows a second.
-    pub(super) fn show(&mut self, second: &Second, tally: &Tally) {
-        self.errors = if second.at.is_zero() {
-            second.errors
-        } else {
-            self.errors + second.errors
-        };
-        let left = self
-            .duration
-            .map(|duration| duration.saturating_sub(second.at + second.length));
-        let lost = if tally.given_up > 0 {
-            format!("   {} lost", units::count(tally.lost()))
-        } else {
-            String::new()
-        };
-        self.bar.set_message(format!(
-            "{}{}/s   p50 {}   p99 {}   {} errors{lost}{}",
-            self.title,
-            units::rate(second.rate),
-            units::mark(second.p50),
-            units::mark(second.p99),
-            units::count(self.errors),
-            left.map_or(String::new(), |left| format!(
-                "   {} s left",
-                left.as_secs()
-            ))
-        ));
+    /// Another run begins, such as `trial 4 of about 9`.
+    pub(super) fn begin(&mut self, name: &str) {
+        self.name = name.to_owned();
+        (self.progress, self.last) = (None, None);
+        (self.errors, self.lost) = (0, 0);
+        self.response = Distribution::default();
+    }
+
+    /// Shows what there is to see.
+    pub(super) fn show(&mut self, sight: &Sight<'_>) {
+        match sight {
+            Sight::Progress(progress) => self.progress = Some(*progress),
+            Sight::Second(second, tally) => {
+                self.errors += second.errors;
+                self.lost += tally.lost();
+                self.last = Some(Last {
+                    rate: second.rate,
+                    p50: second.p50,
+                    p99: second.p99,
+                });
+                // A sum costs a look at every class; nobody pays who does not see it.
+                if !matches!(self.mode, Mode::Silent) {
+                    self.response.add(&tally.response);
+                }
+            }
+        }
+        match &self.mode {
+            Mode::Silent => {}
+            Mode::Line(bar) => bar.set_message(self.words()),
+            Mode::Lines if matches!(sight, Sight::Progress(_)) => print(&self.words()),
+            Mode::Lines => {}
+        }
+    }
+
+    /// The line.
+    fn words(&self) -> String {
+        let mut parts = Vec::new();
+        if !self.name.is_empty() {
+            parts.push(self.name.clone());
+        }
+        if let Some(progress) = &self.progress {
+            parts.push(stage(progress));
+        }
+        if let Some(last) = self.last {
+            parts.push(format!("{}/s", rate(last.rate)));
+        }
+        // On a narrow terminal the end of the line is cut off: what matters most comes first.
+        if let Some(progress) = self
+            .progress
+            .filter(|progress| progress.stage > Doing::Waiting)
+        {
+            parts.push(many(self.errors, "error"));
+            if self.lost > 0 {
+                parts.push(format!("{} lost", count(self.lost)));
+            }
+            if progress.overdue > 0 {
+                parts.push(format!("{} overdue", count(progress.overdue)));
+            }
+            parts.push(format!("{} unanswered", count(progress.unanswered)));
+        }
+        if let Some(Last { p50, p99, .. }) = self.last {
+            let all = |percentile| mark(self.response.percentile(percentile));
+            parts.push(format!("p50 {}  p99 {}", mark(p50), mark(p99)));
+            parts.push(format!("run p50 {}  p99 {}", all(50.0), all(99.0)));
+        }
+        parts.join("  ")
     }
 
     /// Leaves a line above it.
     pub(super) fn note(&self, line: &str) {
-        self.bar.println(line);
+        match &self.mode {
+            Mode::Silent => {}
+            Mode::Line(bar) => bar.println(line),
+            Mode::Lines => print(line),
+        }
     }
 
     /// Takes it away.
     pub(super) fn clear(&self) {
-        self.bar.finish_and_clear();
+        if let Mode::Line(bar) = &self.mode {
+            bar.finish_and_clear();
+        }
     }
+}
+
+/// Where the run is.
+fn stage(progress: &Progress) -> String {
+    let Progress {
+        stage,
+        open,
+        connections,
+        done,
+        ..
+    } = progress;
+    let opened = format!("{} of {} open", count(*open), count(*connections));
+    match stage {
+        Doing::Opening => format!("connecting: {opened}"),
+        Doing::Waiting => format!("waiting for the start: {opened}"),
+        Doing::WarmingUp => "warming up".to_owned(),
+        Doing::Measuring => {
+            let missing = if open < connections {
+                format!("  {opened}")
+            } else {
+                String::new()
+            };
+            format!("{:3.0} %{missing}", 100.0 * done)
+        }
+        Doing::Ending => "waiting for answers".to_owned(),
+    }
+}
+
+/// A line on standard error. If nobody reads it, the run goes on.
+fn print(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -10,12 +10,15 @@
 //!   find       the runs of a search      searched    its trials    find_report    what was found
 //!   stages     the part of the reports that is about the pace
 //!   hdr        logs of HdrHistogram, to be merged
+//!   bars       classes of a histogram
+//!   outputs    where reports go
 //!   live       the line on a terminal  units   numbers as people read them
 //!   machine    where all this was measured, host what was kept from the generator there
 //! ```
 //!
 //! Tests: `tests/load.rs`, `tests/load_truth.rs`, `tests/load_reports.rs`.
 
+mod bars;
 mod crew;
 mod find;
 mod find_report;
@@ -24,16 +27,14 @@ mod host;
 mod json;
 mod live;
 mod machine;
-mod page;
+pub(crate) mod outputs;
+pub(crate) mod page;
 pub(crate) mod record;
 mod searched;
 mod stages;
 pub(crate) mod table;
 pub(crate) mod units;
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -41,13 +42,14 @@ use std::time::{Duration, SystemTime};
 use mynah::load::{Check, Goal, Plan, Response, Trouble};
 use mynah::{Address, Endpoint};
 
-use self::crew::Crew;
+use self::crew::{Crew, Sight};
 pub(crate) use self::json::pretty;
 use self::live::Live;
+use self::outputs::{Files, Reports, unwritten};
 use self::record::Record;
+use self::table::Screen;
 use super::descriptors::{SPARE_DESCRIPTORS, raise_descriptor_limit};
 use super::serve::resolve;
-use super::sink;
 use super::status::{Failure, Status};
 
 /// What to load, how, and what to say of it.
@@ -69,6 +71,8 @@ pub(crate) struct Config {
     pub(crate) is_void_when_spoiled: bool,
     pub(crate) aim: Aim,
     pub(crate) reports: Reports,
+    /// Whether to say how it goes where there is no terminal.
+    pub(crate) has_progress: bool,
 }
 
 /// What a run is for.
@@ -78,14 +82,6 @@ pub(crate) enum Aim {
     Measure,
     /// To find the highest rate that keeps this.
     Find(Goal),
-}
-
-/// Where reports go.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Reports {
-    pub(crate) json: Option<PathBuf>,
-    pub(crate) html: Option<PathBuf>,
-    pub(crate) hdr: Option<PathBuf>,
 }
 
 /// Loads, and reports.
@@ -105,6 +101,7 @@ pub(crate) fn run(config: Config) -> Result<Status, Failure> {
         is_void_when_spoiled,
         aim,
         reports,
+        has_progress,
     } = config;
     let setting = Setting {
         endpoint,
@@ -116,6 +113,7 @@ pub(crate) fn run(config: Config) -> Result<Status, Failure> {
         require,
         is_void_when_spoiled,
         reports,
+        has_progress,
     };
     match aim {
         Aim::Measure => measure(&setting, plan, &addresses, &stop),
@@ -157,6 +155,7 @@ pub(super) struct Setting {
     pub(super) require: Vec<Goal>,
     is_void_when_spoiled: bool,
     pub(super) reports: Reports,
+    has_progress: bool,
 }
 
 fn measure(
@@ -173,7 +172,7 @@ fn measure(
         .take()
         .map(|file| hdr::Writer::new(file, &format!("load on {}", setting.endpoint)))
         .map(|log| log.with_label(setting.label.as_deref()));
-    let mut live = Live::new(&plan, io::stderr().is_terminal());
+    let mut live = Live::new(setting.has_progress);
     let crew = Crew {
         endpoint: &setting.endpoint,
         plan: &plan,
@@ -182,12 +181,16 @@ fn measure(
         start_at: setting.start_at,
         stop,
         is_watch_slow: log.is_some(),
+        watched: live.every(),
     };
-    let record = crew.work(addresses, &mut |second, tally| {
-        live.show(second, tally);
-        log.as_mut()
-            .map_or(Ok(()), |log| log.write(second, tally))
-            .map_err(|error| unwritten("--hdr", &error))
+    let record = crew.work(addresses, &mut |sight| {
+        live.show(&sight);
+        match (sight, &mut log) {
+            (Sight::Second(second, tally), Some(log)) => log
+                .write(second, tally)
+                .map_err(|error| unwritten("--hdr", &error)),
+            _ => Ok(()),
+        }
     });
     live.clear();
     let record = record?;
@@ -195,16 +198,10 @@ fn measure(
         log.close(&record)
             .map_err(|error| unwritten("--hdr", &error))?;
     }
-    if let Some(file) = &mut files.html {
-        write_whole(file, page::render(setting, &plan, &record).as_bytes())
-            .map_err(|error| unwritten("--html", &error))?;
-    }
-    tell(
-        setting.reports.json.as_deref(),
-        files.json.as_mut(),
-        &json::render(setting, &plan, &record),
-        &table::render(setting, &plan, &record),
-    )?;
+    let table = table::render(setting, &plan, &record, Screen::of_output());
+    let json = json::render(setting, &plan, &record);
+    let page = || page::render(setting, &plan, &record);
+    setting.reports.tell(&mut files, &json, page, &table)?;
     judge(setting, &plan, &record)
 }
 
@@ -274,87 +271,6 @@ fn hint(trouble: Trouble, plan: &Plan) -> Option<&'static str> {
              or prefix:WIDTH",
         ),
         _ => None,
-    }
-}
-
-/// The files of the reports, open.
-#[derive(Debug, Default)]
-struct Files {
-    json: Option<File>,
-    html: Option<File>,
-    hdr: Option<File>,
-}
-
-impl Files {
-    fn create(reports: &Reports) -> Result<Files, Failure> {
-        let json = reports
-            .json
-            .as_deref()
-            .filter(|path| !is_standard_output(Some(path)));
-        Ok(Files {
-            json: create("--json", json)?,
-            html: create("--html", reports.html.as_deref())?,
-            hdr: create("--hdr", reports.hdr.as_deref())?,
-        })
-    }
-}
-
-/// The file of a report, open, where one was asked for with `option`.
-pub(crate) fn create(option: &str, path: Option<&Path>) -> Result<Option<File>, Failure> {
-    let open = |path: &Path| {
-        let failed = |error| {
-            Failure::new(
-                Status::Failed,
-                format_args!("{option}: cannot write {}: {error}", path.display()),
-            )
-        };
-        File::create(path).map_err(failed)
-    };
-    path.map(open).transpose()
-}
-
-/// Writes a report for programs to its file, where there is one, and the table to standard output;
-/// or to standard output alone, where it was asked for.
-pub(crate) fn tell(
-    path: Option<&Path>,
-    file: Option<&mut File>,
-    json: &str,
-    table: &str,
-) -> Result<(), Failure> {
-    if is_standard_output(path) {
-        return print(json);
-    }
-    if let Some(file) = file {
-        write_whole(file, json.as_bytes()).map_err(|error| unwritten("--json", &error))?;
-    }
-    print(table)
-}
-
-/// Whether a path stands for standard output.
-pub(crate) fn is_standard_output(path: Option<&Path>) -> bool {
-    path.is_some_and(|path| path.as_os_str() == "-")
-}
-
-pub(crate) fn unwritten(option: &str, error: &io::Error) -> Failure {
-    Failure::new(
-        Status::Failed,
-        format_args!("{option}: cannot write: {error}"),
-    )
-}
-
-fn write_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
-    file.write_all(bytes).and_then(|()| file.flush())
-}
-
-/// Prints a report.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    match sink::write_all(io::stdout(), text.as_bytes()) {
-        // A reader that has seen enough (`mynah load … | head -1`) is no failure.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
-            Status::Failed,
-            format_args!("cannot write to standard output: {error}"),
-        )),
-        _ => Ok(()),
     }
 }
 

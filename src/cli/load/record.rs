@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use mynah::load::{BEYOND, Distribution, Mark, Measured, Part, Tally, Verdict};
+use mynah::load::{BEYOND, Distribution, Mark, Measured, Part, Tally, Timeline, Verdict};
 
 use super::host::Host;
 use super::units;
@@ -33,6 +33,7 @@ pub(crate) struct Record {
     pub(crate) host: Host,
     pub(crate) tally: Tally,
     pub(crate) seconds: Vec<Second>,
+    pub(crate) timeline: Timeline,
 }
 
 /// A second of the window, or what was left at its end.

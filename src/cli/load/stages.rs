@@ -62,22 +62,27 @@ pub(super) fn table(text: &mut String, plan: &Plan, record: &Record) {
         "\n  {:<30}{:>10}{:>11}{head}",
         "stage", "due", "answered"
     );
-    let none = StageTally::default();
-    for (index, stage) in plan.stages.iter().enumerate() {
-        let tally = record.tally.stages.get(index).unwrap_or(&none);
-        let cell = |percentile: f64| mark(tally.response.percentile(percentile));
-        let cells: String = PERCENTILES
-            .iter()
-            .map(|percentile| format!(" {:>9}", cell(*percentile)))
-            .collect();
-        let _ = writeln!(
-            text,
-            "  {:<30}{:>10}{:>11}{cells}",
-            words(stage),
-            count(tally.due()),
-            count(tally.answered)
-        );
+    for row in rows(plan, record) {
+        let [name, due, answered, times @ ..] = &row[..] else {
+            continue;
+        };
+        let cells: String = times.iter().map(|cell| format!(" {cell:>9}")).collect();
+        let _ = writeln!(text, "  {name:<30}{due:>10}{answered:>11}{cells}");
     }
+}
+
+/// Of each stage: what it was, messages that were due and answered, and the percentiles.
+pub(super) fn rows(plan: &Plan, record: &Record) -> Vec<Vec<String>> {
+    let none = StageTally::default();
+    let row = |(index, stage): (usize, &Stage)| {
+        let tally = record.tally.stages.get(index).unwrap_or(&none);
+        let times = PERCENTILES.map(|percentile| mark(tally.response.percentile(percentile)));
+        [words(stage), count(tally.due()), count(tally.answered)]
+            .into_iter()
+            .chain(times)
+            .collect()
+    };
+    plan.stages.iter().enumerate().map(row).collect()
 }
 
 /// What JSON says of the pace, beside the rate.

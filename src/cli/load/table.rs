@@ -5,14 +5,23 @@ use std::fmt::Write;
 use mynah::load::{Check, Distribution, Law, Lifetime, Mark, Matching, Plan, Response, Tally};
 
 use super::Setting;
+use super::bars::bars;
 use super::record::Record;
-use super::units::{count, mark, rate, size, time};
+use super::units::{bits, count, many, mark, rate, size, time};
+
+/// A message of so many bytes is one of many: what counts is bytes.
+const BULK: usize = 4096;
+
+/// The width of a name in the table of times, of a measure at least, and between measures.
+const NAME: usize = 16;
+const CELL: usize = 7;
+const GAP: usize = 2;
 
 /// The percentiles of the table.
 pub(crate) const PERCENTILES: [f64; 6] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9];
 
 /// The report of a run.
-pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String {
+pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record, screen: Screen) -> String {
     let mut text = String::new();
     let mut line = |words: &str| {
         let _ = writeln!(text, "{words}");
@@ -31,10 +40,10 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
     };
     line(&format!("  {:<12}{} {what}/s", "rate", rate(record.rate())));
     line(&format!(
-        "  {:<12}{}/s sent, {}/s received",
+        "  {:<12}{} sent, {} received",
         "bytes",
-        size(record.throughput(tally.bytes_sent)),
-        size(record.throughput(tally.bytes_received))
+        throughput(plan, record.throughput(tally.bytes_sent)),
+        throughput(plan, record.throughput(tally.bytes_received))
     ));
     line(&format!("  {:<12}{}", "messages", fates(record)));
     if record.is_datagram && record.has_answers {
@@ -72,10 +81,70 @@ pub(super) fn render(setting: &Setting, plan: &Plan, record: &Record) -> String 
         line(&format!("  {:<12}{words}", ""));
     }
     line("");
-    times_table(&mut text, &record.times());
+    times_table(&mut text, &record.times(), screen);
+    if screen.has_blocks {
+        histogram(&mut text, &tally.response);
+    }
     super::stages::table(&mut text, plan, record);
     troubles(&mut text, plan, record);
     text
+}
+
+/// What the table is shown on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Screen {
+    columns: usize,
+    /// Whether it may draw.
+    has_blocks: bool,
+}
+
+impl Screen {
+    /// Standard output: a terminal as wide as it is, anything else as wide as need be.
+    pub(crate) fn of_output() -> Screen {
+        let output = std::io::stdout();
+        let is_terminal = std::io::IsTerminal::is_terminal(&output);
+        let size = is_terminal.then(|| rustix::termios::tcgetwinsize(&output).ok());
+        let columns = size.flatten().map_or(0, |size| usize::from(size.ws_col));
+        Screen {
+            // A terminal that does not know its width says that it has none.
+            columns: if columns == 0 { usize::MAX } else { columns },
+            has_blocks: is_terminal,
+        }
+    }
+}
+
+/// Bytes a second; of a run that is about them, bits as well.
+fn throughput(plan: &Plan, bytes: f64) -> String {
+    let is_bulk = plan.payload.size() >= BULK || plan.response == Response::None;
+    if is_bulk {
+        format!("{}/s ({})", size(bytes), bits(bytes))
+    } else {
+        format!("{}/s", size(bytes))
+    }
+}
+
+/// Response times in classes, drawn with blocks.
+fn histogram(text: &mut String, times: &Distribution) {
+    const WIDTH: f64 = 48.0;
+    const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+    let bars = bars(times, 16);
+    let unanswered = times.waited().count();
+    let most = bars.iter().map(|bar| bar.count).chain([unanswered]).max();
+    let most = most.unwrap_or(0).max(1) as f64;
+    let mut line = |name: String, number: u64| {
+        // What there is shows, however little it is.
+        let eighths = (8.0 * WIDTH * number as f64 / most).ceil() as usize;
+        let mut drawn = "█".repeat(eighths / 8);
+        if eighths % 8 > 0 {
+            drawn.push(EIGHTHS[eighths % 8]);
+        }
+        let _ = writeln!(text, "  {name:>14}{:>12}  {drawn}", count(number));
+    };
+    bars.iter()
+        .for_each(|bar| line(format!("≤ {}", time(bar.to)), bar.count));
+    if unanswered > 0 {
+        line("unanswered".to_owned(), unanswered);
+    }
 }
 
 /// A run in a line.
@@ -85,11 +154,7 @@ pub(super) fn headline(setting: &Setting, plan: &Plan, record: &Record) -> Strin
         Law::Closed { think } if think.is_zero() => "closed loop".to_owned(),
         Law::Closed { think } => format!("closed loop, {} between messages", time(think)),
     };
-    let threads = if setting.threads == 1 {
-        String::new()
-    } else {
-        format!(", {} threads", setting.threads)
-    };
+    let threads = threads(setting);
     let depth = match plan.depth {
         1 => String::new(),
         usize::MAX => ", any number in flight".to_owned(),
@@ -126,6 +191,14 @@ pub(super) fn headline(setting: &Setting, plan: &Plan, record: &Record) -> Strin
         count(plan.payload.size() as u64),
         time(record.measured),
     )
+}
+
+/// How many threads, where it is not one.
+fn threads(setting: &Setting) -> String {
+    match setting.threads {
+        1 => String::new(),
+        number => format!(", {}", many(number.into(), "thread")),
+    }
 }
 
 /// What became of the messages that were due: the parts add up.
@@ -178,35 +251,59 @@ pub(crate) fn measures(times: &Distribution) -> impl Iterator<Item = (String, Ma
     percentiles.into_iter().chain(others)
 }
 
-/// A table of times.
-pub(crate) fn times_table(text: &mut String, rows: &[(&str, &Distribution)]) {
+/// A table of times. What does not fit beside the percentiles stands below them.
+pub(crate) fn times_table(text: &mut String, rows: &[(&str, &Distribution)], screen: Screen) {
     let Some((_, first)) = rows.first() else {
         return;
     };
-    let head: String = measures(first)
-        .map(|(name, _)| format!("{name:>9}"))
+    // Each measure is a column: its name, and a cell for each row.
+    let columns: Vec<Vec<String>> = measures(first)
+        .enumerate()
+        .map(|(index, (name, _))| {
+            let cell = |(_, times): &(&str, &Distribution)| {
+                let cell = measures(times).nth(index);
+                cell.map_or(String::new(), |(_, cell)| mark(cell))
+            };
+            std::iter::once(name).chain(rows.iter().map(cell)).collect()
+        })
         .collect();
-    let _ = writeln!(text, "  {:<14}{head}", "");
-    for (name, times) in rows {
-        let cells: String = measures(times)
-            .map(|(_, cell)| format!("{:>9}", mark(cell)))
-            .collect();
-        let _ = writeln!(text, "  {name:<14}{cells}");
+    let width = |column: &Vec<String>| {
+        let longest = column.iter().map(|cell| cell.chars().count()).max();
+        longest.unwrap_or(0).max(CELL) + GAP
+    };
+    let is_wide = NAME + columns.iter().map(width).sum::<usize>() > screen.columns;
+    let block = if is_wide {
+        PERCENTILES.len()
+    } else {
+        columns.len()
+    };
+    for (index, block) in columns.chunks(block).enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
+        let names = std::iter::once("").chain(rows.iter().map(|(name, _)| *name));
+        for (line, name) in names.enumerate() {
+            let cells: String = block
+                .iter()
+                .map(|column| format!("{:>1$}", column[line], width(column)))
+                .collect();
+            let _ = writeln!(text, "  {name:<14}{cells}");
+        }
     }
-    let unanswered: u64 = rows
-        .iter()
-        .map(|(_, times)| times.waited().count())
-        .max()
-        .unwrap_or(0);
-    if unanswered > 0 {
+    let unanswered = rows.iter().map(|(_, times)| times.waited().count()).max();
+    if let Some(unanswered @ 1..) = unanswered {
         let _ = writeln!(
             text,
-            "  {:<14}{} were not answered: a time that lies among them is longer than it could be \
-             measured (>)",
-            "",
-            count(unanswered)
+            "  >: at least, because {} not answered",
+            were(unanswered)
         );
     }
+}
+
+/// `1 message was`, `2 messages were`.
+pub(super) fn were(number: u64) -> String {
+    let verb = if number == 1 { "was" } else { "were" };
+    format!("{} {verb}", many(number, "message"))
 }
 
 fn troubles(text: &mut String, plan: &Plan, record: &Record) {
@@ -215,7 +312,7 @@ fn troubles(text: &mut String, plan: &Plan, record: &Record) {
         let _ = writeln!(text, "\n  no errors");
         return;
     }
-    let _ = writeln!(text, "\n  {} errors", count(troubles.total()));
+    let _ = writeln!(text, "\n  {}", many(troubles.total(), "error"));
     for (trouble, number, first) in troubles.iter() {
         let _ = writeln!(
             text,

@@ -17,12 +17,12 @@ pub(crate) fn mark(mark: Mark) -> String {
     }
 }
 
-/// A time, to three digits: `123 us`.
+/// A time, to three digits: `123 µs`.
 pub(crate) fn time(time: Duration) -> String {
     let nanos = time.as_nanos() as f64;
     let (value, unit) = match time.as_nanos() {
         0..1_000 => (nanos, "ns"),
-        1_000..1_000_000 => (nanos / 1e3, "us"),
+        1_000..1_000_000 => (nanos / 1e3, "µs"),
         1_000_000..1_000_000_000 => (nanos / 1e6, "ms"),
         _ => (nanos / 1e9, "s"),
     };
@@ -75,6 +75,23 @@ pub(super) fn size(bytes: f64) -> String {
     format!("{} {unit}", digits(bytes / size))
 }
 
+/// Bits a second, to three digits.
+pub(super) fn bits(bytes: f64) -> String {
+    let bits = 8.0 * bytes;
+    let units = [(1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")];
+    let (size, unit) = units
+        .into_iter()
+        .find(|(size, _)| bits >= *size)
+        .unwrap_or((1.0, "bit/s"));
+    format!("{} {unit}", digits(bits / size))
+}
+
+/// A number of things, whose name is given for one: `1 thread`, `2 threads`.
+pub(crate) fn many(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", count(number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,9 +101,9 @@ mod tests {
         for (nanos, expected) in [
             (0, "0 ns"),
             (999, "999 ns"),
-            (1_000, "1 us"),
-            (12_340, "12.3 us"),
-            (345_678, "346 us"),
+            (1_000, "1 µs"),
+            (12_340, "12.3 µs"),
+            (345_678, "346 µs"),
             (1_500_000, "1.5 ms"),
             (10_000_000_000, "10 s"),
         ] {
@@ -96,6 +113,9 @@ mod tests {
             [count(0), count(999), count(1_000), count(1_234_567)],
             ["0", "999", "1,000", "1,234,567"]
         );
+        assert_eq!(many(1, "thread"), "1 thread");
+        assert_eq!(many(0, "error"), "0 errors");
+        assert_eq!(bits(125e6), "1 Gbit/s");
         assert_eq!(
             [rate(0.5), rate(99.95), rate(123_456.7)],
             ["0.5", "100", "123,457"]

@@ -16,6 +16,7 @@ use crate::load::plan::{Law, Plan};
 use crate::load::sent::Sent;
 use crate::load::stage_tally::StageTally;
 use crate::load::tally::Tally;
+use crate::load::timeline::Timeline;
 use crate::load::trouble::Trouble;
 
 use crate::values::time::Time;
@@ -39,6 +40,7 @@ pub(in crate::load) struct Ledger {
     /// Messages that nobody waits for any more, until somebody says what time it is.
     abandoned: RefCell<Vec<(Sent, Kind)>>,
     tally: RefCell<Tally>,
+    timeline: RefCell<Timeline>,
 }
 
 /// What a message was sent on.
@@ -63,6 +65,7 @@ impl Ledger {
             stragglers: Cell::new(0),
             abandoned: RefCell::default(),
             tally: RefCell::default(),
+            timeline: RefCell::default(),
         }
     }
 
@@ -106,6 +109,17 @@ impl Ledger {
         Box::new(self.tally.take())
     }
 
+    /// The window in columns. It begins anew.
+    pub(in crate::load) fn timeline(&self) -> Timeline {
+        self.timeline.take()
+    }
+
+    /// How long after the beginning of the window `at` was.
+    #[inline]
+    fn since(&self, at: Time) -> Duration {
+        at - self.clock.measured_from()
+    }
+
     /// Takes a message from the quota of the window; whether there was one.
     #[inline]
     pub(super) fn draw(&self, intended: Time) -> bool {
@@ -142,8 +156,7 @@ impl Ledger {
         if self.plan.stages.is_empty() {
             return None;
         }
-        let since = intended - self.clock.measured_from();
-        stage_of(&self.plan.stages, since).map(|stage| tally.stages.of(stage))
+        stage_of(&self.plan.stages, self.since(intended)).map(|stage| tally.stages.of(stage))
     }
 
     /// The last one that was abandoned was not sent after all.
@@ -194,6 +207,9 @@ impl Ledger {
         if self.clock.is_measured(sent.intended) {
             tally.answered += 1;
             tally.response.record(now - sent.intended);
+            let added = sent.late + sent.held + unread.unwrap_or_default();
+            let (since, time) = (self.since(sent.intended), now - sent.intended);
+            self.timeline.borrow_mut().answered(since, time, added);
             if let Some(stage) = self.stage_of(tally, sent.intended) {
                 stage.answered += 1;
                 stage.response.record(now - sent.intended);
@@ -235,7 +251,10 @@ impl Ledger {
     fn complete(&self, tally: &mut Tally, now: Time) {
         self.waiting.set(self.waiting.get() - 1);
         self.last_answer.set(now);
-        tally.completed += u64::from(self.clock.measures(now));
+        if self.clock.measures(now) {
+            tally.completed += 1;
+            self.timeline.borrow_mut().completed(self.since(now));
+        }
     }
 
     /// The connection of one ended, or it took too long.
@@ -260,6 +279,8 @@ impl Ledger {
         let is_measured = self.clock.is_measured(sent.intended);
         if is_measured {
             tally.response.give_up(now - sent.intended, 1);
+            let (since, added) = (self.since(sent.intended), sent.late + sent.held);
+            self.timeline.borrow_mut().unanswered(since, 1, added);
             if let Some(stage) = self.stage_of(tally, sent.intended) {
                 stage.response.give_up(now - sent.intended, 1);
             }
@@ -293,6 +314,11 @@ impl Ledger {
             // As if all of a step had been due at its end: none of them waited for less.
             let due = from + span.mul_f64((step + 1) as f64 / steps as f64);
             tally.response.give_up(now - due, share);
+            // At the middle of the step: its end may be the end of the window.
+            let middle = from + span.mul_f64((step as f64 + 0.5) / steps as f64);
+            let since = self.since(middle);
+            let mut timeline = self.timeline.borrow_mut();
+            timeline.unanswered(since, share, Duration::ZERO);
             if self.is_open_loop {
                 tally.added.give_up(now - due, share);
             }

@@ -167,6 +167,16 @@ impl Desk {
             .is_some_and(|timetable| timetable.is_behind(self.clock.end()))
     }
 
+    /// About how many messages of an open loop were due before `now`, or before the end, and have
+    /// not been sent.
+    pub(super) fn overdue(&self, now: Time) -> u64 {
+        let now = now.min(self.clock.end());
+        let timetable = self.timetable.borrow();
+        timetable
+            .as_ref()
+            .map_or(0, |timetable| timetable.overdue(now))
+    }
+
     /// What was due in an open loop and has not been sent never will be.
     pub(super) fn settle_unsent(&self, now: Time) {
         let Some(timetable) = &*self.timetable.borrow() else {

@@ -23,11 +23,13 @@
 //! Tests: `tests/load_simulation.rs` runs it over the simulator; `tests/load.rs` over sockets.
 
 mod opening;
+mod watching;
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::watching::progress;
 use super::desk::Desk;
 use super::openings::{Handshakes, Openings};
 use super::orders::{Concluded, Lanes, News, Orders, ReachError};
@@ -92,6 +94,9 @@ pub struct Generator<N: Net> {
     /// for nothing.
     open: u64,
     spun: u64,
+    /// How often it tells how far it has come, and when it does so next.
+    watched: Option<Duration>,
+    look: Time,
 }
 
 impl<N: Net> Generator<N> {
@@ -121,7 +126,18 @@ impl<N: Net> Generator<N> {
             phase: Phase::Fresh,
             open: 0,
             spun: 0,
+            watched: None,
+            look: Time::NEVER,
         }
+    }
+
+    /// The same; somebody wants to know how far it has come, every so often.
+    pub fn watched(mut self, every: Option<Duration>) -> Generator<N> {
+        self.watched = every;
+        if every.is_some() {
+            self.look = Time::ZERO;
+        }
+        self
     }
 
     /// The network below, for tests that play the peers of a simulated one.
@@ -154,6 +170,7 @@ impl<N: Net> Generator<N> {
 
     /// One turn of the loop, and what it changes. Whether the run is over.
     pub fn turn(&mut self, orders: &Orders, tell: &mut dyn FnMut(News)) -> bool {
+        self.tell_progress(tell);
         match self.phase {
             Phase::Fresh => {
                 self.schedule_openings();
@@ -193,6 +210,17 @@ impl<N: Net> Generator<N> {
         false
     }
 
+    /// Says how far it has come, where it is time to.
+    fn tell_progress(&mut self, tell: &mut dyn FnMut(News)) {
+        let now = self.reactor.now();
+        let Some(every) = self.watched.filter(|_| now >= self.look) else {
+            return;
+        };
+        self.look = now + every;
+        let has_tried_all = self.desk.roster.untried() == 0;
+        tell(News::Progress(progress(&self.desk, has_tried_all, now)));
+    }
+
     /// The results of a run that is over.
     pub fn conclude(self) -> Concluded {
         let measured = self.measured();
@@ -202,6 +230,7 @@ impl<N: Net> Generator<N> {
         ledger.settle(self.desk.clock.over());
         Concluded {
             rest: ledger.take(),
+            timeline: ledger.timeline(),
             measured,
             open: self.open,
             spun: Duration::from_nanos(self.spun),
@@ -373,7 +402,7 @@ impl<N: Net> Generator<N> {
         let connecting = self.desk.roster.connecting();
         let room = self.handshakes.next(self.reactor.now(), connecting);
         let next = self.openings.next().max(room);
-        self.reactor.turn_by(until.min(next));
+        self.reactor.turn_by(until.min(next).min(self.look));
         self.desk.ledger.settle(self.reactor.now());
         self.refill();
         self.open_due();
