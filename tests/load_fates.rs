@@ -199,22 +199,25 @@ fn a_connection_that_ends_behind_an_answer_holds_nothing_up() {
     assert!(count(&report, "/errors/kinds/closed_early/count") > 0);
 }
 
-/// A rate that no generator reaches is no word on the target.
+/// A rate that no generator reaches is no word on the target: all that is due in the window stands
+/// behind what is due before it.
 #[test]
-fn a_rate_beyond_the_generator_makes_a_void_run() {
+fn a_rate_beyond_the_generator_measures_nothing() {
     let server = Background::start(tcp(), Limits::default(), || Few(u64::MAX));
-    let (status, printed, said) = run_to_end(&[
-        "load",
-        &server.address.to_string(),
+    let endpoint = server.address.to_string();
+    let args = [
         "--rate",
         "1000000000",
         "--duration",
         "500ms",
         "--timeout",
         "1s",
-    ]);
-    assert_eq!(status, 9, "{printed}{said}");
-    assert!(said.contains("the run is void: the generator"), "{said}");
+    ];
+    let (status, printed, said) = run_to_end(&[&["load", &endpoint], &args[..]].concat());
+    // Void if the generator was busy all the time, as on a quiet machine.
+    assert!([1, 9].contains(&status), "{printed}{said}");
+    assert!(printed.contains("500,000,000 not sent"), "{printed}");
+    assert!(printed.contains("> "), "{printed}");
 }
 
 #[test]
@@ -313,4 +316,28 @@ fn an_outage_is_measured_to_the_moment_the_target_is_back() {
         longest > outage / 2 && longest < outage + slack,
         "{longest:?} {said}{report:#}"
     );
+}
+
+/// A target that takes connections and says nothing keeps each of them in use: what waits for one
+/// is not the generator's fault.
+#[test]
+fn a_target_that_never_answers_is_not_the_generator_s_fault() {
+    let server = Background::start(tcp(), Limits::default(), || Few(0));
+    let args = [
+        "-c",
+        "3",
+        "--rate",
+        "1k",
+        "--duration",
+        "1s",
+        "--warmup",
+        "off",
+        "--timeout",
+        "2s",
+    ];
+    let (status, report, said) = load(&server.address.to_string(), &args);
+    let [answered, _, _, failed, unsent] = fates(&report);
+    assert!(answered == 0 && failed > 0 && unsent > 0, "{report:#}");
+    assert_ne!(report["verdict"], "generator", "{report:#}");
+    assert_eq!(status, 1, "{said}");
 }

@@ -67,6 +67,11 @@ impl Distribution {
         self.answered.record(time);
     }
 
+    /// So many members with the same time.
+    pub fn record_many(&mut self, time: Duration, count: u64) {
+        self.answered.record_many(time, count);
+    }
+
     /// So many members that were not, after `waited` each.
     #[cold]
     pub fn give_up(&mut self, waited: Duration, count: u64) {

@@ -64,8 +64,9 @@ impl Part {
 }
 
 impl Verdict {
-    /// Of a run that was to go by `plan`, with a window of `measured`.
-    pub fn of(tally: &Tally, plan: &Plan, measured: Duration) -> Verdict {
+    /// Of a run that was to go by `plan`, with a window of `measured`. `is_busy`: the generator had
+    /// no time left.
+    pub fn of(tally: &Tally, plan: &Plan, measured: Duration, is_busy: bool) -> Verdict {
         let part = |percentile| {
             let response = known(tally.response.percentile(percentile))?;
             let added = known(tally.added.percentile(percentile)).unwrap_or_default();
@@ -91,6 +92,8 @@ impl Verdict {
             return Verdict::Generator(part);
         }
         match first(SPOILING, SPOILED, true) {
+            // More connections would not help.
+            Some(part) if is_busy => return Verdict::Generator(part),
             Some(part) if is_full(tally, plan, measured) => return Verdict::Limit(part),
             _ => {}
         }
@@ -179,6 +182,7 @@ mod tests {
             &tally(messages),
             &plan(connections),
             Duration::from_secs(10),
+            false,
         )
     }
 
@@ -223,10 +227,10 @@ mod tests {
         late.added.give_up(millis(2000), 5000);
         let window = Duration::from_secs(10);
         assert!(matches!(
-            Verdict::of(&late, &plan(10), window),
+            Verdict::of(&late, &plan(10), window, false),
             Verdict::Generator(_)
         ));
         let few = tally((0..19).map(|_| (0, 0, 1)));
-        assert_eq!(Verdict::of(&few, &plan(10), window), Verdict::TooFew);
+        assert_eq!(Verdict::of(&few, &plan(10), window, false), Verdict::TooFew);
     }
 }

@@ -20,7 +20,7 @@ use mynah::net::os::OsNet;
 use mynah::{Address, Endpoint, Handle, Limits, Reactor};
 
 use super::host::{Host, Withheld};
-use super::record::{Record, Second};
+use super::record::{BUSY, Record, Second};
 use super::units;
 use crate::cli::reach::{Unreached, unconnected};
 use crate::cli::status::{Failure, Status};
@@ -460,7 +460,13 @@ impl<'a, 'w> Collector<'a, 'w> {
                     .as_secs_f64()
                     .max(1e-9)
         };
-        let verdict = Verdict::of(&self.total, crew.plan, measured);
+        let busy = self
+            .workers
+            .iter()
+            .zip(&outcomes)
+            .map(|(worker, outcome)| busy(worker, outcome))
+            .fold(0.0, f64::max);
+        let verdict = Verdict::of(&self.total, crew.plan, measured, busy > BUSY);
         Ok(Record {
             verdict,
             host: Host::between(self.withheld, Withheld::now()),
@@ -470,12 +476,7 @@ impl<'a, 'w> Collector<'a, 'w> {
             started: self.started,
             measured,
             open: outcomes.iter().map(|outcome| outcome.open).sum(),
-            busy: self
-                .workers
-                .iter()
-                .zip(&outcomes)
-                .map(|(worker, outcome)| busy(worker, outcome))
-                .fold(0.0, f64::max),
+            busy,
             is_open_loop: matches!(crew.plan.law, Law::Open { .. }),
             is_datagram: matches!(crew.endpoint, Endpoint::Udp(_) | Endpoint::Unixgram(_)),
             has_answers: crew.plan.response != mynah::load::Response::None,

@@ -241,13 +241,14 @@ fn judge(setting: &Setting, plan: &Plan, record: &Record) -> Result<Status, Fail
 
 /// A run in which nothing was answered is no run.
 fn check_answered(record: &Record, plan: &Plan) -> Result<(), Failure> {
-    if record.tally.completed + record.tally.answered > 0 {
+    if record.tally.answered + record.tally.left > 0 {
         return Ok(());
     }
     let tally = &record.tally;
     let why = match tally.troubles.iter().next() {
         Some((_, _, first)) => first.to_owned(),
         None if tally.lost() > 0 => format!("{} of {} were lost", tally.lost(), tally.due()),
+        None if tally.unsent > 0 => format!("{} of {} were not sent", tally.unsent, tally.due()),
         None => "nothing was measured".to_owned(),
     };
     let first = tally.troubles.iter().next();

@@ -43,6 +43,17 @@ pub(in crate::load) struct Ledger {
     timeline: RefCell<Timeline>,
 }
 
+/// Why messages that were due were never sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::load) enum Cause {
+    /// Every connection was in use.
+    Full,
+    /// There was no connection.
+    Outage,
+    /// There was a free one: the generator did not get to it.
+    Late,
+}
+
 /// What a message was sent on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::load) enum Kind {
@@ -296,7 +307,13 @@ impl Ledger {
     /// So many messages of the window will never be sent. The first of them was meant to be at
     /// `from`; the others are spread from there to `to`.
     #[cold]
-    pub(in crate::load) fn unsent(&self, count: u64, from: Time, to: Time, now: Time) {
+    pub(in crate::load) fn unsent(
+        &self,
+        count: u64,
+        (from, to): (Time, Time),
+        now: Time,
+        cause: Cause,
+    ) {
         /// Steps between the shortest and the longest wait: more would draw no other curve.
         const STEPS: u64 = 64;
         if count == 0 {
@@ -319,8 +336,15 @@ impl Ledger {
             let since = self.since(middle);
             let mut timeline = self.timeline.borrow_mut();
             timeline.unanswered(since, share, Duration::ZERO);
-            if self.is_open_loop {
+            if self.is_open_loop && cause != Cause::Outage {
+                let tally = &mut *tally;
                 tally.added.give_up(now - due, share);
+                let (its, other) = match cause {
+                    Cause::Full => (&mut tally.held, &mut tally.lateness),
+                    _ => (&mut tally.lateness, &mut tally.held),
+                };
+                its.give_up(now - due, share);
+                other.record_many(Duration::ZERO, share);
             }
         }
     }

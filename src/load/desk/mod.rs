@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use self::clock::Clock;
-pub(super) use self::ledger::{InFlight, Kind, Ledger};
+pub(super) use self::ledger::{Cause, InFlight, Kind, Ledger};
 pub(super) use self::roster::{Roster, Vacancy};
 use super::course::Stage;
 use super::orders::Lanes;
@@ -35,6 +35,8 @@ pub(super) struct Desk {
     visits: Cell<u64>,
     /// When messages are due, in an open loop that has begun.
     timetable: RefCell<Option<Timetable>>,
+    /// Why messages are not sent, as it was when the window ended.
+    cause: Cell<Option<Cause>>,
 }
 
 impl Desk {
@@ -50,6 +52,7 @@ impl Desk {
             roster: Roster::new(if plan.churn { 0 } else { lanes.count }),
             visits: Cell::new(0),
             timetable: RefCell::default(),
+            cause: Cell::new(None),
             plan,
         })
     }
@@ -177,8 +180,22 @@ impl Desk {
             .map_or(0, |timetable| timetable.overdue(now))
     }
 
+    /// The window ends: why those that are due and not sent were not sent so far.
+    pub(super) fn look_around(&self) {
+        let places = self.lanes.count.saturating_mul(self.plan.depth as u64);
+        let cause = if self.ledger.waiting() >= places.div_ceil(2) {
+            Cause::Full
+        } else if self.roster.open() == 0 {
+            Cause::Outage
+        } else {
+            Cause::Late
+        };
+        self.cause.set(self.cause.get().or(Some(cause)));
+    }
+
     /// What was due in an open loop and has not been sent never will be.
     pub(super) fn settle_unsent(&self, now: Time) {
+        let cause = self.cause.get().unwrap_or(Cause::Late);
         let Some(timetable) = &*self.timetable.borrow() else {
             return;
         };
@@ -197,7 +214,7 @@ impl Desk {
             for slot in 0..self.lanes.count as usize {
                 let count = timetable.behind(slot, from, to);
                 let first = timetable.next(slot).max(from);
-                self.ledger.unsent(count, first, to, now);
+                self.ledger.unsent(count, (first, to), now, cause);
             }
             from = to;
         }

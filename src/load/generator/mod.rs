@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::watching::progress;
-use super::desk::Desk;
+use super::desk::{Cause, Desk};
 use super::openings::{Handshakes, Openings};
 use super::orders::{Concluded, Lanes, News, Orders, ReachError};
 use super::pace::Pace;
@@ -272,6 +272,9 @@ impl<N: Net> Generator<N> {
         if orders.is_stopped() && now < desk.clock.end() {
             desk.clock.interrupt(now);
         }
+        if now >= desk.clock.end() {
+            desk.look_around();
+        }
         // Where all messages have been sent, the window ends with the last answer: its length is
         // not known while that is waited for.
         let goes_on = spun.is_none() || desk.is_open_loop() || desk.ledger.quota() > 0;
@@ -377,7 +380,9 @@ impl<N: Net> Generator<N> {
             .count() as u64;
         if now >= self.given_up_at() {
             let since = desk.roster.failing_since();
-            desk.ledger.unsent(desk.ledger.quota(), since, since, now);
+            let quota = desk.ledger.quota();
+            desk.ledger
+                .unsent(quota, (since, since), now, Cause::Outage);
         }
         desk.settle_unsent(now);
         desk.clock.finish(now);
