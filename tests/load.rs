@@ -368,7 +368,7 @@ fn a_target_that_leaves_in_the_middle_ends_a_run_without_another_end() {
         "{said}"
     );
     assert!(
-        said.contains("messages were not sent: the target had gone"),
+        said.contains("messages were not sent: no connection was left that worked"),
         "{said}"
     );
     assert!(

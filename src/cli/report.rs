@@ -72,6 +72,14 @@ struct Merged {
 
 /// Reads, and reports.
 pub(crate) fn run(config: &Config) -> Result<Status, Failure> {
+    for (index, file) in config.files.iter().enumerate() {
+        if config.files[..index].contains(file) {
+            return Err(Failure::new(
+                Status::Usage,
+                format_args!("{} is given twice, and would count twice", file.display()),
+            ));
+        }
+    }
     let logs = config
         .files
         .iter()

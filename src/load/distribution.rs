@@ -143,8 +143,9 @@ impl Distribution {
         if let Some(time) = self.answered.at_rank(rank) {
             return Mark::Time(time);
         }
-        // Each time is no less than its floor, so the same holds of those at one rank.
-        let floor = self.floor().at_rank(rank);
+        // Each time is no less than its floor, so the same holds of those at one rank. And all that
+        // were answered stand before them.
+        let floor = self.floor().at_rank(rank).max(self.answered.max());
         floor.map_or(Mark::Unknown, Mark::Unanswered)
     }
 
@@ -230,7 +231,8 @@ mod tests {
                 Mark::Time(time) => prop_assert!(is_close(time, sorted[rank - 1])),
                 Mark::Unanswered(floor) => {
                     prop_assert!(rank > sorted.len());
-                    prop_assert!(is_close(floor, floors[rank - 1]));
+                    let least = sorted.last().copied().unwrap_or(0).max(floors[rank - 1]);
+                    prop_assert!(is_close(floor, least));
                 }
             }
         }

@@ -90,7 +90,10 @@ impl Goal {
 
     /// Whether `value` reaches it; a time is in seconds. `None`: nothing was measured.
     pub fn is_reached(&self, value: Option<f64>) -> bool {
-        let Some(value) = value else { return false };
+        // One that lies among the unanswered is not known, whatever it is longer than.
+        let Some(value) = value.filter(|value| value.is_finite()) else {
+            return false;
+        };
         match self.relation {
             Relation::Below => value < self.limit,
             Relation::AtMost => value <= self.limit,

@@ -22,7 +22,8 @@ pub struct Sent {
     /// How much of the time between is the sender's own fault: it could have been sent so much
     /// earlier.
     pub late: Duration,
-    /// How much of it was a wait for a connection that was free, or for room to open one.
+    /// How much of it was a wait for a connection that was free, for room to open one, or for the
+    /// next attempt at one.
     pub held: Duration,
 }
 
@@ -45,7 +46,7 @@ impl Sent {
     pub fn rested(self, failed: Time, tried: Time) -> Sent {
         let rested = tried - self.intended.max(failed);
         Sent {
-            late: self.late + rested,
+            held: self.held + rested,
             ..self
         }
     }
@@ -77,6 +78,6 @@ mod tests {
         assert_eq!(parts(Sent::new(at(100), at(131), at(130), at(125))), (5, 1));
         // The connection failed at 90 and was tried again at 120.
         let reopened = Sent::new(at(100), at(126), at(125), at(125));
-        assert_eq!(parts(reopened.rested(at(90), at(120))), (0, 21));
+        assert_eq!(parts(reopened.rested(at(90), at(120))), (20, 1));
     }
 }

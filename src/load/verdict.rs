@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::tally::Tally;
 
 /// The percentiles that are compared, where they are known.
-const COMPARED: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
+const COMPARED: [f64; 6] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9];
 
 /// A share of a response time that is worth a note, and the least time: waking a thread takes a
 /// good part of it.
@@ -40,8 +40,12 @@ pub enum Verdict {
     Shared(Part),
     /// The generator's: the run says more of it than of the target, and is void.
     Generator(Part),
-    /// Those of too few connections: the target answers as fast as it can, and they are all in use.
+    /// Those of too few connections: the target answers as fast as it can, and messages wait for
+    /// one that is free.
     Limit(Part),
+    /// All connections are in use, and it cannot be told whether the target is too slow for the
+    /// rate or they are too few.
+    Full(Part),
     /// There were too few messages to tell.
     TooFew,
 }
@@ -94,7 +98,14 @@ impl Verdict {
         match first(SPOILING, SPOILED, true) {
             // More connections would not help.
             Some(part) if is_busy => return Verdict::Generator(part),
-            Some(part) if is_full(tally, plan, measured) => return Verdict::Limit(part),
+            Some(part) if is_steady(tally) => return Verdict::Limit(part),
+            Some(part) if in_use(tally, plan, measured) > IN_USE => {
+                return if is_unhurried(tally) {
+                    Verdict::Limit(part)
+                } else {
+                    Verdict::Full(part)
+                };
+            }
             _ => {}
         }
         first(WORTH_A_NOTE, NOTED, false).map_or(Verdict::Target, Verdict::Shared)
@@ -109,18 +120,32 @@ fn known(mark: Mark) -> Option<Duration> {
     }
 }
 
-/// Whether the connections were in use all the time although the target did not make them wait.
-fn is_full(tally: &Tally, plan: &Plan, measured: Duration) -> bool {
-    let service = &tally.service;
-    let (Some(mean), Some(shortest)) = (service.answered().mean(), service.answered().min()) else {
-        return false;
+/// The share of the time in which the connections were in use.
+fn in_use(tally: &Tally, plan: &Plan, measured: Duration) -> f64 {
+    let answered = tally.service.answered();
+    let Some(mean) = answered.mean() else {
+        return 0.0;
     };
-    let answers = service.answered().count() as f64;
     let places = plan.connections as f64 * plan.depth as f64;
-    let in_use = answers * mean.as_secs_f64() / (places * measured.as_secs_f64().max(1e-9));
-    let is_unhurried =
-        known(service.percentile(50.0)).is_some_and(|p50| p50 < UNHURRIED * shortest);
-    in_use > IN_USE && is_unhurried
+    answered.count() as f64 * mean.as_secs_f64() / (places * measured.as_secs_f64().max(1e-9))
+}
+
+/// Whether the target took about as long for each message: no stall of its own made any wait.
+fn is_steady(tally: &Tally) -> bool {
+    let service = &tally.service;
+    let (longest, shortest) = (known(service.max()), service.answered().min());
+    longest
+        .zip(shortest)
+        .is_some_and(|(longest, shortest)| longest < UNHURRIED * shortest)
+}
+
+/// Whether the target does not make its messages wait for each other.
+fn is_unhurried(tally: &Tally) -> bool {
+    let typical = known(tally.service.percentile(50.0));
+    let shortest = tally.service.answered().min();
+    typical
+        .zip(shortest)
+        .is_some_and(|(typical, shortest)| typical < UNHURRIED * shortest)
 }
 
 #[cfg(test)]
@@ -215,9 +240,10 @@ mod tests {
         // 10 connections carry 50 messages a second over a way of 200 ms; 100 are due.
         let all = (0..500).map(|n| (10 * n, 0, 200));
         assert!(matches!(verdict(all, 10), Verdict::Limit(_)));
-        // A target that is slow because it is busy has a shorter time to show for it.
+        // A target that is slow because it is busy has a shorter time to show for it, and so has
+        // one that is slow with some messages.
         let all = (0..500).map(|n| (10 * n, 0, if n == 0 { 20 } else { 200 }));
-        assert_eq!(verdict(all, 10), Verdict::Target);
+        assert!(matches!(verdict(all, 10), Verdict::Full(_)));
     }
 
     #[test]

@@ -17,8 +17,8 @@ use std::collections::VecDeque;
 
 use super::sent::Sent;
 
-/// Datagrams that were settled and are still told apart: an answer to an older one counts as late,
-/// whatever it was. One bit each.
+/// Datagrams that were settled and are still told apart: an answer to an older one counts as a
+/// duplicate, whatever it was. One bit each.
 pub(super) const PAST: usize = 1 << 16;
 
 /// What an answer says of the datagram that it answers.
@@ -123,8 +123,9 @@ impl Window {
         }
         if number < self.base {
             let back = usize::try_from(self.base - number).unwrap_or(usize::MAX);
+            // Nobody knows any more; one that counted as late would hide one that was lost.
             let Some(index) = self.past.len().checked_sub(back) else {
-                return Fate::Late;
+                return Fate::Duplicate;
             };
             let was_answered = std::mem::replace(&mut self.past[index], true);
             return if was_answered {
@@ -235,7 +236,7 @@ mod tests {
                 window.answer(2 * PAST as u64),
                 window.answer(2 * PAST as u64 - 1)
             ),
-            (Fate::Duplicate, Fate::Late)
+            (Fate::Duplicate, Fate::Duplicate)
         );
     }
 

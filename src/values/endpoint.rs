@@ -66,6 +66,11 @@ impl Endpoint {
 }
 
 impl HostPort {
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for address in (self.host.as_str(), self.port).to_socket_addrs()? {

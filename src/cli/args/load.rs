@@ -277,6 +277,14 @@ impl Load {
     /// What cannot be asked for together.
     fn check(&self, terms: &Terms) -> Result<(), Failure> {
         let fails = |why: &str| Err(usage(why));
+        if let Endpoint::Tcp(target) | Endpoint::Udp(target) = &self.endpoint {
+            if target.port() == 0 {
+                return Err(usage(format_args!(
+                    "{}: nobody listens at port 0; give the port of the target",
+                    self.endpoint
+                )));
+            }
+        }
         if terms.response == Response::None && self.depth.is_some() {
             return fails(
                 "--depth counts messages that wait for their answer, and with --response none \

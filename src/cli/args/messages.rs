@@ -47,7 +47,12 @@ pub(super) struct Messages {
     message_file: Option<PathBuf>,
     /// Fill in the fields of --message: {conn} (the number of the connection), {seq} (that of the
     /// message on it, from 1) and {time}; {{ and }} are braces
-    #[arg(long, requires = "message", help_heading = "Messages")]
+    #[arg(
+        long,
+        requires = "message",
+        conflicts_with_all = ["size", "message_file"],
+        help_heading = "Messages"
+    )]
     template: bool,
     /// Send the lines of --message-file, one a message, and then the first again: on streams with
     /// their line ends, in datagrams without them. Each connection begins with another one

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mynah::Address;
-use mynah::load::{Found, Goal, Plan, TRIALS, Trial};
+use mynah::load::{Found, Goal, Plan, TRIALS, Trial, Verdict};
 
 use super::crew::Crew;
 use super::live::Live;
@@ -86,13 +86,19 @@ pub(super) fn find(
         if record.was_stopped {
             break None;
         }
+        // With --spoiled warn a trial says what it says, whoever had a share in it.
+        let (verdict, is_busy) = if setting.is_void_when_spoiled {
+            (record.verdict, record.busy > BUSY)
+        } else {
+            (Verdict::Target, false)
+        };
         let trial = Trial::of(
             goal,
             &record.tally,
             &shared,
             record.measured,
-            &record.verdict,
-            record.busy > BUSY,
+            &verdict,
+            is_busy,
         );
         live.note(&format!(
             "{which} {} ({})",

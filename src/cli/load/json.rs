@@ -332,6 +332,7 @@ pub(super) fn run(record: &Record) -> RunValues {
             Verdict::Shared(_) => "shared",
             Verdict::Generator(_) => "generator",
             Verdict::Limit(_) => "limit",
+            Verdict::Full(_) => "full",
             Verdict::TooFew => "too_few",
         },
         bottleneck: record.bottleneck(),

@@ -207,12 +207,9 @@ fn measure(
 
 /// Whether the run did what it was to do.
 fn judge(setting: &Setting, plan: &Plan, record: &Record) -> Result<Status, Failure> {
-    if let Some(why) = record.spoiled().filter(|_| setting.is_void_when_spoiled) {
-        return Err(Failure::new(
-            Status::Spoiled,
-            format_args!("the run is void: {why}"),
-        ));
-    }
+    let mut faults = Vec::new();
+    let void = record.spoiled().filter(|_| setting.is_void_when_spoiled);
+    faults.extend(void.map(|why| (Status::Spoiled, format!("the run is void: {why}"))));
     let unmet: Vec<String> = setting
         .require
         .iter()
@@ -220,17 +217,19 @@ fn judge(setting: &Setting, plan: &Plan, record: &Record) -> Result<Status, Fail
         .map(|goal| format!("{goal} ({})", record.words(goal.measured())))
         .collect();
     if !unmet.is_empty() {
-        return Err(Failure::new(
-            Status::Unmet,
-            format_args!("not met: {}", unmet.join(", ")),
-        ));
+        faults.push((Status::Unmet, format!("not met: {}", unmet.join(", "))));
     }
     let wrong = record.tally.troubles.get(Trouble::Mismatch);
     if wrong > 0 && plan.check != Check::None {
-        return Err(Failure::new(
+        faults.push((
             Status::Unmet,
-            format_args!("{wrong} answers were not as expected"),
+            format!("{wrong} answers were not as expected"),
         ));
+    }
+    // The first decides the status, and all of them are told.
+    if let Some((status, _)) = faults.first() {
+        let words: Vec<&str> = faults.iter().map(|(_, words)| words.as_str()).collect();
+        return Err(Failure::new(*status, words.join("; ")));
     }
     if let (Some(shortfall), false) = (record.shortfall(), record.is_open_loop) {
         return Err(Failure::new(Status::Failed, shortfall));

@@ -108,7 +108,10 @@ pub(super) fn command_line() -> Vec<String> {
     let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_=.,:/+@%".contains(char);
     std::env::args_os()
         .map(|word| {
-            let word = mynah::Escaped(word.as_encoded_bytes()).to_string();
+            let word = match word.to_str() {
+                Some(word) if !word.chars().any(char::is_control) => word.to_owned(),
+                _ => mynah::Escaped(word.as_encoded_bytes()).to_string(),
+            };
             if !word.is_empty() && word.chars().all(is_plain) {
                 word
             } else {

@@ -144,7 +144,12 @@ impl Record {
             )),
             Verdict::Limit(part) => Some(format!(
                 "-c or --depth is the limit: {}, waiting for a connection that was free; the \
-                 target answers as fast as ever, and all connections are in use",
+                 target answers as fast as ever",
+                share(part)
+            )),
+            Verdict::Full(part) => Some(format!(
+                "all connections are in use: {}, waiting for one that was free; the target is too \
+                 slow for the rate, or -c and --depth are too low",
                 share(part)
             )),
             _ if self.busy > BUSY => Some(format!(
@@ -172,7 +177,8 @@ impl Record {
         let why = if self.is_open_loop {
             "could not be sent before the end; they count as unanswered"
         } else {
-            "were not sent: the target had gone"
+            "were not sent: no connection was left that worked; if the target is no echo, say with \
+             --message and --response what to ask and what an answer is"
         };
         (self.tally.unsent > 0).then(|| format!("{unsent} of {all} messages {why}"))
     }

@@ -11,7 +11,7 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::load::desk::{Desk, Kind};
+use crate::load::desk::{Desk, Kind, Vacancy};
 use crate::load::matching::{HEADER, Matching};
 use crate::load::plan::Check;
 use crate::load::response::Response;
@@ -81,7 +81,12 @@ impl Datagrams {
                 self.ready_at.resize(self.depth.min(1 << 16), now);
             }
         }
-        self.give_up(now);
+        if self.give_up(now) && desk.plan.matching == Matching::Order {
+            // An answer that still comes would be taken for that to the next datagram. It comes to
+            // this socket, and the next datagram goes from another one.
+            desk.roster.vacate(self.slot, Vacancy::Done);
+            return Action::FINISH;
+        }
         if std::mem::take(&mut self.is_blocked) {
             // What became due meanwhile is late because the socket took no more.
             self.free_since = now;
@@ -199,7 +204,9 @@ impl Datagrams {
     }
 
     /// Gives up those that were not answered in time.
-    fn give_up(&mut self, now: Time) {
+    /// Returns whether any was.
+    fn give_up(&mut self, now: Time) -> bool {
+        let before = self.window.waiting();
         let is_full = self.window.waiting() >= self.depth;
         while let Some((_, sent)) = self.window.oldest() {
             if sent.sent.after(self.desk.plan.timeout) > now {
@@ -215,6 +222,7 @@ impl Datagrams {
                 self.ready_at.push_back(now);
             }
         }
+        self.window.waiting() < before
     }
 
     fn alarm(&self, now: Time) -> Time {

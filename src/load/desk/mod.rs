@@ -185,7 +185,7 @@ impl Desk {
         let places = self.lanes.count.saturating_mul(self.plan.depth as u64);
         let cause = if self.ledger.waiting() >= places.div_ceil(2) {
             Cause::Full
-        } else if self.roster.open() == 0 {
+        } else if self.roster.has_opened() && self.roster.open() == 0 {
             Cause::Outage
         } else {
             Cause::Late

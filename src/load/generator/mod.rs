@@ -305,7 +305,14 @@ impl<N: Net> Generator<N> {
         let until = if now < desk.clock.end() {
             cut.min(desk.clock.end())
         } else {
-            last.min(self.stragglers_until().max(now))
+            last
+        };
+        // Where all was sent, late answers may be all that the run waits for.
+        let stragglers = self.stragglers_until();
+        let until = if stragglers > now {
+            until.min(stragglers)
+        } else {
+            until
         };
         self.step(until.min(self.given_up_at()));
     }

@@ -53,7 +53,7 @@ impl<N: Net> Generator<N> {
             let failures = slot.failures.min(10);
             let pause = match vacancy {
                 Vacancy::Done => self.desk.think(),
-                Vacancy::Used => Duration::ZERO,
+                Vacancy::Used => self.desk.think(),
                 Vacancy::Blocked => RETRY,
                 // Each message fails by itself, when it is due.
                 Vacancy::Failed if is_due_by_itself => Duration::ZERO,
@@ -80,9 +80,11 @@ impl<N: Net> Generator<N> {
         self.desk.roster.keep(vacant);
         if !self.parked.is_empty() && !self.is_down() {
             let parked = std::mem::take(&mut self.parked);
-            parked
-                .into_iter()
-                .for_each(|slot| self.openings.push(now, slot));
+            for slot in parked {
+                // It did not rest: another one tried in its place.
+                self.slots[slot].free_since = now;
+                self.openings.push(now, slot);
+            }
         }
     }
 
