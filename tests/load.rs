@@ -383,7 +383,7 @@ fn a_target_that_leaves_in_the_middle_ends_a_run_without_another_end() {
         report["shortfall"]
             .as_str()
             .unwrap()
-            .contains("of 1,000 messages were not sent: the target had gone"),
+            .contains("of 1,000 messages were not sent: no connection was left that worked"),
         "{report:#}"
     );
 }

@@ -341,3 +341,13 @@ fn a_target_that_never_answers_is_not_the_generator_s_fault() {
     assert_ne!(report["verdict"], "generator", "{report:#}");
     assert_eq!(status, 1, "{said}");
 }
+
+/// A closed loop that has sent all its datagrams waits for late answers, and then it ends.
+#[test]
+fn a_run_whose_last_datagrams_are_lost_has_an_end() {
+    let server = Background::start(udp(), Limits::default(), || Few(98));
+    let args = ["-c", "1", "--requests", "100", "--timeout", "100ms"];
+    let (status, report, said) = load(&server.address.to_string(), &args);
+    assert_eq!(fates(&report), [98, 0, 2, 0, 0], "{said}");
+    assert_eq!(status, 0, "{said}");
+}
