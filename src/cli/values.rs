@@ -50,7 +50,9 @@ pub(crate) fn duration(text: &str) -> Result<Timeout, String> {
 /// A duration after which a peer is given up: zero would give up all of them.
 pub(crate) fn timeout(text: &str) -> Result<Timeout, String> {
     match duration(text)? {
-        Timeout(Some(Duration::ZERO)) => Err("zero would close every connection at once; off means never".into()),
+        Timeout(Some(Duration::ZERO)) => {
+            Err("zero would close every connection at once; off means never".into())
+        }
         timeout => Ok(timeout),
     }
 }
