@@ -48,7 +48,7 @@ const EVERYTHING: &[&str] = &["*"];
 const CORE: &[&str] = &["values", "net", "service", "stream", "datagram", "reactor"];
 
 /// Lines of a file of the core rooms, with its unit tests.
-const LONGEST_FILE: usize = 426;
+const LONGEST_FILE: usize = 430;
 
 /// Columns of a line.
 const WIDEST_LINE: usize = 100;
