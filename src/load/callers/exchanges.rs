@@ -9,13 +9,12 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::line::{Line, Opening};
+use super::line::{Caller, Line, Opening};
 use crate::load::desk::Desk;
 use crate::load::response::{Heard, Reader};
 use crate::load::sent::Sent;
 use crate::load::trouble::Trouble;
-use crate::service::{Action, Context, Service};
-use crate::values::error::CloseReason;
+use crate::service::{Action, Context};
 use crate::values::time::Time;
 
 /// Messages whose pauses begin at once, at most, where any number may be in flight.
@@ -44,7 +43,7 @@ impl Exchanges {
 
     /// Sends what is due and has room, and asks to be called when more is.
     #[inline]
-    fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
+    fn exchange(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
         while self.line.in_flight.len() < self.line.desk.plan.depth && !self.line.is_spent(now) {
             let Some(sent) = next_due(&self.line, &mut self.ready_at, self.free_since, now) else {
                 break;
@@ -129,68 +128,30 @@ pub(super) fn next_due(
     })
 }
 
-impl Service for Exchanges {
-    fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
-        let now = cx.clock();
-        self.line.opened(now);
+impl Caller for Exchanges {
+    fn line(&mut self) -> &mut Line {
+        &mut self.line
+    }
+
+    fn begin(&mut self, _cx: &mut Context<'_>, now: Time) {
         self.free_since = now;
-        let desk = Rc::clone(&self.line.desk);
-        if desk.clock.is_over() {
-            return self.line.leave();
-        }
+        let desk = &self.line.desk;
         if desk.think() > Duration::ZERO {
             self.ready_at.resize(desk.plan.depth.min(PAUSES), now);
         }
-        self.proceed(cx, now)
     }
 
-    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
-        let now = cx.clock();
-        if self.line.is_settled() || self.line.desk.clock.is_over() {
-            return Action::Continue;
-        }
-        self.line.heard(now, input.len());
-        let desk = &self.line.desk;
-        let heard = self.reader.take(
-            &desk.plan.response,
-            &desk.plan.payload,
-            &desk.expected(),
-            input,
-        );
+    #[inline]
+    fn hear(&mut self, cx: &mut Context<'_>, input: &[u8], now: Time) -> Action {
+        let heard = self.line.read(&mut self.reader, input);
         if heard.answers + heard.wrong_bytes > 0 {
             self.settle(&heard, now, cx.waited_unread());
         }
         self.proceed(cx, now)
     }
 
-    fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
-        let now = cx.clock();
-        if self.line.is_settled() {
-            Action::Continue
-        } else {
-            self.proceed(cx, now)
-        }
-    }
-
-    fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
-        let now = cx.clock();
-        if self.line.is_settled() {
-            return Action::Continue;
-        }
-        if self.line.desk.clock.is_over() {
-            return self.line.leave();
-        }
-        if self.line.is_overdue(now) {
-            return self.line.give_up();
-        }
-        self.proceed(cx, now)
-    }
-
-    fn on_eof(&mut self, _cx: &mut Context<'_>) -> Action {
-        self.line.ended()
-    }
-
-    fn on_close(&mut self, reason: CloseReason) {
-        self.line.closed(reason);
+    #[inline]
+    fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
+        self.exchange(cx, now)
     }
 }

@@ -9,9 +9,10 @@ use std::rc::Rc;
 
 use crate::load::desk::{Desk, InFlight, Vacancy};
 use crate::load::plan::Lifetime;
+use crate::load::response::{Heard, Reader, Response};
 use crate::load::sent::Sent;
 use crate::load::trouble::Trouble;
-use crate::service::{Action, Context};
+use crate::service::{Action, Context, Service};
 use crate::values::error::CloseReason;
 use crate::values::time::Time;
 
@@ -81,7 +82,7 @@ impl Line {
         }
     }
 
-    pub(super) fn is_settled(&self) -> bool {
+    fn is_settled(&self) -> bool {
         self.is_settled
     }
 
@@ -98,7 +99,7 @@ impl Line {
     }
 
     /// The connection is made.
-    pub(super) fn opened(&mut self, now: Time) {
+    fn opened(&mut self, now: Time) {
         self.opened = now;
         self.desk.roster.made();
         if !self.desk.plan.churn {
@@ -114,7 +115,7 @@ impl Line {
 
     /// Something came.
     #[inline]
-    pub(super) fn heard(&mut self, now: Time, count: usize) {
+    fn heard(&mut self, now: Time, count: usize) {
         self.desk.roster.heard();
         if self.desk.clock.measures(now) {
             self.desk.ledger.tally().bytes_received += count as u64;
@@ -236,16 +237,25 @@ impl Line {
             && self.desk.has_more(self.opening.slot, now)
     }
 
-    /// Whether the oldest message in flight has waited for its answer as long as it may.
-    pub(super) fn is_overdue(&self, now: Time) -> bool {
-        let timeout = self.desk.plan.timeout;
-        let oldest = self.in_flight.oldest();
-        oldest.is_some_and(|sent| sent.sent.after(timeout) <= now)
+    /// Takes the next bytes of answers.
+    #[inline]
+    pub(super) fn read(&self, reader: &mut Reader, input: &[u8]) -> Heard {
+        let plan = &self.desk.plan;
+        reader.take(&plan.response, &plan.payload, &self.desk.expected(), input)
+    }
+
+    /// Whether the oldest message in flight has waited for its answer as long as it may. Where many
+    /// messages go and no answer is waited for, none has.
+    fn is_overdue(&self, now: Time) -> bool {
+        let plan = &self.desk.plan;
+        let waits = plan.response != Response::None || plan.churn;
+        let (timeout, oldest) = (plan.timeout, self.in_flight.oldest());
+        waits && oldest.is_some_and(|sent| sent.sent.after(timeout) <= now)
     }
 
     /// The oldest message has waited too long: the connection is given up.
     #[cold]
-    pub(super) fn give_up(&mut self) -> Action {
+    fn give_up(&mut self) -> Action {
         let timeout = self.desk.plan.timeout.unwrap_or_default();
         self.fail(Trouble::TimedOut, &format!("no answer within {timeout:?}"));
         Action::ABORT
@@ -283,7 +293,7 @@ impl Line {
     }
 
     /// The peer has ended its side.
-    pub(super) fn ended(&mut self) -> Action {
+    fn ended(&mut self) -> Action {
         if !self.desk.clock.is_over() {
             self.fail(Trouble::ClosedEarly, "the peer ended the connection");
         }
@@ -291,7 +301,7 @@ impl Line {
     }
 
     /// The connection is over.
-    pub(super) fn closed(&mut self, reason: CloseReason) {
+    fn closed(&mut self, reason: CloseReason) {
         let was_open = self.opened < Time::NEVER;
         self.desk.roster.gone(was_open);
         if !was_open {
@@ -314,5 +324,78 @@ impl Line {
             reason => reason.to_string(),
         };
         self.fail(Trouble::of_close(reason), &words);
+    }
+}
+
+/// What differs between the callers of a connection.
+pub(super) trait Caller {
+    fn line(&mut self) -> &mut Line;
+
+    /// The connection is made, and the run is not over.
+    fn begin(&mut self, cx: &mut Context<'_>, now: Time);
+
+    /// Something came, and is counted.
+    fn hear(&mut self, cx: &mut Context<'_>, input: &[u8], now: Time) -> Action;
+
+    /// Sends what is due and has room, and asks to be called when more is.
+    fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action;
+}
+
+/// The service of one connection: how its life and the phases of the run go together, for every
+/// caller alike.
+pub(super) struct Calling<C>(pub(super) C);
+
+impl<C: Caller> Service for Calling<C> {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
+        let now = cx.clock();
+        let line = self.0.line();
+        line.opened(now);
+        if line.desk.clock.is_over() {
+            return line.leave();
+        }
+        self.0.begin(cx, now);
+        self.0.proceed(cx, now)
+    }
+
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
+        let now = cx.clock();
+        let line = self.0.line();
+        if line.is_settled() || line.desk.clock.is_over() {
+            return Action::Continue;
+        }
+        line.heard(now, input.len());
+        self.0.hear(cx, input, now)
+    }
+
+    fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
+        let now = cx.clock();
+        if self.0.line().is_settled() {
+            Action::Continue
+        } else {
+            self.0.proceed(cx, now)
+        }
+    }
+
+    fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
+        let now = cx.clock();
+        let line = self.0.line();
+        if line.is_settled() {
+            return Action::Continue;
+        }
+        if line.desk.clock.is_over() {
+            return line.leave();
+        }
+        if line.is_overdue(now) {
+            return line.give_up();
+        }
+        self.0.proceed(cx, now)
+    }
+
+    fn on_eof(&mut self, _cx: &mut Context<'_>) -> Action {
+        self.0.line().ended()
+    }
+
+    fn on_close(&mut self, reason: CloseReason) {
+        self.0.line().closed(reason);
     }
 }

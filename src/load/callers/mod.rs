@@ -10,6 +10,7 @@ mod pour;
 mod visit;
 
 pub(super) use self::datagrams::Datagrams;
+use self::line::Calling;
 pub(super) use self::line::Opening;
 use super::desk::Desk;
 use super::response::Response;
@@ -21,11 +22,11 @@ pub(super) fn on_stream(desk: &Rc<Desk>, opening: Opening) -> Box<dyn Service> {
     let plan = &desk.plan;
     let shared = Rc::clone(desk);
     let caller: Box<dyn Service> = if plan.churn {
-        Box::new(visit::Visit::new(shared, opening))
+        Box::new(Calling(visit::Visit::new(shared, opening)))
     } else if plan.response == Response::None {
-        Box::new(pour::Pour::new(shared, opening))
+        Box::new(Calling(pour::Pour::new(shared, opening)))
     } else {
-        Box::new(exchanges::Exchanges::new(shared, opening))
+        Box::new(Calling(exchanges::Exchanges::new(shared, opening)))
     };
     match plan.first {
         Some(_) => Box::new(greeted::Greeted::new(Rc::clone(desk), caller)),

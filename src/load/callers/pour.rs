@@ -10,12 +10,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::exchanges::next_due;
-use super::line::{Line, Opening};
+use super::line::{Caller, Line, Opening};
 use crate::load::desk::Desk;
 use crate::load::payload::STRETCH;
-use crate::service::{Action, Context, Service};
+use crate::service::{Action, Context};
 use crate::stream::outbox;
-use crate::values::error::CloseReason;
 use crate::values::time::Time;
 
 /// The service of one connection.
@@ -42,7 +41,7 @@ impl Pour {
         }
     }
 
-    fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
+    fn pour(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
         let desk = Rc::clone(&self.line.desk);
         let (is_open_loop, think) = (desk.is_open_loop(), desk.think());
         if std::mem::take(&mut self.is_blocked) {
@@ -108,56 +107,24 @@ pub(super) fn settle_left(line: &mut Line, before: u64, cx: &Context<'_>, now: T
     count
 }
 
-impl Service for Pour {
-    fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
-        let now = cx.clock();
-        self.line.opened(now);
-        self.free_since = now;
-        let desk = Rc::clone(&self.line.desk);
-        if desk.clock.is_over() {
-            return self.line.leave();
-        }
-        if desk.think() > Duration::ZERO {
-            self.ready_at.push_back(now);
-        }
-        self.proceed(cx, now)
+impl Caller for Pour {
+    fn line(&mut self) -> &mut Line {
+        &mut self.line
     }
 
-    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
-        let now = cx.clock();
-        if self.line.is_settled() || self.line.desk.clock.is_over() {
-            return Action::Continue;
+    fn begin(&mut self, _cx: &mut Context<'_>, now: Time) {
+        self.free_since = now;
+        if self.line.desk.think() > Duration::ZERO {
+            self.ready_at.push_back(now);
         }
-        // Nobody waits for it; it is only counted.
-        self.line.heard(now, input.len());
+    }
+
+    /// Nobody waits for it; it is only counted.
+    fn hear(&mut self, _cx: &mut Context<'_>, _input: &[u8], _now: Time) -> Action {
         Action::Continue
     }
 
-    fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
-        let now = cx.clock();
-        if self.line.is_settled() {
-            Action::Continue
-        } else {
-            self.proceed(cx, now)
-        }
-    }
-
-    fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
-        let now = cx.clock();
-        if self.line.is_settled() {
-            return Action::Continue;
-        }
-        if self.line.desk.clock.is_over() {
-            return self.line.leave();
-        }
-        self.proceed(cx, now)
-    }
-
-    fn on_eof(&mut self, _cx: &mut Context<'_>) -> Action {
-        self.line.ended()
-    }
-
-    fn on_close(&mut self, reason: CloseReason) {
-        self.line.closed(reason);
+    fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
+        self.pour(cx, now)
     }
 }

@@ -9,14 +9,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::line::{Line, Opening};
+use super::line::{Caller, Line, Opening};
 use super::pour::settle_left;
 use crate::load::desk::Desk;
 use crate::load::response::{Reader, Response};
 use crate::load::sent::Sent;
 use crate::load::trouble::Trouble;
-use crate::service::{Action, Context, Service};
-use crate::values::error::CloseReason;
+use crate::service::{Action, Context};
 use crate::values::time::Time;
 
 /// The service of one connection.
@@ -38,7 +37,7 @@ impl Visit {
         }
     }
 
-    fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
+    fn visit(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
         if self.line.in_flight.len() == 0 && !self.take_message(cx, now) {
             return Action::Continue;
         }
@@ -74,34 +73,21 @@ impl Visit {
     }
 }
 
-impl Service for Visit {
-    fn on_open(&mut self, cx: &mut Context<'_>) -> Action {
-        let now = cx.clock();
-        self.line.opened(now);
-        let desk = Rc::clone(&self.line.desk);
-        if desk.clock.is_over() {
-            return self.line.leave();
-        }
-        if let Some(sent) = self.line.opening.message {
-            self.line.owe(cx);
-            cx.set_alarm(sent.sent.after(desk.plan.timeout));
-        }
-        self.proceed(cx, now)
+impl Caller for Visit {
+    fn line(&mut self) -> &mut Line {
+        &mut self.line
     }
 
-    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Action {
-        let now = cx.clock();
-        let desk = Rc::clone(&self.line.desk);
-        if self.line.is_settled() || desk.clock.is_over() {
-            return Action::Continue;
+    fn begin(&mut self, cx: &mut Context<'_>, _now: Time) {
+        if let Some(sent) = self.line.opening.message {
+            self.line.owe(cx);
+            cx.set_alarm(sent.sent.after(self.line.desk.plan.timeout));
         }
-        self.line.heard(now, input.len());
-        let heard = self.reader.take(
-            &desk.plan.response,
-            &desk.plan.payload,
-            &desk.expected(),
-            input,
-        );
+    }
+
+    fn hear(&mut self, cx: &mut Context<'_>, input: &[u8], now: Time) -> Action {
+        let heard = self.line.read(&mut self.reader, input);
+        let desk = Rc::clone(&self.line.desk);
         let number = self.line.number();
         let mut tally = desk.ledger.tally();
         if heard.wrong_bytes + heard.wrong > 0 {
@@ -128,34 +114,7 @@ impl Service for Visit {
         self.proceed(cx, now)
     }
 
-    fn on_writable(&mut self, cx: &mut Context<'_>) -> Action {
-        let now = cx.clock();
-        if self.line.is_settled() {
-            Action::Continue
-        } else {
-            self.proceed(cx, now)
-        }
-    }
-
-    fn on_alarm(&mut self, cx: &mut Context<'_>) -> Action {
-        let now = cx.clock();
-        if self.line.is_settled() {
-            return Action::Continue;
-        }
-        if self.line.desk.clock.is_over() {
-            return self.line.leave();
-        }
-        if self.line.is_overdue(now) {
-            return self.line.give_up();
-        }
-        self.proceed(cx, now)
-    }
-
-    fn on_eof(&mut self, _cx: &mut Context<'_>) -> Action {
-        self.line.ended()
-    }
-
-    fn on_close(&mut self, reason: CloseReason) {
-        self.line.closed(reason);
+    fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
+        self.visit(cx, now)
     }
 }
