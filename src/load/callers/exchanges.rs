@@ -41,23 +41,6 @@ impl Exchanges {
         }
     }
 
-    /// Sends what is due and has room, and asks to be called when more is.
-    #[inline]
-    fn exchange(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
-        while self.line.in_flight.len() < self.line.desk.plan.depth && !self.line.is_spent(now) {
-            let Some(sent) = next_due(&self.line, &mut self.ready_at, self.free_since, now) else {
-                break;
-            };
-            self.line.begin(cx, sent);
-        }
-        if self.line.retires(now) {
-            return self.line.make_room();
-        }
-        let action = self.line.say(cx, now);
-        cx.set_alarm(self.alarm(now));
-        action
-    }
-
     /// When something is to be done although nothing comes.
     #[inline]
     fn alarm(&self, now: Time) -> Time {
@@ -152,6 +135,17 @@ impl Caller for Exchanges {
 
     #[inline]
     fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
-        self.exchange(cx, now)
+        while self.line.in_flight.len() < self.line.desk.plan.depth && !self.line.is_spent(now) {
+            let Some(sent) = next_due(&self.line, &mut self.ready_at, self.free_since, now) else {
+                break;
+            };
+            self.line.begin(cx, sent);
+        }
+        if self.line.retires(now) {
+            return self.line.make_room();
+        }
+        let action = self.line.say(cx, now);
+        cx.set_alarm(self.alarm(now));
+        action
     }
 }

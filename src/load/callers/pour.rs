@@ -41,41 +41,6 @@ impl Pour {
         }
     }
 
-    fn pour(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
-        let desk = Rc::clone(&self.line.desk);
-        let (is_open_loop, think) = (desk.is_open_loop(), desk.think());
-        if std::mem::take(&mut self.is_blocked) {
-            // What became due meanwhile is late because the target took no more.
-            self.free_since = now;
-        }
-        while self.line.pending < STRETCH as u64 && !self.line.is_spent(now) {
-            let Some(sent) = next_due(&self.line, &mut self.ready_at, self.free_since, now) else {
-                break;
-            };
-            self.line.begin(cx, sent);
-            if think > Duration::ZERO {
-                self.ready_at.push_back(now + think);
-            }
-        }
-        self.is_blocked = self.line.pending >= STRETCH as u64;
-        let action = self.line.say(cx, now);
-        self.left += settle_left(&mut self.line, self.left, cx, now);
-        if self.line.retires(now) {
-            return self.line.make_room();
-        }
-        cx.set_alarm(self.alarm(now));
-        let is_flood = !is_open_loop
-            && think == Duration::ZERO
-            && now >= desk.clock.start()
-            && now < desk.clock.end();
-        let waits = self.is_blocked || self.line.in_flight.len() > 0;
-        if waits || is_flood && desk.ledger.quota() > 0 {
-            Action::More
-        } else {
-            action
-        }
-    }
-
     fn alarm(&self, now: Time) -> Time {
         let clock = &self.line.desk.clock;
         if now < clock.start() {
@@ -125,6 +90,37 @@ impl Caller for Pour {
     }
 
     fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
-        self.pour(cx, now)
+        let desk = Rc::clone(&self.line.desk);
+        let (is_open_loop, think) = (desk.is_open_loop(), desk.think());
+        if std::mem::take(&mut self.is_blocked) {
+            // What became due meanwhile is late because the target took no more.
+            self.free_since = now;
+        }
+        while self.line.pending < STRETCH as u64 && !self.line.is_spent(now) {
+            let Some(sent) = next_due(&self.line, &mut self.ready_at, self.free_since, now) else {
+                break;
+            };
+            self.line.begin(cx, sent);
+            if think > Duration::ZERO {
+                self.ready_at.push_back(now + think);
+            }
+        }
+        self.is_blocked = self.line.pending >= STRETCH as u64;
+        let action = self.line.say(cx, now);
+        self.left += settle_left(&mut self.line, self.left, cx, now);
+        if self.line.retires(now) {
+            return self.line.make_room();
+        }
+        cx.set_alarm(self.alarm(now));
+        let is_flood = !is_open_loop
+            && think == Duration::ZERO
+            && now >= desk.clock.start()
+            && now < desk.clock.end();
+        let waits = self.is_blocked || self.line.in_flight.len() > 0;
+        if waits || is_flood && desk.ledger.quota() > 0 {
+            Action::More
+        } else {
+            action
+        }
     }
 }

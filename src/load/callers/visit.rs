@@ -37,20 +37,6 @@ impl Visit {
         }
     }
 
-    fn visit(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
-        if self.line.in_flight.len() == 0 && !self.take_message(cx, now) {
-            return Action::Continue;
-        }
-        let action = self.line.say(cx, now);
-        if self.line.desk.plan.response != Response::None {
-            return action;
-        }
-        if settle_left(&mut self.line, 0, cx, now) == 0 {
-            return Action::More;
-        }
-        self.line.make_room()
-    }
-
     /// The first message of the run, once it is due.
     #[cold]
     fn take_message(&mut self, cx: &mut Context<'_>, now: Time) -> bool {
@@ -115,6 +101,16 @@ impl Caller for Visit {
     }
 
     fn proceed(&mut self, cx: &mut Context<'_>, now: Time) -> Action {
-        self.visit(cx, now)
+        if self.line.in_flight.len() == 0 && !self.take_message(cx, now) {
+            return Action::Continue;
+        }
+        let action = self.line.say(cx, now);
+        if self.line.desk.plan.response != Response::None {
+            return action;
+        }
+        if settle_left(&mut self.line, 0, cx, now) == 0 {
+            return Action::More;
+        }
+        self.line.make_room()
     }
 }
